@@ -1,0 +1,5 @@
+//! What passes between the control core and the workers: whole values through a [`mailbox`],
+//! streams through an SPSC [`ring`]. Neither side ever waits for the other.
+
+pub mod mailbox;
+pub mod ring;
