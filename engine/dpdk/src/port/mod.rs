@@ -1,0 +1,322 @@
+//! Ports: configured, started, asked, stopped.
+
+mod config;
+mod queue;
+
+pub use config::{Link, MacFilter, Offloads, PortConfig, PortError, PortStats};
+pub use queue::{QueuePair, RxDropped};
+
+use crate::eal::Eal;
+use crate::errno::Errno;
+use crate::mempool::Mempool;
+use dataplane::wire::MacAddr;
+use dpdk_sys as sys;
+use std::cell::Cell;
+use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::Arc;
+
+/// Bytes of a frame beyond its IP packet: Ethernet, two tags, and a checksum that some devices keep.
+const FRAME_OVERHEAD: u32 = 14 + 2 * 4 + 4;
+
+/// A started port. It stops and closes when this and all its queue pairs are gone, and cannot be
+/// started again in this process.
+pub struct Device {
+    started: Arc<Started>,
+    /// Drivers do not expect two control calls at once.
+    _one_thread_at_a_time: PhantomData<Cell<()>>,
+}
+
+/// A claimed port; dropping it stops and closes it.
+struct Started {
+    eal: Eal,
+    name: String,
+    port: u16,
+    offloads: Offloads,
+    running: bool,
+}
+
+impl Device {
+    /// Configures and starts a port whose packets come from `pool`, and returns its queue pairs:
+    /// as many as transmit queues.
+    pub fn start(
+        eal: &Eal,
+        config: &PortConfig,
+        pool: &Mempool,
+    ) -> Result<(Device, Vec<QueuePair>), PortError> {
+        let mut started = Started::claim(eal, &config.device)?;
+        let info = started.info()?;
+        started.check(config, pool, &info)?;
+        started.configure(config, &info)?;
+        started.set_up_queues(config, pool)?;
+        // Before the start, where drivers want it; those that cannot keep their own.
+        started.tolerate("rte_eth_dev_set_mtu", |port| {
+            // SAFETY: the port exists.
+            unsafe { sys::rte_eth_dev_set_mtu(port, config.mtu) }
+        })?;
+        // SAFETY: the port exists and is configured.
+        started.call("rte_eth_dev_start", |port| unsafe { sys::rte_eth_dev_start(port) })?;
+        started.running = true;
+        let started = Arc::new(started);
+        let device = Device { started: Arc::clone(&started), _one_thread_at_a_time: PhantomData };
+        if config.promiscuous {
+            device.set_promiscuous(true)?;
+        }
+        let pairs = (0..config.tx_queues).map(|tx| QueuePair {
+            started: Arc::clone(&started),
+            rx: (tx < config.rx_queues).then_some(tx),
+            tx,
+            dropped: RxDropped::default(),
+        });
+        Ok((device, pairs.collect()))
+    }
+
+    /// As configured.
+    pub fn name(&self) -> &str {
+        &self.started.name
+    }
+
+    /// DPDK's number of it.
+    pub fn number(&self) -> u16 {
+        self.started.port
+    }
+
+    /// What the device does for us.
+    pub fn offloads(&self) -> Offloads {
+        self.started.offloads
+    }
+
+    /// The NUMA node that it is attached to, where known.
+    pub fn socket(&self) -> Option<u32> {
+        // SAFETY: the port exists.
+        u32::try_from(unsafe { sys::rte_eth_dev_socket_id(self.started.port) }).ok()
+    }
+
+    /// Its own MAC address.
+    pub fn mac(&self) -> Result<MacAddr, PortError> {
+        let mut address = sys::rte_ether_addr::default();
+        self.started.call("rte_eth_macaddr_get", |port| {
+            // SAFETY: the port exists and the address is ours to fill.
+            unsafe { sys::rte_eth_macaddr_get(port, &mut address) }
+        })?;
+        Ok(MacAddr(address.addr_bytes))
+    }
+
+    /// Receives frames for `mac` too; by promiscuous mode where the device has no filter for it.
+    pub fn add_mac(&self, mac: MacAddr) -> Result<MacFilter, PortError> {
+        let mut address = sys::rte_ether_addr { addr_bytes: mac.0 };
+        let added = self.started.tolerate("rte_eth_dev_mac_addr_add", |port| {
+            // SAFETY: the port exists; DPDK copies the address.
+            unsafe { sys::rte_eth_dev_mac_addr_add(port, &mut address, 0) }
+        })?;
+        if added {
+            return Ok(MacFilter::Hardware);
+        }
+        self.set_promiscuous(true)?;
+        Ok(MacFilter::Promiscuous)
+    }
+
+    /// Receives every frame, or only those for its addresses. Devices without such a mode receive
+    /// every frame anyway.
+    pub fn set_promiscuous(&self, on: bool) -> Result<(), PortError> {
+        let change = if on { sys::rte_eth_promiscuous_enable } else { sys::rte_eth_promiscuous_disable };
+        // SAFETY: the port exists.
+        self.started.tolerate("rte_eth_promiscuous_enable/disable", |port| unsafe { change(port) })?;
+        Ok(())
+    }
+
+    /// The MTU as the device has it.
+    pub fn mtu(&self) -> Result<u16, PortError> {
+        let mut mtu = 0;
+        self.started.call("rte_eth_dev_get_mtu", |port| {
+            // SAFETY: the port exists and the number is ours to fill.
+            unsafe { sys::rte_eth_dev_get_mtu(port, &mut mtu) }
+        })?;
+        Ok(mtu)
+    }
+
+    /// The link, without waiting for it.
+    pub fn link(&self) -> Result<Link, PortError> {
+        let (mut speed, mut up) = (0, 0);
+        self.started.call("rte_eth_link_get_nowait", |port| {
+            // SAFETY: the port exists and the numbers are ours to fill.
+            unsafe { sys::dpdk_sys_link(port, &mut speed, &mut up) }
+        })?;
+        Ok(Link { up: up != 0, speed_mbps: (speed > 0).then_some(speed) })
+    }
+
+    /// The counters that every port has.
+    pub fn stats(&self) -> Result<PortStats, PortError> {
+        let mut raw = sys::rte_eth_stats::default();
+        // SAFETY: the port exists and the struct is ours to fill.
+        self.started.call("rte_eth_stats_get", |port| unsafe { sys::rte_eth_stats_get(port, &mut raw) })?;
+        Ok(PortStats {
+            ipackets: raw.ipackets,
+            opackets: raw.opackets,
+            ibytes: raw.ibytes,
+            obytes: raw.obytes,
+            imissed: raw.imissed,
+            ierrors: raw.ierrors,
+            oerrors: raw.oerrors,
+            rx_nombuf: raw.rx_nombuf,
+        })
+    }
+
+    /// Every counter of this device, by its driver's names.
+    pub fn xstats(&self) -> Result<Vec<(String, u64)>, PortError> {
+        let count = self.started.call("rte_eth_xstats_get_names", |port| {
+            // SAFETY: the port exists; no room asks for the number of counters.
+            unsafe { sys::rte_eth_xstats_get_names(port, ptr::null_mut(), 0) }
+        })? as usize;
+        let mut names = vec![sys::rte_eth_xstat_name::default(); count];
+        let mut values = vec![sys::rte_eth_xstat::default(); count];
+        let named = self.started.call("rte_eth_xstats_get_names", |port| {
+            // SAFETY: room for `count`.
+            unsafe { sys::rte_eth_xstats_get_names(port, names.as_mut_ptr(), count as u32) }
+        })?;
+        let valued = self.started.call("rte_eth_xstats_get", |port| {
+            // SAFETY: room for `count`.
+            unsafe { sys::rte_eth_xstats_get(port, values.as_mut_ptr(), count as u32) }
+        })?;
+        names.truncate(named as usize);
+        values.truncate(valued as usize);
+        let named = values.iter().filter_map(|value| {
+            let name = names.get(value.id as usize)?;
+            // SAFETY: DPDK terminates the names.
+            let name = unsafe { CStr::from_ptr(name.name.as_ptr()) };
+            Some((name.to_string_lossy().into_owned(), value.value))
+        });
+        Ok(named.collect())
+    }
+}
+
+impl Started {
+    fn claim(eal: &Eal, name: &str) -> Result<Started, PortError> {
+        let missing = || PortError::NotFound { device: name.into(), present: present(eal) };
+        let device = CString::new(name).map_err(|_| missing())?;
+        let mut port = 0;
+        // SAFETY: EAL runs; the name is terminated and the number is ours to fill.
+        if unsafe { sys::rte_eth_dev_get_port_by_name(device.as_ptr(), &mut port) } != 0 {
+            return Err(missing());
+        }
+        if !eal.in_use().ports.insert(port) {
+            return Err(PortError::InUse(name.into()));
+        }
+        Ok(Started {
+            eal: eal.clone(),
+            name: name.into(),
+            port,
+            offloads: Offloads::default(),
+            running: false,
+        })
+    }
+
+    fn call(&self, call: &'static str, f: impl FnOnce(u16) -> i32) -> Result<i32, PortError> {
+        Errno::check(f(self.port)).map_err(|errno| PortError::Dpdk { device: self.name.clone(), call, errno })
+    }
+
+    /// False if the driver has no such function.
+    fn tolerate(&self, call: &'static str, f: impl FnOnce(u16) -> i32) -> Result<bool, PortError> {
+        match self.call(call, f) {
+            Ok(_) => Ok(true),
+            Err(PortError::Dpdk { errno, .. }) if errno.is_unsupported() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn info(&self) -> Result<sys::rte_eth_dev_info, PortError> {
+        let mut info = sys::rte_eth_dev_info::default();
+        // SAFETY: the port exists and the struct is ours to fill.
+        self.call("rte_eth_dev_info_get", |port| unsafe { sys::rte_eth_dev_info_get(port, &mut info) })?;
+        Ok(info)
+    }
+
+    fn check(
+        &self,
+        config: &PortConfig,
+        pool: &Mempool,
+        info: &sys::rte_eth_dev_info,
+    ) -> Result<(), PortError> {
+        let device = self.name.clone();
+        let (rx, tx, mtu) = (config.rx_queues, config.tx_queues, config.mtu);
+        if rx == 0 || tx < rx {
+            return Err(PortError::Queues { device, rx, tx });
+        }
+        let (max_rx, max_tx) = (info.max_rx_queues, info.max_tx_queues);
+        if rx > max_rx || tx > max_tx {
+            return Err(PortError::TooManyQueues { device, rx, tx, max_rx, max_tx });
+        }
+        if mtu < info.min_mtu || mtu > info.max_mtu {
+            return Err(PortError::Mtu { device, mtu, min: info.min_mtu, max: info.max_mtu });
+        }
+        let (needed, data_room) = (u32::from(mtu) + FRAME_OVERHEAD, pool.config().data_room);
+        if needed > u32::from(data_room) {
+            return Err(PortError::BufferTooSmall { device, mtu, needed, data_room });
+        }
+        Ok(())
+    }
+
+    fn configure(&mut self, config: &PortConfig, info: &sys::rte_eth_dev_info) -> Result<(), PortError> {
+        let hash = sys::RSS_WANTED & info.flow_type_rss_offloads;
+        self.offloads = Offloads {
+            rss: config.rss && config.rx_queues > 1 && hash != 0,
+            ipv4_checksum: config.rx_checksum && info.rx_offload_capa & sys::OFFLOAD_IPV4_CKSUM != 0,
+        };
+        let mut conf = sys::rte_eth_conf::default();
+        conf.rxmode.mtu = u32::from(config.mtu);
+        if self.offloads.rss {
+            conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
+            conf.rx_adv_conf.rss_conf.rss_hf = hash;
+        }
+        if self.offloads.ipv4_checksum {
+            conf.rxmode.offloads |= sys::OFFLOAD_IPV4_CKSUM;
+        }
+        self.call("rte_eth_dev_configure", |port| {
+            // SAFETY: the port exists, is ours and stopped; DPDK copies the struct.
+            unsafe { sys::rte_eth_dev_configure(port, config.rx_queues, config.tx_queues, &conf) }
+        })?;
+        Ok(())
+    }
+
+    fn set_up_queues(&self, config: &PortConfig, pool: &Mempool) -> Result<(), PortError> {
+        let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
+        self.call("rte_eth_dev_adjust_nb_rx_tx_desc", |port| {
+            // SAFETY: the port exists and the numbers are ours to change.
+            unsafe { sys::rte_eth_dev_adjust_nb_rx_tx_desc(port, &mut rx, &mut tx) }
+        })?;
+        // SAFETY: the port exists. Unknown is -1, which is also DPDK's "any".
+        let socket = unsafe { sys::rte_eth_dev_socket_id(self.port) } as u32;
+        for queue in 0..config.rx_queues {
+            self.call("rte_eth_rx_queue_setup", |port| {
+                // SAFETY: the port is configured with this queue; a null asks for defaults; pools are
+                // never freed.
+                unsafe { sys::rte_eth_rx_queue_setup(port, queue, rx, socket, ptr::null(), pool.as_ptr()) }
+            })?;
+        }
+        for queue in 0..config.tx_queues {
+            self.call("rte_eth_tx_queue_setup", |port| {
+                // SAFETY: as above.
+                unsafe { sys::rte_eth_tx_queue_setup(port, queue, tx, socket, ptr::null()) }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if self.running {
+            // SAFETY: no queue pair is left to poll the port.
+            unsafe { sys::rte_eth_dev_stop(self.port) };
+            // SAFETY: stopped, and never used again: its number leaves the ports that EAL finds.
+            unsafe { sys::rte_eth_dev_close(self.port) };
+        }
+        self.eal.in_use().ports.remove(&self.port);
+    }
+}
+
+fn present(eal: &Eal) -> String {
+    let names = eal.ports();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
