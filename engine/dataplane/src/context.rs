@@ -1,0 +1,199 @@
+//! What a stage sees beside its packet: the snapshot, and everything one worker owns.
+
+use crate::drop_reason::DropReason;
+use crate::ecmp::Steering;
+use crate::id::{InterfaceId, Nanos, Spi, TunnelId, WorkerId};
+use crate::limiter::TokenBucket;
+use crate::links::EVENTS;
+use crate::message::{Event, Inbound};
+use crate::packet::{BURST, Packet, PacketPool};
+use crate::sa::OutboundSa;
+use crate::snapshot::{NextHop, Snapshot};
+use crate::telemetry::Counters;
+use crate::wire::{EtherType, MacAddr, Protocol};
+use arrayvec::ArrayVec;
+use rustc_hash::FxHashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Packets the engine may make while it handles one burst; more are dropped as
+/// [`DropReason::PoolExhausted`].
+pub const ORIGINATED: usize = 4 * BURST;
+
+/// The IP version of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// RFC 791.
+    #[default]
+    V4,
+    /// RFC 8200.
+    V6,
+}
+
+/// Where a packet goes, as far as the walk has found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Egress {
+    /// Not looked up yet.
+    #[default]
+    Unknown,
+    /// The FIB's answer.
+    Routed(NextHop),
+    /// Into a tunnel.
+    Tunnel(TunnelId),
+    /// To a neighbour whose MAC address is to be found.
+    Neighbor { interface: InterfaceId, ip: IpAddr },
+    /// To this MAC address: an answer on the link.
+    Link { interface: InterfaceId, mac: MacAddr, ether_type: EtherType },
+}
+
+/// What the walk knows of a packet. The packet itself begins with its IP header (or ARP body) from
+/// parse to rewrite.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Meta {
+    /// Where it came in.
+    pub interface: InterfaceId,
+    /// Who sent the frame.
+    pub link_src: MacAddr,
+    /// The frame was for a group, not for this engine's MAC alone.
+    pub link_group: bool,
+    /// IP version of the outermost header now.
+    pub version: Version,
+    /// What follows the IP header and IPv6 extension headers.
+    pub protocol: Protocol,
+    /// Where that begins, bytes.
+    pub upper: u16,
+    /// A fragment, first or later.
+    pub fragment: bool,
+    /// `upper` is where the upper-layer header begins: not a later fragment.
+    pub has_upper: bool,
+    /// The tunnel it came out of.
+    pub tunnel_in: Option<TunnelId>,
+    /// Where it goes.
+    pub egress: Egress,
+    /// Made or turned round here: no TTL is taken.
+    pub own: bool,
+}
+
+impl Meta {
+    /// Forwarded for others, whole or in fragments made here: the lease is needed.
+    #[inline]
+    pub const fn forwarded(&self) -> bool {
+        !self.own || self.fragment
+    }
+}
+
+/// A packet and what the walk knows of it.
+pub struct Slot<P> {
+    /// The buffer.
+    pub packet: P,
+    /// The knowledge.
+    pub meta: Meta,
+}
+
+/// Up to [`BURST`] packets on their way.
+pub type Batch<P> = ArrayVec<Slot<P>, BURST>;
+
+/// The SAs of one worker.
+pub struct SaTable {
+    /// By SPI.
+    pub inbound: FxHashMap<Spi, Box<Inbound>>,
+    /// By [`TunnelId`].
+    pub outbound: Box<[Option<Box<OutboundSa>>]>,
+}
+
+/// Most inbound SAs on one worker; room for them is taken at start.
+pub const MAX_INBOUND: usize = 4096;
+
+/// Sequence state of one tunnel on one worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TunnelSequence {
+    /// Last GRE sequence number sent (RFC 2890 §2.2).
+    pub gre_tx: u32,
+    /// Last one received.
+    pub gre_rx: Option<u32>,
+    /// Probes reflected.
+    pub reflected: u32,
+}
+
+/// One worker's world.
+pub struct Context<A: PacketPool> {
+    /// Which worker.
+    pub id: WorkerId,
+    /// How many workers there are; SPI mod this names the owner of an SA.
+    pub workers: u16,
+    /// When this burst was received.
+    pub now: Nanos,
+    /// Read-only state.
+    pub snapshot: Box<Snapshot>,
+    /// SAs.
+    pub sas: SaTable,
+    /// By [`TunnelId`].
+    pub sequences: Box<[TunnelSequence]>,
+    /// By [`crate::id::GroupId`].
+    pub steering: Box<[Steering]>,
+    /// Counters that the outside reads.
+    pub counters: Arc<Counters>,
+    /// To control.
+    pub events: sync::ring::Producer<Event>,
+    /// Where own packets come from.
+    pub pool: A,
+    /// Own packets made during this burst.
+    pub originated: ArrayVec<Slot<A::Packet>, ORIGINATED>,
+    /// ICMP errors allowed (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f).
+    pub icmp_errors: TokenBucket,
+    /// The lease: until when, in nanoseconds, packets may be forwarded.
+    pub forward_until: Arc<AtomicU64>,
+}
+
+impl<A: PacketPool> Context<A> {
+    /// Whether the lease holds at the time of this burst.
+    #[inline]
+    pub fn may_forward(&self) -> bool {
+        self.now.0 < self.forward_until.load(Ordering::Relaxed)
+    }
+
+    /// Reports to control; a full ring is counted by the ring.
+    #[inline]
+    pub fn report(&mut self, event: Event) {
+        let _ = self.events.push(event);
+    }
+
+    /// Reports what anybody on a link can cause. It leaves half of the ring to what control must not miss.
+    #[inline]
+    pub fn report_neighbor(&mut self, event: Event) {
+        if self.events.free() > EVENTS / 2 {
+            self.report(event);
+        }
+    }
+
+    /// Counts the end of a packet.
+    #[inline]
+    pub fn count_drop(&self, reason: DropReason) {
+        self.counters.dropped(reason).add(1);
+    }
+
+    /// Queues an own packet of `length` bytes, filled by `fill`, for the rest of the walk from lookup on. Counted as
+    /// originated either way, and as dropped where it could not be made, which returns false.
+    pub fn originate(&mut self, meta: Meta, length: usize, fill: impl FnOnce(&mut [u8]) -> bool) -> bool {
+        self.counters.originated.add(1);
+        let packet = if self.originated.is_full() { None } else { self.pool.alloc() };
+        let Some(mut packet) = packet else {
+            self.count_drop(DropReason::PoolExhausted);
+            return false;
+        };
+        let made = packet.append(length).is_some_and(fill);
+        if made {
+            self.originated.push(Slot { packet, meta: Meta { own: true, ..meta } });
+        } else {
+            self.count_drop(DropReason::NoRoom);
+        }
+        made
+    }
+
+    /// The route to `dst`, or why there is none.
+    #[inline]
+    pub fn route(&self, dst: IpAddr) -> Result<NextHop, DropReason> {
+        self.snapshot.route(dst).copied().ok_or(DropReason::NoRoute)
+    }
+}

@@ -1,0 +1,115 @@
+//! One name for every way a packet can end other than by transmission.
+
+use std::fmt;
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Why a packet was not transmitted. Each ended packet is counted under exactly one reason.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl DropReason {
+            /// All reasons, in the order of their counters.
+            pub const ALL: &[DropReason] = &[$(DropReason::$variant,)*];
+
+            /// The name in metrics and in `foreshift show drops`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(DropReason::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    // Consumed: the packet did its work here.
+    /// An ARP or ND message that was for this engine and needs no answer, or was answered anew.
+    NeighborConsumed = "neighbor_consumed",
+    /// A probe reply that came home.
+    ProbeConsumed = "probe_consumed",
+    /// An ICMP error about this engine's own packets.
+    IcmpConsumed = "icmp_consumed",
+    /// Sent on in fragments, which were counted as originated.
+    Fragmented = "fragmented",
+    // Link layer.
+    /// Not addressed to this engine's MAC (RFC 1812 §5.3.4).
+    NotForUs = "not_for_us",
+    /// A VLAN or an EtherType that no interface has.
+    UnknownEtherType = "unknown_ether_type",
+    /// An 802.1Q tag that no interface of the port has.
+    UnknownVlan = "unknown_vlan",
+    /// The frame ends before its headers do.
+    Truncated = "truncated",
+    // IP.
+    /// Wrong IP version, header length, total length.
+    BadIpHeader = "bad_ip_header",
+    /// Wrong checksum of the IPv4 header.
+    BadChecksum = "bad_checksum",
+    /// An address that must not be a source or destination here (RFC 1812 §5.3.7, RFC 4291 §2.5).
+    Martian = "martian",
+    /// A source that this way does not lead to (RFC 4301 §5.2, RFC 3704).
+    Spoofed = "spoofed",
+    /// Multicast or broadcast, which this engine does not route.
+    Multicast = "multicast",
+    /// TTL or hop limit ran out.
+    TtlExpired = "ttl_expired",
+    /// No route.
+    NoRoute = "no_route",
+    /// A blackhole route.
+    Blackhole = "blackhole",
+    /// Larger than the next MTU and not to be fragmented; the sender was told.
+    TooBig = "too_big",
+    /// Malformed ARP or ND (RFC 826, RFC 4861 §7.1).
+    BadNeighborMessage = "bad_neighbor_message",
+    /// For this engine, but nothing here answers it.
+    NoListener = "no_listener",
+    /// Waited too long, or too many waited, for the neighbour's address.
+    NeighborUnresolved = "neighbor_unresolved",
+    // Tunnels.
+    /// ESP with an SPI that no SA has (RFC 4303 §3.4.2).
+    UnknownSpi = "unknown_spi",
+    /// GRE between endpoints or with a key that no tunnel has.
+    UnknownTunnel = "unknown_tunnel",
+    /// A malformed GRE or ESP packet, or an inner protocol that is not IP.
+    BadEncapsulation = "bad_encapsulation",
+    /// Seen before, or older than the replay window (RFC 4303 §3.4.3).
+    Replayed = "replayed",
+    /// A GRE sequence number that went back (RFC 2890 §2.2).
+    OutOfSequence = "out_of_sequence",
+    /// The ICV is wrong.
+    Authentication = "authentication",
+    /// A tunnel packet that was fragmented on its way.
+    FragmentedTunnel = "fragmented_tunnel",
+    /// Congestion marked on a packet that cannot carry it (RFC 6040 §4.2).
+    CongestionLost = "congestion_lost",
+    /// No SA to send with yet.
+    NoSa = "no_sa",
+    /// The SA's sequence numbers are used up.
+    SaExhausted = "sa_exhausted",
+    /// No member of the tunnel group is up, or only the one it came from.
+    NoTunnel = "no_tunnel",
+    // Ownership.
+    /// This engine's right to forward has run out.
+    LeaseExpired = "lease_expired",
+    /// From an engine whose epoch is over.
+    StaleEpoch = "stale_epoch",
+    // Resources.
+    /// No buffer for a packet of our own.
+    PoolExhausted = "pool_exhausted",
+    /// No headroom or tailroom for a header.
+    NoRoom = "no_room",
+    /// The TX ring stayed full.
+    TxFull = "tx_full",
+    /// The ring to the worker that owns the SA was full.
+    HandoffFull = "handoff_full",
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

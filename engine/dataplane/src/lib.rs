@@ -1,0 +1,23 @@
+//! What happens to a packet, from RX to TX. No DPDK, no clock, no `unsafe`: packets, ports and
+//! time come in through the traits of [`packet`]. Begin with [`worker::Worker::poll`].
+#![forbid(unsafe_code)]
+
+pub mod context;
+pub mod drop_reason;
+pub mod ecmp;
+pub mod fib;
+pub mod frame;
+pub mod id;
+pub mod limiter;
+pub mod links;
+pub mod message;
+pub mod neighbor;
+pub mod packet;
+pub mod replay;
+pub mod sa;
+pub mod snapshot;
+pub mod stage;
+pub mod telemetry;
+pub mod tunnel;
+pub mod wire;
+pub mod worker;

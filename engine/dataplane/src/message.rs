@@ -1,0 +1,63 @@
+//! What control tells one worker, and what a worker reports. Values that must be freed go back to
+//! control in a [`Event::Retired`]: workers free nothing.
+
+use crate::id::{InterfaceId, Nanos, Spi, TunnelId};
+use crate::neighbor::Claim;
+use crate::sa::{InboundSa, OutboundSa};
+use crate::wire::MacAddr;
+use std::net::IpAddr;
+
+/// An inbound SA and the tunnel it belongs to.
+pub struct Inbound {
+    /// The tunnel.
+    pub tunnel: TunnelId,
+    /// The state.
+    pub sa: InboundSa,
+}
+
+/// A change to a worker's own state.
+pub enum Command {
+    /// Accept a new SPI.
+    InstallInbound(Box<Inbound>),
+    /// Use this SA for the tunnel from now on.
+    InstallOutbound(TunnelId, Box<OutboundSa>),
+    /// Forget an SPI.
+    RemoveInbound(Spi),
+    /// The far end has started anew: its GRE sequence numbers begin again.
+    ResetSequence(TunnelId),
+    /// Send a STAMP probe inside a tunnel.
+    Probe { tunnel: TunnelId, sequence: u32 },
+    /// Ask for a neighbour, its last known address first if given.
+    Solicit { interface: InterfaceId, ip: IpAddr, unicast: Option<MacAddr> },
+    /// Tell the link that `ip` is here.
+    Announce { interface: InterfaceId, ip: IpAddr },
+}
+
+/// Something control should know.
+pub enum Event {
+    /// A packet waits for this neighbour.
+    NeighborWanted { interface: InterfaceId, ip: IpAddr },
+    /// A neighbour told its address; `claim` says how sure that is.
+    NeighborSeen { interface: InterfaceId, ip: IpAddr, mac: MacAddr, claim: Claim },
+    /// A probe came home; `reflector_sequence` counts probes the far end reflected.
+    ProbeReply { tunnel: TunnelId, sequence: u32, reflector_sequence: u32, rtt: Nanos },
+    /// The SA was installed.
+    InboundInstalled(Spi),
+    /// The SA is in use.
+    OutboundInstalled(TunnelId, Spi),
+    /// The tunnel's outbound SA should be replaced soon.
+    SoftLimit(TunnelId),
+    /// A router on the way carries no larger outer packet than this, bytes (RFC 1191, RFC 8201). For ESP
+    /// control checks that `spi` is one that some worker sends with.
+    PathMtu { tunnel: TunnelId, spi: Option<Spi>, mtu: u16 },
+    /// State taken out of use, to be freed.
+    Retired(Retired),
+}
+
+/// State a worker no longer uses.
+pub enum Retired {
+    /// An inbound SA.
+    Inbound(Box<Inbound>),
+    /// An outbound SA.
+    Outbound(Box<OutboundSa>),
+}

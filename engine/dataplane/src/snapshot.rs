@@ -1,0 +1,203 @@
+//! What the control core publishes to the workers: immutable, whole, replaced in one step.
+
+use crate::ecmp::BucketTable;
+use crate::fib::Fib;
+use crate::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
+use crate::neighbor::AdjacencyTable;
+use crate::wire::{MacAddr, VlanId};
+use arrayvec::ArrayVec;
+use ipnet::IpNet;
+use rustc_hash::FxHashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+/// Most members of one tunnel group.
+pub const MAX_MEMBERS: usize = 16;
+
+/// A layer-3 interface: a port, or one VLAN of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    /// Its index in [`Snapshot::interfaces`].
+    pub id: InterfaceId,
+    /// The port it sends and receives on.
+    pub port: PortId,
+    /// Its 802.1Q tag, if tagged.
+    pub vlan: Option<VlanId>,
+    /// Its own MAC address.
+    pub mac: MacAddr,
+    /// Largest IP packet, bytes.
+    pub mtu: u16,
+    /// Addresses it answers for now, gateway addresses included while owned; each with its prefix.
+    pub addresses: Vec<IpNet>,
+    /// It carries a direct tunnel: what arrives here was handed over and is never handed back.
+    pub site_link: bool,
+}
+
+impl Interface {
+    /// Whether `ip` is one of its addresses.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|net| net.addr() == ip)
+    }
+
+    /// Whether `ip` is on one of its connected prefixes.
+    pub fn reaches(&self, ip: IpAddr) -> bool {
+        self.addresses.iter().any(|net| net.contains(&ip))
+    }
+
+    /// Its first IPv4 address.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.addresses.iter().find_map(|net| match net {
+            IpNet::V4(net) => Some(net.addr()),
+            IpNet::V6(_) => None,
+        })
+    }
+
+    /// Its first IPv6 address, a link-local one only if it has no other (RFC 6724 §5, rule 2).
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        let addresses = || {
+            self.addresses.iter().filter_map(|net| match net {
+                IpNet::V6(net) => Some(net.addr()),
+                IpNet::V4(_) => None,
+            })
+        };
+        addresses().find(|ip| !ip.is_unicast_link_local()).or_else(|| addresses().next())
+    }
+
+    /// Its address in the prefix of `neighbor`, to ask for it with; else its first of that family.
+    pub fn towards(&self, neighbor: IpAddr) -> Option<IpAddr> {
+        let near = self.addresses.iter().find(|net| net.contains(&neighbor)).map(IpNet::addr);
+        near.or_else(|| match neighbor {
+            IpAddr::V4(_) => self.ipv4().map(IpAddr::V4),
+            IpAddr::V6(_) => self.ipv6().map(IpAddr::V6),
+        })
+    }
+
+    /// Whether `ip` is the broadcast address, old form or new, of one of its prefixes (RFC 1812 §5.3.5.2). A /31 has
+    /// none (RFC 3021 §2.2).
+    pub fn broadcasts(&self, ip: Ipv4Addr) -> bool {
+        self.addresses.iter().any(|net| match net {
+            IpNet::V4(net) => net.prefix_len() < 31 && (net.broadcast() == ip || net.network() == ip),
+            IpNet::V6(_) => false,
+        })
+    }
+}
+
+/// Outer source, outer destination and GRE key of a packet as it is received.
+pub type Endpoints = (IpAddr, IpAddr, Option<u32>);
+
+/// What a route leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// An address of this engine.
+    Local,
+    /// Drop silently.
+    Blackhole,
+    /// The destination itself is a neighbour on this interface.
+    Connected(InterfaceId),
+    /// A router.
+    Via { interface: InterfaceId, gateway: IpAddr },
+    /// A site, through its tunnel group.
+    Group(GroupId),
+}
+
+/// How a tunnel wraps packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encapsulation {
+    /// RFC 2784 with the extensions of RFC 2890.
+    Gre { key: Option<u32>, sequence: bool },
+    /// RFC 4303 tunnel mode.
+    Esp,
+    /// None: the site link, where the standby is a plain next hop.
+    Direct,
+}
+
+/// A tunnel with everything encapsulation needs ("stacked": nothing is looked up again).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunnel {
+    /// Its index in [`Snapshot::tunnels`].
+    pub id: TunnelId,
+    /// The protocol.
+    pub encapsulation: Encapsulation,
+    /// Outer source.
+    pub local: IpAddr,
+    /// Outer destination.
+    pub remote: IpAddr,
+    /// The interface that `remote` is reached through.
+    pub interface: InterfaceId,
+    /// The neighbour on it: `remote` itself or a router.
+    pub next_hop: IpAddr,
+    /// Largest inner packet, bytes.
+    pub mtu: u16,
+    /// It may carry traffic.
+    pub up: bool,
+    /// What it delivers is refused: its sender's epoch is over.
+    pub fenced: bool,
+}
+
+/// The tunnels that reach one site, and how its buckets are split over them.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its index in [`Snapshot::groups`].
+    pub id: GroupId,
+    /// Bucket → tunnel.
+    pub buckets: Arc<BucketTable>,
+    /// Members that are up and lead out of the site: where handed-over packets may go.
+    pub own: ArrayVec<TunnelId, MAX_MEMBERS>,
+    /// All members.
+    pub members: ArrayVec<TunnelId, MAX_MEMBERS>,
+    /// A busy bucket moves in a gap of at least this.
+    pub flowlet_gap: Nanos,
+    /// … and at this time at the latest.
+    pub move_deadline: Nanos,
+    /// Lower the MSS of TCP SYNs to what the tunnel carries.
+    pub mss_clamp: bool,
+}
+
+/// All that a worker only reads.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Increases with every publication.
+    pub generation: Generation,
+    /// By [`InterfaceId`].
+    pub interfaces: Arc<[Interface]>,
+    /// Longest prefix → [`NextHopId`].
+    pub fib: Arc<Fib>,
+    /// By [`NextHopId`].
+    pub next_hops: Arc<[NextHop]>,
+    /// Resolved neighbours.
+    pub adjacencies: Arc<AdjacencyTable>,
+    /// By [`TunnelId`].
+    pub tunnels: Arc<[Tunnel]>,
+    /// (outer source, outer destination) as received → tunnel, for decapsulation without an SPI.
+    pub endpoints: Arc<FxHashMap<Endpoints, TunnelId>>,
+    /// By [`GroupId`].
+    pub groups: Arc<[Group]>,
+    /// Source of ICMP errors about packets that came out of a tunnel.
+    pub router_v4: Option<Ipv4Addr>,
+    /// The same for ICMPv6.
+    pub router_v6: Option<Ipv6Addr>,
+}
+
+impl Snapshot {
+    /// The next hop for `dst`.
+    #[inline]
+    pub fn route(&self, dst: IpAddr) -> Option<&NextHop> {
+        let NextHopId(id) = match dst {
+            IpAddr::V4(dst) => self.fib.lookup4(dst)?,
+            IpAddr::V6(dst) => self.fib.lookup6(dst)?,
+        };
+        self.next_hops.get(id as usize)
+    }
+
+    /// Whether `ip` is an address of this engine now.
+    #[inline]
+    pub fn is_local(&self, ip: IpAddr) -> bool {
+        self.interfaces.iter().any(|interface| interface.has(ip))
+    }
+
+    /// The interface that receives frames of `port` tagged with `vlan`.
+    #[inline]
+    pub fn interface_of(&self, port: PortId, vlan: Option<VlanId>) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.port == port && interface.vlan == vlan)
+    }
+}

@@ -1,0 +1,138 @@
+//! Takes tunnel headers off packets that are for a tunnel of this engine.
+
+use super::Verdict;
+use crate::context::{Context, Meta, Version};
+use crate::drop_reason::DropReason;
+use crate::id::{Spi, TunnelId, WorkerId};
+use crate::packet::{Packet, PacketPool};
+use crate::sa::SaError;
+use crate::snapshot::Encapsulation;
+use crate::stage::parse;
+use crate::tunnel::ecn;
+use crate::wire::esp::Esp;
+use crate::wire::gre::Gre;
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
+use crate::wire::{EtherType, Protocol, TrafficClass};
+use std::net::IpAddr;
+
+/// Source, destination and traffic class of the outermost header.
+#[inline]
+pub fn outer<P: Packet>(packet: &P, version: Version) -> Result<(IpAddr, IpAddr, TrafficClass), DropReason> {
+    // Parsed before: only the view is taken, the checksum is known to be good.
+    match version {
+        Version::V4 => Ipv4Header::parse_quoted(packet.data())
+            .map(|h| (h.src().into(), h.dst().into(), h.traffic_class())),
+        Version::V6 => Ipv6Header::parse_quoted(packet.data())
+            .map(|h| (h.src().into(), h.dst().into(), h.traffic_class())),
+    }
+    .map_err(|_| DropReason::BadIpHeader)
+}
+
+/// The worker that must handle this packet because it owns its SA, if that is another one. An SA's replay
+/// window has one owner, whatever queue a packet was steered (or replayed) to.
+#[inline]
+pub fn owner<A: PacketPool>(context: &Context<A>, packet: &A::Packet, meta: &Meta) -> Option<WorkerId> {
+    if context.workers == 1 || meta.protocol != Protocol::ESP || !meta.has_upper {
+        return None;
+    }
+    let Spi(spi) = Esp::parse(packet.data().get(meta.upper as usize..)?).ok()?.spi;
+    let owner = WorkerId((spi % u32::from(context.workers)) as u16);
+    (owner != context.id).then_some(owner)
+}
+
+/// Decapsulates GRE and ESP that is for us; everything else passes untouched.
+#[inline]
+pub fn decap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    match meta.protocol {
+        Protocol::ESP => esp(context, packet, meta),
+        Protocol::GRE => gre(context, packet, meta),
+        _ => Ok(()),
+    }
+}
+
+fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    let (src, dst, class) = outer(packet, meta.version)?;
+    if !context.snapshot.is_local(dst) {
+        return Ok(()); // transit ESP between others
+    }
+    if meta.fragment {
+        return Err(DropReason::FragmentedTunnel); // RFC 4303 §3.4.1
+    }
+    let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
+    let spi = Esp::parse(payload).map_err(|_| DropReason::BadEncapsulation)?.spi;
+    let inbound = context.sas.inbound.get_mut(&spi).ok_or(DropReason::UnknownSpi)?;
+    let tunnel = inbound.tunnel;
+    let ends = &context.snapshot.tunnels[tunnel.index()];
+    if (ends.remote, ends.local) != (src, dst) {
+        return Err(DropReason::UnknownSpi);
+    }
+    packet.adj(meta.upper as usize);
+    let inner = inbound.sa.open(packet).map_err(|error| match error {
+        SaError::Replay => DropReason::Replayed,
+        SaError::Authentication => DropReason::Authentication,
+        _ => DropReason::BadEncapsulation,
+    })?;
+    let expected = if inner == Protocol::IPV6.0 { 6 } else { 4 };
+    if packet.data().first().is_none_or(|byte| byte >> 4 != expected) {
+        return Err(DropReason::BadEncapsulation);
+    }
+    inside(context, packet, meta, tunnel, class)
+}
+
+fn gre<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    let (src, dst, class) = outer(packet, meta.version)?;
+    if !context.snapshot.is_local(dst) {
+        return Ok(());
+    }
+    if meta.fragment {
+        return Err(DropReason::FragmentedTunnel);
+    }
+    let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
+    let (header, length) = Gre::parse(payload).map_err(|_| DropReason::BadEncapsulation)?;
+    let tunnel =
+        context.snapshot.endpoints.get(&(src, dst, header.key)).copied().ok_or(DropReason::UnknownTunnel)?;
+    let Encapsulation::Gre { sequence, .. } = context.snapshot.tunnels[tunnel.index()].encapsulation else {
+        return Err(DropReason::UnknownTunnel);
+    };
+    let expected = match header.protocol {
+        EtherType::IPV4 => 4,
+        EtherType::IPV6 => 6,
+        _ => return Err(DropReason::BadEncapsulation),
+    };
+    if payload.get(length).is_none_or(|byte| byte >> 4 != expected) {
+        return Err(DropReason::BadEncapsulation);
+    }
+    if sequence {
+        in_sequence(&mut context.sequences[tunnel.index()].gre_rx, header.sequence)?;
+    }
+    packet.adj(meta.upper as usize + length);
+    inside(context, packet, meta, tunnel, class)
+}
+
+/// RFC 2890 §2.2: the last number and the 2^31 − 1 before it are out of sequence.
+fn in_sequence(last: &mut Option<u32>, number: Option<u32>) -> Verdict {
+    let number = number.ok_or(DropReason::BadEncapsulation)?;
+    if let Some(last) = *last
+        && last.wrapping_sub(number) < 1 << 31
+    {
+        return Err(DropReason::OutOfSequence);
+    }
+    *last = Some(number);
+    Ok(())
+}
+
+/// The inner packet takes the place of the outer one.
+fn inside<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    tunnel: TunnelId,
+    outer: TrafficClass,
+) -> Verdict {
+    *meta = Meta { interface: meta.interface, tunnel_in: Some(tunnel), ..Meta::default() };
+    parse::ip_header(packet, meta)?;
+    ecn::decap(packet.data_mut(), outer)?;
+    context.counters.tunnel(tunnel.index()).rx.count(packet.len());
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! What being forwarded asks of a packet: a lease, a hop, a size that fits, an MSS that will.
+
+use super::Verdict;
+use crate::context::{Context, Egress, Meta, Version};
+use crate::drop_reason::DropReason;
+use crate::packet::{Packet, PacketPool};
+use crate::snapshot::Encapsulation;
+use crate::stage::decap::outer;
+use crate::stage::icmp_error::{self, Problem};
+use crate::stage::{fragment, parse};
+use crate::wire::Protocol;
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
+use crate::wire::tcp::{self, TcpHeader};
+
+/// IP and TCP headers without options: what an MSS leaves out of an MTU (RFC 9293 §3.7.1).
+const MSS_OVERHEAD_V4: u16 = 40;
+const MSS_OVERHEAD_V6: u16 = 60;
+
+/// Checks and changes a packet that has found its way out.
+#[inline]
+pub fn forward<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    let (mtu, handed_over) = match meta.egress {
+        Egress::Tunnel(tunnel) => {
+            let tunnel = &context.snapshot.tunnels[tunnel.index()];
+            (tunnel.mtu, tunnel.encapsulation == Encapsulation::Direct)
+        }
+        Egress::Neighbor { interface, .. } => (context.snapshot.interfaces[interface.index()].mtu, false),
+        _ => return Ok(()),
+    };
+    if !meta.own {
+        permitted(context, packet, meta)?;
+        if !handed_over {
+            take_hop(context, packet, meta)?;
+        }
+        clamp(context, packet, meta);
+    }
+    fits(context, packet, meta, mtu)
+}
+
+/// Whether this engine may forward at all, and what came out of this tunnel.
+#[inline]
+fn permitted<A: PacketPool>(context: &Context<A>, packet: &A::Packet, meta: &Meta) -> Verdict {
+    if !context.may_forward() {
+        return Err(DropReason::LeaseExpired);
+    }
+    if meta.tunnel_in.is_some_and(|tunnel| context.snapshot.tunnels[tunnel.index()].fenced) {
+        return Err(DropReason::StaleEpoch);
+    }
+    match outer(packet, meta.version)? {
+        (src, dst, _) if parse::is_link_local(src) || parse::is_link_local(dst) => Err(DropReason::Martian),
+        _ => Ok(()),
+    }
+}
+
+/// One hop less, or time exceeded. The site link is no hop: the standby takes it.
+#[inline]
+fn take_hop<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &Meta) -> Verdict {
+    let taken = match meta.version {
+        Version::V4 => Ipv4Header::of(packet.data_mut()).map(Ipv4Header::decrement_ttl),
+        Version::V6 => Ipv6Header::of(packet.data_mut()).map(Ipv6Header::decrement_hop_limit),
+    };
+    match taken {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            icmp_error::send(context, packet, meta, Problem::TimeExceeded);
+            Err(DropReason::TtlExpired)
+        }
+        Err(_) => Err(DropReason::BadIpHeader),
+    }
+}
+
+/// Lowers the MSS of a SYN to what the tunnel it takes, or came by, carries.
+#[inline]
+fn clamp<A: PacketPool>(context: &Context<A>, packet: &mut A::Packet, meta: &Meta) {
+    let segment = packet.data().get(meta.upper as usize..).unwrap_or_default();
+    if meta.protocol != Protocol::TCP
+        || !meta.has_upper
+        || !TcpHeader::parse(segment).is_ok_and(TcpHeader::is_syn)
+    {
+        return;
+    }
+    let tunnel_out = match meta.egress {
+        Egress::Tunnel(tunnel) => Some(tunnel),
+        _ => None,
+    };
+    let snapshot = &context.snapshot;
+    let clamps =
+        |tunnel| snapshot.groups.iter().any(|group| group.mss_clamp && group.members.contains(&tunnel));
+    let mtu = [tunnel_out, meta.tunnel_in]
+        .into_iter()
+        .flatten()
+        .filter(|&tunnel| clamps(tunnel))
+        .map(|tunnel| snapshot.tunnels[tunnel.index()].mtu)
+        .min();
+    let overhead = if meta.version == Version::V4 { MSS_OVERHEAD_V4 } else { MSS_OVERHEAD_V6 };
+    if let Some(mtu) = mtu
+        && let Some(segment) = packet.data_mut().get_mut(meta.upper as usize..)
+    {
+        // A malformed segment is the hosts' business.
+        let _ = tcp::clamp_mss(segment, mtu.saturating_sub(overhead));
+    }
+}
+
+/// Fragments or refuses what does not fit.
+#[inline]
+fn fits<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &Meta, mtu: u16) -> Verdict {
+    if packet.len() <= usize::from(mtu) {
+        return Ok(());
+    }
+    let whole = meta.version == Version::V6
+        || Ipv4Header::of(packet.data_mut()).map_or(true, |header| header.fragmentation().dont_fragment);
+    if whole {
+        icmp_error::send(context, packet, meta, Problem::TooBig { mtu });
+        return Err(DropReason::TooBig);
+    }
+    fragment::fragment(context, packet, meta, mtu)
+}

@@ -1,0 +1,134 @@
+//! From a frame to an IP packet on an interface: link header off, IP header checked.
+
+use super::Verdict;
+use crate::context::{Context, Meta, Version};
+use crate::drop_reason::DropReason;
+use crate::id::PortId;
+use crate::packet::{Packet, PacketPool, RxChecksum};
+use crate::stage::neighbor;
+use crate::wire::ethernet::Ethernet;
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::{self, Ipv6Header};
+use crate::wire::{EtherType, Protocol, WireError};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Takes the link header off a frame that came in by `port` and checks what is inside.
+#[inline]
+pub fn parse<A: PacketPool>(
+    context: &mut Context<A>,
+    port: PortId,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+) -> Verdict {
+    let (ethernet, offset) = Ethernet::parse(packet.data()).map_err(link_error)?;
+    let interface = context.snapshot.interface_of(port, ethernet.vlan).ok_or(DropReason::UnknownVlan)?;
+    meta.link_group = ethernet.dst.is_multicast();
+    if !meta.link_group && ethernet.dst != interface.mac {
+        return Err(DropReason::NotForUs);
+    }
+    meta.interface = interface.id;
+    meta.link_src = ethernet.src;
+    packet.adj(offset);
+    match ethernet.ether_type {
+        EtherType::IPV4 | EtherType::IPV6 => ip_header(packet, meta),
+        EtherType::ARP => neighbor::arp(context, packet, meta),
+        _ => Err(DropReason::UnknownEtherType),
+    }
+}
+
+fn link_error(error: WireError) -> DropReason {
+    match error {
+        WireError::Truncated => DropReason::Truncated,
+        _ => DropReason::UnknownEtherType,
+    }
+}
+
+/// Checks the IP header that the packet begins with, cuts off link padding and notes what the walk needs.
+#[inline]
+pub fn ip_header<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
+    match packet.data().first().map(|byte| byte >> 4) {
+        Some(4) => ipv4_header(packet, meta),
+        Some(6) => ipv6_header(packet, meta),
+        Some(_) => Err(DropReason::BadIpHeader),
+        None => Err(DropReason::Truncated),
+    }
+}
+
+fn ip_error(error: WireError) -> DropReason {
+    match error {
+        WireError::Truncated => DropReason::Truncated,
+        WireError::Checksum => DropReason::BadChecksum,
+        _ => DropReason::BadIpHeader,
+    }
+}
+
+#[inline]
+fn ipv4_header<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
+    // The port has seen the outermost header only.
+    let checked = if meta.tunnel_in.is_none() { packet.rx_checksum() } else { RxChecksum::Unknown };
+    let header = Ipv4Header::parse(packet.data(), checked).map_err(ip_error)?;
+    let (src, dst) = (header.src(), header.dst());
+    if martian_v4(src) || src.is_multicast() || martian_v4(dst) && !dst.is_broadcast() {
+        return Err(DropReason::Martian);
+    }
+    // A frame for everyone that holds a packet for one (RFC 1812 §5.3.4).
+    if meta.link_group && !dst.is_multicast() && !dst.is_broadcast() {
+        return Err(DropReason::NotForUs);
+    }
+    if dst.is_multicast() || dst.is_broadcast() {
+        return Err(DropReason::Multicast);
+    }
+    let fragmentation = header.fragmentation();
+    meta.version = Version::V4;
+    meta.protocol = header.protocol();
+    meta.upper = header.header_length() as u16;
+    meta.fragment = fragmentation.is_fragment();
+    meta.has_upper = fragmentation.offset == 0;
+    let padding = packet.len() - header.total_length();
+    packet.trim(padding);
+    Ok(())
+}
+
+/// RFC 1812 §5.3.7: never a source or destination on a wire.
+#[inline]
+fn martian_v4(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets()[0], 0 | 127 | 240..)
+}
+
+#[inline]
+fn ipv6_header<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
+    let header = Ipv6Header::parse(packet.data()).map_err(ip_error)?;
+    let (src, dst) = (header.src(), header.dst());
+    // RFC 4291 §2.5.2, §2.5.3, §2.7. An unspecified source is right in duplicate address detection only,
+    // which goes to a group.
+    if src.is_multicast() || src.is_loopback() || dst.is_loopback() || dst.is_unspecified() {
+        return Err(DropReason::Martian);
+    }
+    if src.is_unspecified() && !dst.is_multicast() {
+        return Err(DropReason::Martian);
+    }
+    if meta.link_group && !dst.is_multicast() {
+        return Err(DropReason::NotForUs);
+    }
+    let padding = packet.len() - header.total_length();
+    meta.version = Version::V6;
+    packet.trim(padding);
+    let upper = ipv6::walk(packet.data()).map_err(ip_error)?;
+    meta.protocol = upper.protocol;
+    meta.upper = upper.offset as u16;
+    meta.fragment = upper.is_fragment();
+    meta.has_upper = upper.has_header();
+    match dst.is_multicast() {
+        true if meta.protocol == Protocol::ICMPV6 && meta.has_upper && !meta.fragment => Ok(()),
+        true => Err(DropReason::Multicast),
+        false => Ok(()),
+    }
+}
+
+/// A packet with a link-local address never leaves its link (RFC 3927 §2.7, RFC 4291 §2.5.6).
+pub fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,137 @@
+//! STAMP probes inside tunnels (RFC 8762): sent, reflected and taken home by the data plane itself, so
+//! that they see what packets see.
+
+use super::Verdict;
+use super::local::TTL;
+use crate::context::{Context, Egress, Meta, Version};
+use crate::drop_reason::DropReason;
+use crate::id::{Nanos, TunnelId};
+use crate::message::Event;
+use crate::packet::{Packet, PacketPool};
+use crate::snapshot::Encapsulation;
+use crate::stage::decap::outer;
+use crate::wire::ipv4::{Fragmentation, Ipv4Fields};
+use crate::wire::ipv6::Ipv6Fields;
+use crate::wire::stamp::{self, Probe, Reflection};
+use crate::wire::{Protocol, TrafficClass, ipv4, ipv6, udp};
+use std::net::IpAddr;
+
+/// The probes' own UDP port, at the sender's end.
+const SENDER_PORT: u16 = 49_862;
+
+/// Sends probe `sequence` inside `tunnel`.
+pub fn send<A: PacketPool>(context: &mut Context<A>, tunnel: TunnelId, sequence: u32) {
+    let Some(ends) = context.snapshot.tunnels.get(tunnel.index()) else { return };
+    let ends = ((ends.local, SENDER_PORT), (ends.remote, stamp::PORT));
+    let sent = context.now;
+    datagram(context, tunnel, ends, |payload| {
+        Probe { sequence, session: tunnel.0, sent }.write(payload).is_ok()
+    });
+}
+
+/// Answers a probe through the tunnel it came by.
+pub fn reflect<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    let tunnel = arrived_by(context, packet, meta)?;
+    let probe = Probe::parse(payload(packet, meta)?).map_err(|_| DropReason::Truncated)?;
+    let reflected = &mut context.sequences[tunnel.index()].reflected;
+    *reflected = reflected.wrapping_add(1);
+    // Decapsulated, not forwarded: the TTL is the one it was sent with.
+    let (sequence, now) = (*reflected, context.now);
+    let reflection = Reflection { sequence, sent: now, received: now, probe, probe_ttl: TTL };
+    let ends = &context.snapshot.tunnels[tunnel.index()];
+    let ends = ((ends.local, stamp::PORT), (ends.remote, SENDER_PORT));
+    datagram(context, tunnel, ends, |payload| reflection.write(payload).is_ok());
+    Err(DropReason::ProbeConsumed)
+}
+
+/// Reports a probe that came back.
+pub fn home<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    let tunnel = arrived_by(context, packet, meta)?;
+    let reflection = Reflection::parse(payload(packet, meta)?).map_err(|_| DropReason::Truncated)?;
+    let rtt: Nanos = reflection.round_trip(context.now);
+    let (sequence, reflector_sequence) = (reflection.probe.sequence, reflection.sequence);
+    context.report(Event::ProbeReply { tunnel, sequence, reflector_sequence, rtt });
+    Err(DropReason::ProbeConsumed)
+}
+
+/// What the datagram carries, its checksum verified: GRE protects nothing.
+fn payload<'a, P: Packet>(packet: &'a P, meta: &Meta) -> Result<&'a [u8], DropReason> {
+    let (src, dst, _) = outer(packet, meta.version)?;
+    let datagram = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
+    udp::verify(datagram, src, dst).map_err(|_| DropReason::BadChecksum)?;
+    datagram.get(udp::HEADER_LENGTH..).ok_or(DropReason::Truncated)
+}
+
+/// The tunnel a probe came by: only its own far end may send one.
+fn arrived_by<A: PacketPool>(
+    context: &Context<A>,
+    packet: &A::Packet,
+    meta: &Meta,
+) -> Result<TunnelId, DropReason> {
+    let (src, dst, _) = outer(packet, meta.version)?;
+    context
+        .snapshot
+        .tunnels
+        .iter()
+        .filter(|tunnel| (tunnel.remote, tunnel.local) == (src, dst))
+        .find(|tunnel| match tunnel.encapsulation {
+            Encapsulation::Direct => meta.tunnel_in.is_none() && tunnel.interface == meta.interface,
+            _ => meta.tunnel_in == Some(tunnel.id),
+        })
+        .map(|tunnel| tunnel.id)
+        .ok_or(DropReason::NoListener)
+}
+
+/// Originates a UDP datagram of STAMP's length inside `tunnel`, marked as network control.
+fn datagram<A: PacketPool>(
+    context: &mut Context<A>,
+    tunnel: TunnelId,
+    (from, to): ((IpAddr, u16), (IpAddr, u16)),
+    fill: impl FnOnce(&mut [u8]) -> bool,
+) {
+    const UDP: usize = udp::HEADER_LENGTH + stamp::LENGTH;
+    let (version, header, protocol) = match from.0 {
+        IpAddr::V4(_) => (Version::V4, ipv4::HEADER_LENGTH, Protocol::UDP),
+        IpAddr::V6(_) => (Version::V6, ipv6::HEADER_LENGTH, Protocol::UDP),
+    };
+    let meta = Meta {
+        version,
+        protocol,
+        upper: header as u16,
+        has_upper: true,
+        egress: Egress::Tunnel(tunnel),
+        ..Meta::default()
+    };
+    context.originate(meta, header + UDP, |out| {
+        let (ip, datagram) = out.split_at_mut(header);
+        fill(&mut datagram[udp::HEADER_LENGTH..])
+            && udp::write(datagram, from, to).is_ok()
+            && ip_header(ip, from.0, to.0, UDP as u16)
+    });
+}
+
+fn ip_header(out: &mut [u8], src: IpAddr, dst: IpAddr, payload_length: u16) -> bool {
+    let (traffic_class, protocol) = (TrafficClass::NETWORK_CONTROL, Protocol::UDP);
+    match (src, dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let fragmentation = Fragmentation { dont_fragment: true, more: false, offset: 0 };
+            Ipv4Fields { traffic_class, payload_length, id: 0, fragmentation, ttl: TTL, protocol, src, dst }
+                .write(out)
+                .is_ok()
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let next_header = protocol;
+            let fields = Ipv6Fields {
+                traffic_class,
+                flow_label: 0,
+                payload_length,
+                next_header,
+                hop_limit: TTL,
+                src,
+                dst,
+            };
+            fields.write(out).is_ok()
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,85 @@
+//! Which tunnel of its group, or which neighbour, a routed packet takes.
+
+use super::Verdict;
+use crate::context::{Context, Egress, Meta};
+use crate::drop_reason::DropReason;
+use crate::id::{GroupId, InterfaceId, TunnelId};
+use crate::packet::{Packet, PacketPool};
+use crate::snapshot::{Encapsulation, NextHop};
+use crate::stage::decap::outer;
+use crate::stage::icmp_error::{self, Problem};
+use crate::wire::flow::FlowKey;
+use std::net::IpAddr;
+
+/// All engines hash alike, so that a flow's bucket is the same wherever it is handed over.
+const HASH_SEED: u64 = 0;
+
+/// Turns the FIB's answer into a tunnel or a neighbour.
+#[inline]
+pub fn steer<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    let Egress::Routed(next_hop) = meta.egress else { return Ok(()) };
+    meta.egress = match next_hop {
+        NextHop::Connected(interface) => neighbor(context, outer(packet, meta.version)?.1, interface)?,
+        NextHop::Via { interface, gateway } => Egress::Neighbor { interface, ip: gateway },
+        NextHop::Group(group) => match member(context, packet, meta, group) {
+            Some(tunnel) => Egress::Tunnel(tunnel),
+            None => {
+                icmp_error::send(context, packet, meta, Problem::NoRoute);
+                return Err(DropReason::NoTunnel);
+            }
+        },
+        NextHop::Local | NextHop::Blackhole => return Err(DropReason::NoListener),
+    };
+    Ok(())
+}
+
+/// The destination itself, unless it stands for everyone on the link: a router forwards no directed broadcast
+/// (RFC 2644 §2).
+#[inline]
+fn neighbor<A: PacketPool>(
+    context: &Context<A>,
+    ip: IpAddr,
+    interface: InterfaceId,
+) -> Result<Egress, DropReason> {
+    match ip {
+        IpAddr::V4(v4) if context.snapshot.interfaces[interface.index()].broadcasts(v4) => {
+            Err(DropReason::Multicast)
+        }
+        _ => Ok(Egress::Neighbor { interface, ip }),
+    }
+}
+
+/// The tunnel that the packet's bucket takes now.
+#[inline]
+fn member<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &A::Packet,
+    meta: &Meta,
+    group: GroupId,
+) -> Option<TunnelId> {
+    let bucket = FlowKey::of(packet.data()).ok()?.bucket(HASH_SEED);
+    let snapshot = &context.snapshot;
+    let group = &snapshot.groups[group.index()];
+    let handed_over =
+        !meta.own && meta.tunnel_in.is_none() && snapshot.interfaces[meta.interface.index()].site_link;
+    let tunnel = if handed_over {
+        // Never back: what the other engine of the site handed over leaves by a tunnel of our own.
+        *group.own.get(bucket.index() % group.own.len().max(1))?
+    } else {
+        let steering = &mut context.steering[group.id.index()];
+        let (gap, deadline) = (group.flowlet_gap, group.move_deadline);
+        let steered = steering.steer(&group.buckets, bucket, context.now, gap, deadline, |tunnel| {
+            snapshot.tunnels.get(tunnel.index()).is_some_and(|tunnel| tunnel.up)
+        })?;
+        if let Some(moved) = steered.moved {
+            context.counters.moved(moved.kind).add(1);
+        }
+        steered.tunnel
+    };
+    let chosen = &snapshot.tunnels[tunnel.index()];
+    // From a tunnel of this group back into it: a loop, unless it is only the way to the standby.
+    let loops = !meta.own
+        && meta.tunnel_in.is_some_and(|from| group.members.contains(&from))
+        && chosen.encapsulation != Encapsulation::Direct;
+    (chosen.up && !loops).then_some(tunnel)
+}

@@ -1,0 +1,66 @@
+//! DSCP and ECN through a tunnel (RFC 6040).
+
+use crate::drop_reason::DropReason;
+use crate::wire::ipv4::Ipv4Header;
+use crate::wire::ipv6::Ipv6Header;
+use crate::wire::{Ecn, TrafficClass};
+
+/// The traffic class of a parsed IP packet.
+#[inline]
+pub fn traffic_class(packet: &[u8]) -> Result<TrafficClass, DropReason> {
+    match packet.first().map(|byte| byte >> 4) {
+        Some(4) => Ipv4Header::parse_quoted(packet).map(Ipv4Header::traffic_class),
+        _ => Ipv6Header::parse_quoted(packet).map(Ipv6Header::traffic_class),
+    }
+    .map_err(|_| DropReason::BadIpHeader)
+}
+
+/// The inner ECN field after decapsulation, by the table of RFC 6040 §4.2; `None`: drop.
+pub const fn combine(inner: Ecn, outer: Ecn) -> Option<Ecn> {
+    match (inner, outer) {
+        (Ecn::NotEct, Ecn::Ce) => None,
+        (Ecn::NotEct, _) => Some(Ecn::NotEct),
+        (Ecn::Ce, _) | (_, Ecn::Ce) => Some(Ecn::Ce),
+        (Ecn::Ect0, Ecn::Ect1) => Some(Ecn::Ect1),
+        (inner, _) => Some(inner),
+    }
+}
+
+/// Carries the outer header's congestion mark into the inner packet.
+#[inline]
+pub fn decap(inner: &mut [u8], outer: TrafficClass) -> Result<(), DropReason> {
+    let class = traffic_class(inner)?;
+    let ecn = combine(class.ecn(), outer.ecn()).ok_or(DropReason::CongestionLost)?;
+    if ecn == class.ecn() {
+        return Ok(());
+    }
+    let class = class.with_ecn(ecn);
+    match inner.first().map(|byte| byte >> 4) {
+        Some(4) => Ipv4Header::of(inner).map(|header| header.set_traffic_class(class)),
+        _ => Ipv6Header::of(inner).map(|header| header.set_traffic_class(class)),
+    }
+    .map_err(|_| DropReason::BadIpHeader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every cell of the figure in RFC 6040 §4.2.
+    #[test]
+    fn rfc6040_figure_4() {
+        use Ecn::{Ce, Ect0, Ect1, NotEct};
+        let columns = [NotEct, Ect0, Ect1, Ce];
+        let table = [
+            (NotEct, [Some(NotEct), Some(NotEct), Some(NotEct), None]),
+            (Ect0, [Some(Ect0), Some(Ect0), Some(Ect1), Some(Ce)]),
+            (Ect1, [Some(Ect1), Some(Ect1), Some(Ect1), Some(Ce)]),
+            (Ce, [Some(Ce), Some(Ce), Some(Ce), Some(Ce)]),
+        ];
+        for (inner, row) in table {
+            for (outer, expected) in columns.into_iter().zip(row) {
+                assert_eq!(combine(inner, outer), expected, "inner {inner:?}, outer {outer:?}");
+            }
+        }
+    }
+}

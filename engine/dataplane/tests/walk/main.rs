@@ -1,0 +1,15 @@
+//! The packet's whole walk, packet in and packet out: engines as the shell builds them, wired by hand. etherparse makes
+//! the packets and gives the second opinion on those that come out.
+
+mod conservation;
+mod forward;
+mod handoff;
+mod icmp;
+mod lease;
+mod mtu;
+mod neighbor;
+mod path_mtu;
+mod probe;
+mod steer;
+mod support;
+mod tunnel;

@@ -1,0 +1,242 @@
+//! GRE and ESP, from host to host over two engines and a wire.
+
+use crate::support::craft::one_hop_less;
+use crate::support::draft::wan_v4;
+use crate::support::{
+    Engine, Ip, LAN, WAN, checked, deliver, engine_mac, frame, host_mac, pair, payload, through,
+};
+use dataplane::drop_reason::DropReason;
+use dataplane::id::Spi;
+use dataplane::message::{Command, Event, Retired};
+use dataplane::snapshot::Encapsulation;
+use dataplane::wire::checksum;
+
+const GRE: Encapsulation = Encapsulation::Gre { key: Some(42), sequence: true };
+const PLAIN: Encapsulation = Encapsulation::Gre { key: None, sequence: false };
+const ESP: Encapsulation = Encapsulation::Esp;
+
+/// A host's packet as engine A puts it on the wire.
+fn wire(a: &mut Engine, packet: &[u8]) -> Vec<u8> {
+    let mut out = a.pass(LAN, &frame(engine_mac(1, 0), host_mac(), None, packet), WAN);
+    assert_eq!(out.len(), 1, "{:?}", a.drops());
+    out.remove(0)
+}
+
+#[test]
+fn every_version_through_every_tunnel_over_every_version() {
+    for encapsulation in [GRE, PLAIN, ESP] {
+        for (outer_v6, inner_v6) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (mut a, mut b) = pair(encapsulation, outer_v6);
+            for length in [0, 1, 2, 3, 100, 1300] {
+                let packet = Ip::between(1, 2, inner_v6).ttl(17).udp(1, length);
+                let (out, wire) = through(&mut a, &mut b, &packet);
+                assert_eq!(out.len(), 1, "{:?} {:?}", a.drops(), b.drops());
+                assert_eq!(checked(&out[0]), one_hop_less(&one_hop_less(&packet)));
+                let outer = checked(&wire[0]);
+                assert_eq!(outer[if outer_v6 { 6 } else { 9 }], if encapsulation == ESP { 50 } else { 47 });
+                let back = Ip::between(2, 1, inner_v6).udp(1, length);
+                let sent = b.pass(LAN, &frame(engine_mac(2, 0), host_mac(), None, &back), WAN);
+                let home = deliver(&mut a, &sent);
+                assert_eq!(checked(&home[0]), one_hop_less(&one_hop_less(&back)));
+            }
+            assert_eq!((a.counters().dropped_total(), b.counters().dropped_total()), (0, 0));
+            assert_eq!(a.counters().tunnel(0).tx.packets.get(), 6);
+            assert_eq!(b.counters().tunnel(0).rx.packets.get(), 6);
+            assert_eq!(a.counters().tunnel(0).tx.bytes.get(), b.counters().tunnel(0).rx.bytes.get());
+        }
+    }
+}
+
+#[test]
+fn gre_carries_its_key_and_counts() {
+    let (mut a, mut b) = pair(GRE, false);
+    let packet = Ip::between(1, 2, false).udp(1, 20);
+    let frames: Vec<_> = (0..4).map(|_| wire(&mut a, &packet)).collect();
+    for (n, frame) in frames.iter().enumerate() {
+        let header = [0x30, 0, 8, 0, 0, 0, 0, 42, 0, 0, 0, n as u8];
+        assert_eq!(payload(&checked(frame))[..12], header);
+    }
+    // A gap is no fault; what comes late or twice is (RFC 2890 §2.2).
+    assert_eq!(deliver(&mut b, &frames[1..3]).len(), 2);
+    b.refuses(WAN, &frames[0], DropReason::OutOfSequence);
+    b.refuses(WAN, &frames[2], DropReason::OutOfSequence);
+    assert_eq!(deliver(&mut b, &frames[3..]).len(), 1);
+
+    let with = |at: usize, byte: u8| {
+        let mut frame = frames[3].clone();
+        frame[14 + 20 + at] = byte;
+        frame
+    };
+    b.refuses(WAN, &with(7, 43), DropReason::UnknownTunnel);
+    b.refuses(WAN, &with(1, 1), DropReason::BadEncapsulation);
+    b.refuses(WAN, &with(0, 0x70), DropReason::BadEncapsulation);
+    // Bridged frames, and an IPv4 packet said to be IPv6: neither belongs here.
+    b.refuses(WAN, &with(2, 0x65), DropReason::BadEncapsulation);
+    let mut lying = with(2, 0x86);
+    lying[14 + 20 + 3] = 0xdd;
+    b.refuses(WAN, &lying, DropReason::BadEncapsulation);
+    // Without its sequence number.
+    let bare = [&[0x20, 0, 8, 0, 0, 0, 0, 42][..], &packet].concat();
+    let bare = Ip::new(wan_v4(1), wan_v4(2)).raw(47, &bare);
+    let bare = frame(engine_mac(2, 1), engine_mac(1, 1), None, &bare);
+    b.refuses(WAN, &bare, DropReason::BadEncapsulation);
+}
+
+/// RFC 2784 §2.1: a checksum is verified if present, though this engine sends none. And sequence numbers wrap.
+#[test]
+fn gre_from_others_is_understood() {
+    let (_, mut b) = pair(PLAIN, false);
+    let packet = Ip::between(1, 2, false).udp(1, 33);
+    let mut gre = [&[0x80, 0, 8, 0, 0, 0, 0, 0][..], &packet].concat();
+    let check = checksum::checksum(&gre);
+    gre[4..6].copy_from_slice(&check.to_be_bytes());
+    let arrives = |gre: &[u8]| {
+        frame(engine_mac(2, 1), engine_mac(1, 1), None, &Ip::new(wan_v4(1), wan_v4(2)).raw(47, gre))
+    };
+    let out = b.pass(WAN, &arrives(&gre), LAN);
+    assert_eq!(checked(&out[0]), one_hop_less(&packet));
+    gre[40] ^= 1;
+    b.refuses(WAN, &arrives(&gre), DropReason::BadEncapsulation);
+    // From elsewhere: no such tunnel.
+    let stranger = Ip::new(wan_v4(3), wan_v4(2)).raw(47, &[&[0, 0, 8, 0][..], &packet].concat());
+    b.refuses(WAN, &frame(engine_mac(2, 1), engine_mac(3, 1), None, &stranger), DropReason::UnknownTunnel);
+
+    let (_, mut b) = pair(GRE, false);
+    for (number, passes) in
+        [(0xffff_fffe_u32, true), (0xffff_ffff, true), (0, true), (0xffff_ffff, false), (0x7fff_ffff, true)]
+    {
+        let number = number.to_be_bytes();
+        let gre = [&[0x30, 0, 8, 0, 0, 0, 0, 42][..], &number, &packet].concat();
+        assert_eq!(b.pass(WAN, &arrives(&gre), LAN).len(), usize::from(passes), "{number:?}");
+    }
+}
+
+#[test]
+fn esp_refuses_what_is_replayed_forged_or_strange() {
+    for outer_v6 in [false, true] {
+        let header = 14 + if outer_v6 { 40 } else { 20 };
+        let (mut a, mut b) = pair(ESP, outer_v6);
+        let packet = Ip::between(1, 2, false).udp(1, 64);
+        let frames: Vec<_> = (0..3).map(|_| wire(&mut a, &packet)).collect();
+        assert!(!frames[0].windows(20).any(|part| packet.windows(20).any(|other| part == other)));
+        // Late is fine, twice is not.
+        assert_eq!(deliver(&mut b, &[frames[1].clone(), frames[0].clone()]).len(), 2);
+        b.refuses(WAN, &frames[0], DropReason::Replayed);
+        b.refuses(WAN, &frames[1], DropReason::Replayed);
+        for at in [header + 7, header + 8, header + 16, header + 40, frames[2].len() - 1] {
+            let mut forged = frames[2].clone();
+            forged[at] ^= 1;
+            b.refuses(
+                WAN,
+                &forged,
+                // A sequence number bent into one seen before never reaches the cipher.
+                if at == header + 7 { DropReason::Replayed } else { DropReason::Authentication },
+            );
+        }
+        let mut strange = frames[2].clone();
+        strange[header + 2] ^= 1;
+        b.refuses(WAN, &strange, DropReason::UnknownSpi);
+        let mut short = frames[2].clone();
+        short.truncate(header + 20);
+        if outer_v6 {
+            short[18..20].copy_from_slice(&20u16.to_be_bytes());
+            b.refuses(WAN, &short, DropReason::BadEncapsulation);
+        }
+        // Forgeries have not moved the window.
+        assert_eq!(deliver(&mut b, &frames[2..]).len(), 1);
+    }
+}
+
+/// RFC 4303 §3.4.1, §3.4.2: a fragment, and the right SPI between other endpoints.
+#[test]
+fn esp_refuses_fragments_and_other_endpoints() {
+    let (mut a, mut b) = pair(ESP, false);
+    let sealed = checked(&wire(&mut a, &Ip::between(1, 2, false).udp(1, 64)));
+    let again = |src, edit: fn(&mut Vec<u8>)| {
+        let mut packet = Ip::new(src, wan_v4(2)).raw(50, payload(&sealed));
+        edit(&mut packet);
+        packet[10..12].fill(0);
+        let check = checksum::checksum(&packet[..20]);
+        packet[10..12].copy_from_slice(&check.to_be_bytes());
+        frame(engine_mac(2, 1), engine_mac(1, 1), None, &packet)
+    };
+    b.refuses(WAN, &again(wan_v4(1), |packet| packet[6] = 0x20), DropReason::FragmentedTunnel);
+    b.refuses(WAN, &again(wan_v4(1), |packet| packet[7] = 2), DropReason::FragmentedTunnel);
+    b.refuses(WAN, &again(wan_v4(3), |_| ()), DropReason::UnknownSpi);
+    assert_eq!(b.pass(WAN, &again(wan_v4(1), |_| ()), LAN).len(), 1);
+    // Without an SA there is no way out, and nothing leaves in clear.
+    let (mut keyless, _) = pair(PLAIN, false);
+    keyless.draft.tunnels[0].encapsulation = ESP;
+    keyless.publish();
+    let packet = Ip::between(1, 2, false).udp(1, 64);
+    keyless.refuses(LAN, &frame(engine_mac(1, 0), host_mac(), None, &packet), DropReason::NoSa);
+}
+
+/// A new SA takes over, the old one still opens what is under way, and both are given back to be freed.
+#[test]
+fn esp_is_rekeyed_without_loss() {
+    let (mut a, mut b) = pair(ESP, false);
+    let packet = Ip::between(1, 2, true).udp(1, 64);
+    let before = wire(&mut a, &packet);
+    a.events();
+    let tunnel = dataplane::id::TunnelId(0);
+    crate::support::key(&mut a, &mut b, tunnel, tunnel, 0x3000);
+    assert!(a.events().iter().any(
+        |event| matches!(event, Event::Retired(Retired::Outbound(sa)) if sa.spi() == Spi(0x1000) && sa.sent() == 1)
+    ));
+    let after = wire(&mut a, &packet);
+    assert_eq!(payload(&checked(&after))[..4], 0x3000u32.to_be_bytes());
+    assert_eq!(deliver(&mut b, &[after, before.clone()]).len(), 2);
+    b.events();
+    b.command(0, Command::RemoveInbound(Spi(0x1000)));
+    b.poll();
+    assert!(matches!(b.events()[..], [Event::Retired(Retired::Inbound(_))]));
+    b.refuses(WAN, &before, DropReason::UnknownSpi);
+}
+
+/// RFC 6040: copied out in normal mode, combined when it comes off; DSCP copied out and left alone after.
+#[test]
+fn congestion_marks_cross_the_tunnel() {
+    for encapsulation in [PLAIN, ESP] {
+        for (outer_v6, inner_v6) in [(false, false), (true, true), (false, true), (true, false)] {
+            let (mut a, mut b) = pair(encapsulation, outer_v6);
+            for class in [0x00, 0xb8, 0xb9, 0xba, 0xbb] {
+                let packet = Ip::between(1, 2, inner_v6).class(class).udp(1, 20);
+                let mut sent = wire(&mut a, &packet);
+                assert_eq!(traffic_class(&checked(&sent)), class, "copied out");
+                let marked = set_class(&mut sent, class | 3);
+                if class & 3 == 0 {
+                    b.refuses(WAN, &marked, DropReason::CongestionLost);
+                } else {
+                    let out = deliver(&mut b, &[marked]);
+                    assert_eq!(traffic_class(&checked(&out[0])), class | 3, "{:?}", b.drops());
+                }
+            }
+            // A DSCP changed on the way is the underlay's affair.
+            let packet = Ip::between(1, 2, inner_v6).class(0xba).udp(1, 20);
+            let mut sent = wire(&mut a, &packet);
+            let marked = set_class(&mut sent, 0x01);
+            let out = deliver(&mut b, &[marked]);
+            assert_eq!(traffic_class(&checked(&out[0])), 0xb9, "ECT(0) and ECT(1) outside: ECT(1)");
+        }
+    }
+}
+
+fn traffic_class(packet: &[u8]) -> u8 {
+    if packet[0] >> 4 == 6 { packet[0] << 4 | packet[1] >> 4 } else { packet[1] }
+}
+
+/// The frame with its IP header's traffic class changed, by hand.
+fn set_class(frame: &mut [u8], class: u8) -> Vec<u8> {
+    let packet = &mut frame[14..];
+    if packet[0] >> 4 == 6 {
+        packet[0] = 0x60 | class >> 4;
+        packet[1] = packet[1] & 0x0f | class << 4;
+    } else {
+        packet[1] = class;
+        packet[10..12].fill(0);
+        let check = checksum::checksum(&packet[..20]);
+        packet[10..12].copy_from_slice(&check.to_be_bytes());
+    }
+    frame.to_vec()
+}
