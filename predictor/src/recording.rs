@@ -1,0 +1,276 @@
+//! Recorded runs: one JSON-lines file per run and subject.
+//!
+//! ```text
+//! {"type":"run","format":1,"run":"loss-03","kind":"ramp","fault":"loss","started_unix_ms":…,"sample_ms":100,"metrics":["rx_pps",…]}
+//! {"type":"sample","at_ms":81234,"values":[1021.0,null,…]}
+//! {"type":"event","at_ms":91000,"event":"inject","detail":"loss 0 to 100 % in 25 s"}
+//! ```
+//! `values` follow the header's `metrics`; `null` is not measured. Samples and events share one
+//! monotonic clock (`CLOCK_MONOTONIC` in ms, so that a script and the engine agree).
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::{Metric, N_METRICS, SAMPLE_MS, TelemetrySample};
+
+/// Version of the format.
+pub const FORMAT: u32 = 1;
+
+/// Why a recording was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The file or folder could not be read.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A line is not what the format says.
+    #[error("{path}:{line}: {what}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line number from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+    },
+    /// No `.jsonl` file in the folder.
+    #[error("{0}: no .jsonl recording here")]
+    Empty(PathBuf),
+}
+
+/// What a run is meant to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// A fault that grows until something fails.
+    Ramp,
+    /// A fault that grows and stops short of failure.
+    StoppedShort,
+    /// A fault without warning: kept out of training, nobody can foresee it.
+    Abrupt,
+    /// No fault: steady traffic, bursts, reloads, pauses.
+    Calm,
+}
+
+impl RunKind {
+    /// Its name in recordings and cards.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ramp => "ramp",
+            Self::StoppedShort => "stopped_short",
+            Self::Abrupt => "abrupt",
+            Self::Calm => "calm",
+        }
+    }
+}
+
+/// The first line of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunHeader {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Unique name of the run.
+    pub run: String,
+    /// What it is meant to show.
+    pub kind: RunKind,
+    /// Kind of fault (`loss`, `cpu`, `memory` …) or of calm (`burst` …).
+    pub fault: String,
+    /// Start of the run (Unix ms); orders the runs.
+    pub started_unix_ms: u64,
+    /// Sampling period (ms).
+    pub sample_ms: u64,
+    /// Names of the values of each sample, in order.
+    pub metrics: Vec<String>,
+    /// Free text: machine, traffic, slope, seed.
+    #[serde(default)]
+    pub note: String,
+}
+
+impl RunHeader {
+    /// A header for samples with all of this crate's metrics.
+    pub fn new(
+        run: impl Into<String>,
+        kind: RunKind,
+        fault: impl Into<String>,
+        started_unix_ms: u64,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            run: run.into(),
+            kind,
+            fault: fault.into(),
+            started_unix_ms,
+            sample_ms: SAMPLE_MS,
+            metrics: Metric::all().map(|m| m.name().to_owned()).collect(),
+            note: String::new(),
+        }
+    }
+}
+
+/// What happened at a point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// The fault began. Never a failure by itself.
+    Inject,
+    /// The measured SLO was breached: a failure.
+    Breach,
+    /// The subject died or its path went down: a failure.
+    HardFailure,
+    /// The run ended.
+    End,
+    /// Anything else worth noting (a burst began, a reload …).
+    #[serde(other)]
+    Note,
+}
+
+/// An event of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, on the samples' clock (ms).
+    pub at_ms: u64,
+    /// What.
+    pub event: EventKind,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line {
+    Run(RunHeader),
+    Sample { at_ms: u64, values: Vec<Option<f32>> },
+    Event(Event),
+}
+
+/// Writes one recording, a line at a time, flushed so that a killed engine loses at most one.
+#[derive(Debug)]
+pub struct Recorder<W: Write> {
+    out: W,
+}
+
+impl<W: Write> Recorder<W> {
+    /// Starts a recording; the header must name all metrics (as [`RunHeader::new`] does).
+    pub fn new(out: W, header: RunHeader) -> std::io::Result<Self> {
+        let mut recorder = Self { out };
+        recorder.line(&Line::Run(header))?;
+        Ok(recorder)
+    }
+    /// Adds a sample.
+    pub fn sample(&mut self, sample: &TelemetrySample) -> std::io::Result<()> {
+        let values = sample.metrics.iter().map(|v| v.is_finite().then_some(*v)).collect();
+        self.line(&Line::Sample { at_ms: sample.at_ms, values })
+    }
+    /// Adds an event.
+    pub fn event(&mut self, at_ms: u64, event: EventKind, detail: &str) -> std::io::Result<()> {
+        self.line(&Line::Event(Event { at_ms, event, detail: detail.to_owned() }))
+    }
+    fn line(&mut self, line: &Line) -> std::io::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        self.out.write_all(&text)?;
+        self.out.flush()
+    }
+}
+
+/// One run as recorded.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What it is.
+    pub header: RunHeader,
+    /// In the order of the file.
+    pub samples: Vec<TelemetrySample>,
+    /// In the order of the file.
+    pub events: Vec<Event>,
+}
+
+impl Run {
+    /// When the subject first failed (measured), if it did.
+    pub fn failure_ms(&self) -> Option<u64> {
+        self.first(|e| matches!(e, EventKind::Breach | EventKind::HardFailure))
+    }
+    /// When the fault began.
+    pub fn inject_ms(&self) -> Option<u64> {
+        self.first(|e| e == EventKind::Inject)
+    }
+    fn first(&self, wanted: impl Fn(EventKind) -> bool) -> Option<u64> {
+        self.events.iter().filter(|e| wanted(e.event)).map(|e| e.at_ms).min()
+    }
+
+    /// Reads one recording. An unfinished last line is dropped: the engine may have been killed.
+    pub fn read(path: &Path) -> Result<Self, RecordingError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| RecordingError::Io { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|(line, what)| RecordingError::Line { path: path.to_owned(), line, what })
+    }
+
+    /// Parses a recording; an error names its line.
+    pub fn parse(text: &str) -> Result<Self, (usize, String)> {
+        let mut lines = text.split_inclusive('\n').enumerate();
+        let first = lines.next().ok_or((1, "empty".to_owned()))?.1;
+        let header = match serde_json::from_str(first).map_err(|e| (1, e.to_string()))? {
+            Line::Run(header) => header,
+            _ => return Err((1, "the first line must be of type `run`".into())),
+        };
+        if header.format != FORMAT {
+            return Err((1, format!("format {} is not {FORMAT}", header.format)));
+        }
+        let columns = columns(&header.metrics).map_err(|e| (1, e))?;
+        let mut run = Self { header, samples: Vec::new(), events: Vec::new() };
+        for (i, line) in lines {
+            match serde_json::from_str(line) {
+                Ok(Line::Sample { at_ms, values }) if values.len() == columns.len() => {
+                    run.samples.push(sample(at_ms, &columns, &values));
+                }
+                Ok(Line::Sample { values, .. }) => {
+                    let what = format!("{} values for {} metrics", values.len(), columns.len());
+                    return Err((i + 1, what));
+                }
+                Ok(Line::Event(event)) => run.events.push(event),
+                Ok(Line::Run(_)) => return Err((i + 1, "a second `run` line".into())),
+                Err(_) if !line.ends_with('\n') || line.trim().is_empty() => {}
+                Err(e) => return Err((i + 1, e.to_string())),
+            }
+        }
+        Ok(run)
+    }
+}
+
+fn columns(names: &[String]) -> Result<Vec<Metric>, String> {
+    names.iter().map(|n| Metric::from_name(n).ok_or_else(|| format!("unknown metric `{n}`"))).collect()
+}
+
+fn sample(at_ms: u64, columns: &[Metric], values: &[Option<f32>]) -> TelemetrySample {
+    let mut sample = TelemetrySample { at_ms, metrics: [f32::NAN; N_METRICS] };
+    for (metric, value) in columns.iter().zip(values) {
+        sample.set(*metric, value.unwrap_or(f32::NAN));
+    }
+    sample
+}
+
+/// Reads every `.jsonl` file of a folder, ordered by start and name.
+pub fn read_dir(dir: &Path) -> Result<Vec<Run>, RecordingError> {
+    let io = |source| RecordingError::Io { path: dir.to_owned(), source };
+    let mut runs = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        if path.extension().is_some_and(|e| e == "jsonl") {
+            runs.push(Run::read(&path)?);
+        }
+    }
+    if runs.is_empty() {
+        return Err(RecordingError::Empty(dir.to_owned()));
+    }
+    runs.sort_by(|a, b| {
+        let key = |r: &Run| (r.header.started_unix_ms, r.header.run.clone());
+        key(a).cmp(&key(b))
+    });
+    Ok(runs)
+}

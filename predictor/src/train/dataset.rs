@@ -1,0 +1,156 @@
+//! Recordings as labelled feature series, and their split by whole runs.
+
+use std::collections::BTreeMap;
+
+use crate::features::{FeatureExtractor, N_FEATURES, PER_METRIC};
+use crate::recording::{Run, RunKind};
+use crate::sample::{Metric, Role, SPECS, TelemetrySample};
+
+/// What a step teaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// A failure follows within the horizon.
+    Failing,
+    /// None does.
+    Healthy,
+    /// Warm-up, or within the horizon but before the fault began: nothing to be learnt.
+    Ignored,
+}
+
+/// Scores of the simple detectors, for comparison.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Simple {
+    /// Larger of the two loss shares.
+    pub loss: f32,
+    /// Largest z of the fast average over the baseline, all metrics but load.
+    pub ewma: f32,
+    /// The drift score.
+    pub drift: f32,
+}
+
+/// One run as features and labels, up to its failure.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// Name of the run.
+    pub run: String,
+    /// What it was meant to show.
+    pub kind: RunKind,
+    /// Kind of its fault.
+    pub fault: String,
+    /// When it failed (ms).
+    pub failure_ms: Option<u64>,
+    /// When its fault began (ms).
+    pub inject_ms: Option<u64>,
+    /// Time of each step (ms).
+    pub at_ms: Vec<u64>,
+    /// Feature vectors, one after the other.
+    pub features: Vec<f32>,
+    /// One each step.
+    pub labels: Vec<Label>,
+    /// One each step.
+    pub simple: Vec<Simple>,
+}
+
+impl Series {
+    /// Runs the live feature extractor over a recording.
+    pub fn new(run: &Run, horizon_ms: u64) -> Self {
+        let mut series = Self {
+            run: run.header.run.clone(),
+            kind: run.header.kind,
+            fault: run.header.fault.clone(),
+            failure_ms: run.failure_ms(),
+            inject_ms: run.inject_ms(),
+            at_ms: Vec::new(),
+            features: Vec::new(),
+            labels: Vec::new(),
+            simple: Vec::new(),
+        };
+        let mut extractor = FeatureExtractor::new();
+        for sample in &run.samples {
+            if series.failure_ms.is_some_and(|f| sample.at_ms >= f) {
+                break;
+            }
+            if extractor.push(sample).stepped && extractor.ready() {
+                series.at_ms.push(sample.at_ms);
+                series.features.extend_from_slice(extractor.features());
+                series.labels.push(series.label(sample.at_ms, horizon_ms));
+                series.simple.push(simple(sample, &extractor));
+            }
+        }
+        series
+    }
+
+    fn label(&self, at_ms: u64, horizon_ms: u64) -> Label {
+        match self.failure_ms {
+            Some(failure) if at_ms + horizon_ms >= failure => match self.inject_ms {
+                Some(inject) if at_ms < inject => Label::Ignored,
+                _ => Label::Failing,
+            },
+            _ => Label::Healthy,
+        }
+    }
+
+    /// Number of steps.
+    pub fn len(&self) -> usize {
+        self.at_ms.len()
+    }
+    /// Whether the run was too short for a single step.
+    pub fn is_empty(&self) -> bool {
+        self.at_ms.is_empty()
+    }
+
+    /// The feature vector of a step; before the first, a subject is as ever.
+    pub(crate) fn row(&self, step: isize) -> &[f32] {
+        static CALM: [f32; N_FEATURES] = [0.0; N_FEATURES];
+        match usize::try_from(step) {
+            Ok(i) => &self.features[i * N_FEATURES..(i + 1) * N_FEATURES],
+            Err(_) => &CALM,
+        }
+    }
+}
+
+fn simple(sample: &TelemetrySample, extractor: &FeatureExtractor) -> Simple {
+    let loss = |m| sample.get(m).unwrap_or(0.0);
+    let z = |i: usize| extractor.features()[i * PER_METRIC + 1];
+    let ewma = (0..SPECS.len()).filter(|&i| SPECS[i].role != Role::Load).map(z).fold(0.0, f32::max);
+    Simple {
+        loss: loss(Metric::PathLossTx).max(loss(Metric::PathLossRx)),
+        ewma,
+        drift: extractor.drift().score,
+    }
+}
+
+/// Whole runs, never cut: neighbouring steps of one run would leak.
+#[derive(Clone, Debug, Default)]
+pub struct Split {
+    /// For fitting.
+    pub train: Vec<Series>,
+    /// For early stopping and calibration.
+    pub validation: Vec<Series>,
+    /// Looked at once.
+    pub test: Vec<Series>,
+}
+
+impl Split {
+    /// Within each kind of run, in order of time: the last fifth tests, the fifth before
+    /// validates. Runs of a fault in `held_out` all test.
+    pub fn new(series: Vec<Series>, held_out: &[String]) -> Self {
+        let mut groups = BTreeMap::<(RunKind, String), Vec<Series>>::new();
+        let mut split = Self::default();
+        for s in series.into_iter().filter(|s| !s.is_empty()) {
+            if held_out.contains(&s.fault) || s.kind == RunKind::Abrupt {
+                split.test.push(s);
+            } else {
+                groups.entry((s.kind, s.fault.clone())).or_default().push(s);
+            }
+        }
+        for (_, mut group) in groups {
+            let n = group.len();
+            let fifth = if n < 3 { 0 } else { ((n + 2) / 5).max(1) };
+            split.test.extend(group.split_off(n - fifth));
+            split.validation.extend(group.split_off(n - 2 * fifth));
+            split.train.extend(group);
+        }
+        split
+    }
+}
