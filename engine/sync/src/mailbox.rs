@@ -4,9 +4,15 @@
 //! of an empty box is one relaxed load, so it may be made every burst.
 
 #[cfg(loom)]
-use loom::sync::{Arc, atomic::{AtomicPtr, Ordering}};
+use loom::sync::{
+    Arc,
+    atomic::{AtomicPtr, Ordering},
+};
 #[cfg(not(loom))]
-use std::sync::{Arc, atomic::{AtomicPtr, Ordering}};
+use std::sync::{
+    Arc,
+    atomic::{AtomicPtr, Ordering},
+};
 use std::{marker::PhantomData, ptr};
 
 struct Slot<T>(AtomicPtr<T>, PhantomData<Box<T>>);
