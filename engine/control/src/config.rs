@@ -1,0 +1,203 @@
+//! What the controller is told once, at start. The shell has validated it.
+
+use crate::io::Mode;
+use crate::message::Endpoints;
+use dataplane::id::{GroupId, Nanos, TunnelId};
+
+/// Everything the controller knows from the start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControllerConfig {
+    /// This engine's name: the one in its certificate.
+    pub engine: String,
+    /// The site it serves.
+    pub site: String,
+    /// Its tunnels.
+    pub tunnels: Vec<TunnelConfig>,
+    /// Its tunnel groups, one a far site.
+    pub groups: Vec<GroupConfig>,
+    /// The pair it belongs to; `None` for a site with one engine.
+    pub ha: Option<HaConfig>,
+    /// Other sites whose leases this engine votes on, as their witness.
+    pub votes_for: Vec<String>,
+    /// Workers, at least 1: SPI `i` of a generation belongs to worker `i`.
+    pub workers: u16,
+    /// How prediction is acted upon.
+    pub prediction: PredictionConfig,
+    /// How traffic is shifted.
+    pub shift: ShiftConfig,
+    /// How paths are measured.
+    pub probe: ProbeConfig,
+    /// No epoch at or below this is ever taken or granted. Pass UNIX time in seconds at process start (or
+    /// a persisted epoch): epochs then stay unique even when every voter restarts at once.
+    pub epoch_floor: u64,
+    /// Seeds probe spacing, SPIs and back-off. Different in every process.
+    pub seed: u64,
+}
+
+/// One tunnel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TunnelConfig {
+    /// Its number.
+    pub id: TunnelId,
+    /// Its name.
+    pub name: String,
+    /// The engine at the other end.
+    pub peer: String,
+    /// Outer addresses, from this side.
+    pub endpoints: Endpoints,
+    /// What it is made of.
+    pub protocol: Protocol,
+}
+
+/// What a tunnel is made of, as far as the controller cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// ESP: SAs are negotiated with the peer and renewed this long after installation. Renewal by packet
+    /// count is reported by the workers as [`crate::io::Input::SaSoftLimit`].
+    Esp { rekey_after: Nanos },
+    /// GRE: no keys; it is up when its probes return.
+    Gre,
+    /// The direct link to the engine of the same site.
+    Direct,
+}
+
+/// The tunnels that reach one far site.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupConfig {
+    /// Its number.
+    pub id: GroupId,
+    /// Its name.
+    pub name: String,
+    /// The far site.
+    pub site: String,
+    /// The tunnels.
+    pub members: Vec<Member>,
+}
+
+/// One tunnel of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The tunnel.
+    pub tunnel: TunnelId,
+    /// How it reaches the far site.
+    pub kind: MemberKind,
+}
+
+/// How a group member reaches the far site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberKind {
+    /// This engine's own tunnel to an engine of the far site.
+    Own,
+    /// The link to the other engine of this site, which forwards through its own tunnel.
+    Direct,
+}
+
+/// The pair of engines of one site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HaConfig {
+    /// Who asks for the lease first at a cold start. A running owner is never displaced by it.
+    pub initial: InitialRole,
+    /// The other engine of the site.
+    pub peer: String,
+    /// The engine of another site that breaks ties; it names this site in its `votes_for`.
+    pub witness: Option<String>,
+    /// How long a grant lasts. Equal on both engines. Takeover after a silent death takes about this.
+    pub lease: Nanos,
+    /// What a standby without a witness does when its peer is silent.
+    pub without_witness: WithoutWitness,
+}
+
+/// Who asks for the lease first at a cold start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialRole {
+    /// At once.
+    Active,
+    /// Only if nobody else has for a while.
+    Standby,
+}
+
+/// The policy of two engines that have no witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WithoutWitness {
+    /// Never become owner without the peer's vote; a person may order it (`undrain`).
+    Hold,
+    /// Become owner alone. Both may own the site while they cannot hear each other; when they can
+    /// again, the higher epoch stays.
+    DualActive,
+}
+
+/// How prediction is acted upon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PredictionConfig {
+    /// How far it may go by itself.
+    pub mode: Mode,
+    /// An alarm is raised at or above this probability …
+    pub threshold: f32,
+    /// … and cleared below `threshold - hysteresis`.
+    pub hysteresis: f32,
+    /// Consecutive samples to raise.
+    pub raise_after: u32,
+    /// Consecutive samples to clear.
+    pub clear_after: u32,
+    /// Predicted shifts allowed in `moves_window`.
+    pub moves_max: usize,
+    /// See `moves_max`.
+    pub moves_window: Nanos,
+    /// Quiet time after any shift, takeover or rollback before prediction may shift again.
+    pub cooldown: Nanos,
+}
+
+impl Default for PredictionConfig {
+    fn default() -> Self {
+        PredictionConfig {
+            mode: Mode::Auto,
+            threshold: 0.7,
+            hysteresis: 0.2,
+            raise_after: 3,
+            clear_after: 20,
+            moves_max: 3,
+            moves_window: Nanos::from_millis(600_000),
+            cooldown: Nanos::from_millis(30_000),
+        }
+    }
+}
+
+/// How traffic is shifted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShiftConfig {
+    /// Cumulative percent on the target after each step; increasing, ends with 100.
+    pub steps_percent: Vec<u8>,
+    /// How long a step is watched before the next; a quarter of it when failure is imminent.
+    pub verify: Nanos,
+    /// How long far engines may take to apply a step.
+    pub apply_timeout: Nanos,
+    /// Loss on the target that undoes a shift, unless ours is higher. A 1 s window at 20 ms holds about
+    /// 50 probes: one lost probe reads as 2 %.
+    pub loss_max: f32,
+}
+
+impl Default for ShiftConfig {
+    fn default() -> Self {
+        ShiftConfig {
+            steps_percent: vec![5, 25, 50, 100],
+            verify: Nanos::from_millis(1000),
+            apply_timeout: Nanos::from_millis(1000),
+            loss_max: 0.03,
+        }
+    }
+}
+
+/// How paths are measured (RFC 8762).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeConfig {
+    /// Mean of the Poisson spacing.
+    pub interval_mean: Nanos,
+    /// A path is down when nothing came back for this long (and at least 5 probes went unanswered).
+    pub detect: Nanos,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        ProbeConfig { interval_mean: Nanos::from_millis(20), detect: Nanos::from_millis(300) }
+    }
+}

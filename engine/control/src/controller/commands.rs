@@ -1,0 +1,103 @@
+//! What a person asks. Every command is answered.
+
+use super::Controller;
+use crate::decision::Outcome;
+use crate::io::{OperatorCommand, Output};
+use crate::message::Message;
+use crate::shift::Cause;
+
+impl Controller {
+    pub(super) fn command(
+        &mut self,
+        command: OperatorCommand,
+        out: &mut Vec<Output>,
+    ) -> Result<String, String> {
+        match command {
+            OperatorCommand::Drain => {
+                if self.ha.is_owner() && self.now < self.settled_at {
+                    let ms = self.settled_at.since(self.now).as_millis();
+                    return Err(format!("the site was handed over just now: try again in {ms} ms"));
+                }
+                self.drain("operator", out)
+            }
+            OperatorCommand::Undrain => self.undrain(out),
+            OperatorCommand::Approve { decision } => self.approve(decision, out),
+            OperatorCommand::SetMode { mode } => {
+                self.failure.set_mode(mode);
+                self.proposal = None;
+                Ok(format!("mode is {}", format!("{mode:?}").to_lowercase()))
+            }
+        }
+    }
+
+    /// Moves everything to the other engine because somebody said so: only its readiness counts.
+    fn drain(&mut self, rule: &str, out: &mut Vec<Output>) -> Result<String, String> {
+        let site = &self.config.site;
+        let Some(peer) = self.ha.peer().map(str::to_owned) else {
+            return Err(format!("site {site} has no other engine"));
+        };
+        if !self.ha.is_owner() {
+            let owner = self.ha.owner().unwrap_or("nobody known");
+            return Err(format!("site {site} is owned by {owner}: ask there"));
+        }
+        if let Some(shift) = self.shift() {
+            return Err(format!("a shift to {} is under way, at {} %", shift.target, shift.percent));
+        }
+        self.target_ready().map_err(|reason| format!("{peer} cannot take the traffic: {reason}"))?;
+        self.proposal = None;
+        let action = self.shift_action();
+        let id = self.decide(action.clone(), rule.to_owned(), self.move_inputs(), Outcome::Done, out);
+        self.begin_shift(id, Cause::Operator);
+        Ok(format!("decision {id}: {action}"))
+    }
+
+    fn undrain(&mut self, out: &mut Vec<Output>) -> Result<String, String> {
+        let Some(peer) = self.ha.peer().map(str::to_owned) else {
+            return Err(format!("site {} has no other engine", self.config.site));
+        };
+        if self.ha.is_owner() {
+            return Ok(format!("{} owns the site already", self.config.engine));
+        }
+        if !self.is_connected(&peer) {
+            return match self.ha.force(self.now) {
+                Ok(()) => Ok(format!("{} owns the site: {peer} is not there to ask", self.config.engine)),
+                Err(reason) => Err(format!("{peer} is not connected; {reason}")),
+            };
+        }
+        // From now on what reaches us is ours again: sent on to the owner, it would come back.
+        self.linger_until = self.now;
+        let message =
+            Message::ShiftRequest { site: self.config.site.clone(), reason: "operator: undrain".into() };
+        out.push(Output::Send { peer: peer.clone(), message });
+        Ok(format!("asked {peer} to shift back"))
+    }
+
+    /// The other engine wants the traffic; it has stopped sending on to us what reaches it.
+    pub(super) fn asked_to_shift(&mut self, from: &str, reason: &str, out: &mut Vec<Output>) {
+        if !self.ha.is_owner() {
+            return;
+        }
+        if let Err(refusal) = self.drain(&format!("{from} asks: {reason}"), out) {
+            let inputs = vec![("asked by".to_owned(), from.to_owned())];
+            self.decide("hold".to_owned(), refusal, inputs, Outcome::Observed, out);
+        }
+    }
+
+    fn approve(&mut self, decision: u64, out: &mut Vec<Output>) -> Result<String, String> {
+        match self.proposal {
+            None => return Err("nothing waits for approval".into()),
+            Some(p) if p.decision != decision => {
+                return Err(format!("decision {} waits for approval, not {decision}", p.decision));
+            }
+            Some(_) => self.proposal = None,
+        }
+        self.may_shift().map_err(|(_, reason)| format!("no longer valid: {reason}"))?;
+        self.failure.moved(self.now);
+        let mut inputs = self.move_inputs();
+        inputs.push(("approves decision".to_owned(), decision.to_string()));
+        let action = self.shift_action();
+        let id = self.decide(action.clone(), "approved by a person".into(), inputs, Outcome::Done, out);
+        self.begin_shift(id, Cause::Predicted);
+        Ok(format!("decision {id}: {action}"))
+    }
+}

@@ -1,0 +1,348 @@
+//! Moving traffic and ownership to the other engine of the site: because of a prediction, because a
+//! person says so, because our own path is gone, or because this engine ends.
+
+use super::Controller;
+use crate::config::{GroupConfig, MemberKind};
+use crate::decision::Outcome;
+use crate::failure::{Change, Hold, Said};
+use crate::io::{Assessment, Mode, Output};
+use crate::message::Message;
+use crate::peers::Quality;
+use crate::shift::{Cause, Order, Shift, Sight, Target, rtt_limit};
+use crate::steering::apportion;
+use dataplane::id::Nanos;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// A proposal that nobody approves lapses.
+const PROPOSAL: Nanos = Nanos::from_millis(60_000);
+/// Our own path must be down this long before ownership moves, so that the other engine had the
+/// time to see it if the far end itself is gone.
+const CUT_OFF: Nanos = Nanos::from_millis(300);
+/// Ownership does not move by itself again for this long.
+const HOLD_DOWN: Nanos = Nanos::from_millis(5000);
+/// How long what still reaches a former owner goes on to the new one.
+pub(super) const LINGER: Nanos = Nanos::from_millis(5000);
+
+/// A shift that waits for a person.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proposal {
+    pub decision: u64,
+    until: Nanos,
+}
+
+impl Controller {
+    pub(super) fn assess(&mut self, assessment: Assessment, out: &mut Vec<Output>) {
+        let change = self.failure.sample(self.now, assessment);
+        match change {
+            Change::DriftOnly => {
+                let inputs = self.failure.inputs();
+                let rule = "the model has no opinion, drift is high".to_owned();
+                self.decide("drift".to_owned(), rule, inputs, Outcome::Observed, out);
+            }
+            Change::Raised | Change::Cleared => self.tell_alarm(change == Change::Raised, out),
+            Change::None => {}
+        }
+        if self.failure.raised_at().is_some() && self.shift.is_none() && self.proposal.is_none() {
+            self.consider(out);
+        }
+    }
+
+    fn tell_alarm(&mut self, raised: bool, out: &mut Vec<Output>) {
+        if let Some(peer) = self.ha.peer().map(str::to_owned)
+            && self.is_connected(&peer)
+        {
+            let site = self.config.site.clone();
+            out.push(Output::Send { peer, message: Message::Alarm { site, raised } });
+        }
+    }
+
+    fn alarm_rule(&self) -> String {
+        format!("probability >= threshold for {} samples", self.failure.config().raise_after)
+    }
+
+    /// The alarm is raised: act, propose, observe, or say once why not.
+    fn consider(&mut self, out: &mut Vec<Output>) {
+        if let Err((hold, reason)) = self.may_shift() {
+            if self.failure.say(self.now, Said::Hold(hold)) {
+                let action = if hold == Hold::NotOwner { "alarm raised" } else { "hold" };
+                let rule = format!("{}; {reason}", self.alarm_rule());
+                self.decide(action.to_owned(), rule, self.move_inputs(), Outcome::Observed, out);
+            }
+            return;
+        }
+        let action = self.shift_action();
+        let mode = self.failure.config().mode;
+        match mode {
+            Mode::Auto => {
+                self.failure.moved(self.now);
+                let rule = self.alarm_rule();
+                let inputs = self.move_inputs();
+                let id = self.decide(action, rule, inputs, Outcome::Done, out);
+                self.begin_shift(id, Cause::Predicted);
+            }
+            Mode::Observe if self.failure.say(self.now, Said::Observed) => {
+                self.decide(action, self.alarm_rule(), self.move_inputs(), Outcome::Observed, out);
+            }
+            Mode::Approve if self.failure.say(self.now, Said::Proposed) => {
+                let inputs = self.move_inputs();
+                let decision = self.decide(action, self.alarm_rule(), inputs, Outcome::Proposed, out);
+                self.proposal = Some(Proposal { decision, until: self.now.plus(PROPOSAL) });
+            }
+            Mode::Observe | Mode::Approve => {}
+        }
+    }
+
+    pub(super) fn may_shift(&mut self) -> Result<(), (Hold, String)> {
+        if !self.ha.is_owner() {
+            return Err((Hold::NotOwner, "this engine does not own the site".into()));
+        }
+        if self.ha.peer().is_none() {
+            return Err((Hold::NoStandby, "the site has one engine".into()));
+        }
+        if self.sight().target.alarm {
+            return Err((
+                Hold::TargetAlarm,
+                "the target's own alarm is raised: the model is suspected".into(),
+            ));
+        }
+        if self.now < self.settled_at {
+            return Err((Hold::Cooldown, "the site was handed over just now".into()));
+        }
+        self.failure.allows(self.now).map_err(|hold| {
+            let reason = if hold == Hold::Budget { "the budget of moves is used up" } else { "cooldown" };
+            (hold, reason.to_owned())
+        })?;
+        self.target_ready().map_err(|reason| (Hold::TargetNotReady, reason))
+    }
+
+    /// Whether the other engine can take traffic now.
+    pub(super) fn target_ready(&self) -> Result<(), String> {
+        let sight = self.sight();
+        let limit = rtt_limit(sight.own, &sight.target);
+        match sight.target.fault(&self.config.shift, sight.own.loss, limit) {
+            Some(fault) => Err(fault.reason()),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn shift_action(&self) -> String {
+        format!("shift {} -> {}", self.config.engine, self.ha.peer().unwrap_or("nobody"))
+    }
+
+    pub(super) fn move_inputs(&self) -> Vec<(String, String)> {
+        let mut inputs = self.failure.inputs();
+        let sight = self.sight();
+        let mut add = |name: &str, q: Option<Quality>| {
+            let text = q.map_or("unknown".to_owned(), |q| {
+                let up = if q.up { "up" } else { "down" };
+                format!("{up}, loss {:.2} %, rtt {:.2} ms", q.loss * 100.0, q.rtt_us / 1000.0)
+            });
+            inputs.push((name.to_owned(), text));
+        };
+        add("own path", Some(sight.own));
+        add("target path", sight.target.path);
+        add("direct link", sight.target.direct);
+        inputs
+    }
+
+    pub(super) fn begin_shift(&mut self, decision: u64, cause: Cause) {
+        let Some(target) = self.ha.peer().map(str::to_owned) else { return };
+        let shift = Shift::new(decision, cause, target, self.config.shift.clone(), &self.sight());
+        let percent = shift.percent();
+        self.shift = Some(shift);
+        self.apply_step(percent);
+    }
+
+    fn apply_step(&mut self, percent: u8) {
+        let percent = f64::from(percent);
+        self.handed = apportion(&[100.0 - percent, percent], crate::steering::BUCKETS)[1];
+        let version = self.send_shares();
+        let waiting: BTreeSet<String> = self
+            .config
+            .tunnels
+            .iter()
+            .filter(|t| self.is_own(t.id) && self.tunnel_up(t))
+            .map(|t| t.peer.clone())
+            .collect();
+        if let Some(shift) = &mut self.shift {
+            shift.applying(self.now, version, waiting);
+        }
+    }
+
+    pub(super) fn drive_shift(&mut self, out: &mut Vec<Output>) {
+        if self.shift.is_none() {
+            return;
+        }
+        let sight = self.sight();
+        let Some(shift) = &mut self.shift else { return };
+        match shift.poll(&sight) {
+            Order::Wait => {}
+            Order::Apply { percent } => self.apply_step(percent),
+            Order::HandOver => self.hand_over(),
+            Order::RollBack(reason) => self.roll_back(reason, out),
+        }
+    }
+
+    fn roll_back(&mut self, reason: String, out: &mut Vec<Output>) {
+        let Some(shift) = self.shift.take() else { return };
+        self.decide_rolled_back(&shift.target, reason, out);
+        if self.ha.is_owner() {
+            self.handed = 0;
+            self.send_shares();
+        }
+    }
+
+    pub(super) fn decide_rolled_back(&mut self, target: &str, reason: String, out: &mut Vec<Output>) {
+        self.failure.settle(self.now);
+        let action = format!("shift {} -> {target} rolled back", self.config.engine);
+        self.decide(action, reason, self.move_inputs(), Outcome::RolledBack, out);
+    }
+
+    pub(super) fn shift_complete(&mut self, out: &mut Vec<Output>) {
+        let Some(shift) = self.shift.take() else { return };
+        self.failure.settle(self.now);
+        let action = format!("shift {} -> {} complete", self.config.engine, shift.target);
+        let inputs = vec![
+            ("decision".to_owned(), shift.decision.to_string()),
+            ("epoch".to_owned(), self.ha.epoch().to_string()),
+        ];
+        self.decide(action, "target owns the site".to_owned(), inputs, Outcome::Done, out);
+    }
+
+    /// Gives ownership away; workers are told before anybody else is.
+    fn hand_over(&mut self) {
+        let (Some(config), Some(epoch)) = (self.ha.config().cloned(), self.ha.hand_over(self.now)) else {
+            return;
+        };
+        self.linger_until = self.now.plus(LINGER);
+        self.handed_over_at = Some(self.now);
+        self.failure.settle(self.now);
+        if let Some(shift) = &mut self.shift {
+            shift.handing_over(self.now.plus(Nanos(3 * config.lease.0)));
+        }
+        let message =
+            Message::LeaseTransfer { site: self.config.site.clone(), epoch, to: config.peer.clone() };
+        let others = self.connected_peers().into_iter().filter(|p| *p != config.peer);
+        let everybody: Vec<String> = [config.peer.clone()].into_iter().chain(others).collect();
+        let sends = everybody.into_iter().map(|peer| Output::Send { peer, message: message.clone() });
+        self.after.extend(sends);
+    }
+
+    /// Notes since when all own tunnels of a group are down.
+    pub(super) fn watch_own_paths(&mut self) {
+        for group in &self.config.groups {
+            if self.own_down(group) {
+                self.down_since.entry(group.id).or_insert(self.now);
+            } else {
+                self.down_since.remove(&group.id);
+            }
+        }
+    }
+
+    fn own_down(&self, group: &GroupConfig) -> bool {
+        let mut own = group
+            .members
+            .iter()
+            .filter(|m| m.kind == MemberKind::Own)
+            .filter_map(|m| Some((self.tunnel_config(m.tunnel)?, self.health.get(&m.tunnel)?)))
+            .peekable();
+        let exists = own.peek().is_some();
+        let mut ever = false;
+        let none_up = own.all(|(tunnel, path)| {
+            ever |= path.ever_up();
+            !self.tunnel_up(tunnel)
+        });
+        exists && ever && none_up
+    }
+
+    /// A hard failure of our own path, while the other engine's is up: a fact, not a prediction.
+    pub(super) fn hand_over_if_cut_off(&mut self, out: &mut Vec<Output>) {
+        let Some(peer) = self.ha.peer().map(str::to_owned) else { return };
+        let held = self.handed_over_at.is_some_and(|at| self.now.since(at) < HOLD_DOWN);
+        if !self.ha.is_owner() || self.shift.is_some() || held || !self.is_cut_off() {
+            return;
+        }
+        let action = format!("handover {} -> {peer}", self.config.engine);
+        let rule = "own path down, the other engine's is up".to_owned();
+        self.decide(action, rule, self.move_inputs(), Outcome::Done, out);
+        self.hand_over();
+    }
+
+    /// A group has been down for a while that the other engine can reach.
+    fn is_cut_off(&self) -> bool {
+        self.config.groups.iter().any(|group| {
+            let down = self.down_since.get(&group.id).is_some_and(|at| self.now.since(*at) >= CUT_OFF);
+            down && group
+                .members
+                .iter()
+                .filter(|m| m.kind == MemberKind::Direct)
+                .filter_map(|m| self.tunnel_config(m.tunnel))
+                .any(|tunnel| self.direct_usable(group, tunnel))
+        })
+    }
+
+    pub(super) fn expire_proposal(&mut self) {
+        if self.proposal.is_some_and(|p| self.now >= p.until) {
+            self.proposal = None;
+        }
+    }
+
+    pub(super) fn shutdown(&mut self, out: &mut Vec<Output>) {
+        if self.ha.is_owner() && self.ha.peer().is_some() && self.target_ready().is_ok() {
+            let action = format!("handover {} -> {}", self.config.engine, self.ha.peer().unwrap_or_default());
+            self.decide(action, "this engine ends".to_owned(), self.move_inputs(), Outcome::Done, out);
+            self.hand_over();
+        } else {
+            self.ha.resign(self.now);
+        }
+        for peer in self.connected_peers() {
+            let message = Message::Goodbye { reason: "shutdown".to_owned() };
+            self.after.push(Output::Send { peer, message });
+        }
+        self.stopped = true;
+    }
+
+    /// Outer addresses of the far ends of a group's own tunnels.
+    pub(super) fn remotes(&self, group: &GroupConfig) -> Vec<IpAddr> {
+        group
+            .members
+            .iter()
+            .filter(|m| m.kind == MemberKind::Own)
+            .filter_map(|m| Some(self.tunnel_config(m.tunnel)?.endpoints.remote))
+            .collect()
+    }
+
+    /// What a shift needs to see now.
+    pub(super) fn sight(&self) -> Sight {
+        let own = self
+            .config
+            .tunnels
+            .iter()
+            .filter(|t| self.is_own(t.id) && self.health[&t.id].ever_up())
+            .map(|t| self.measured(t.id))
+            .reduce(Quality::worse);
+        let own = own.unwrap_or(Quality { up: true, rtt_us: 0.0, loss: 0.0 });
+        let peer = self.ha.peer().and_then(|name| self.peers.get(name));
+        let remotes: Vec<IpAddr> = self.config.groups.iter().flat_map(|g| self.remotes(g)).collect();
+        let direct = self
+            .config
+            .tunnels
+            .iter()
+            .filter(|t| Some(t.peer.as_str()) == self.ha.peer())
+            .map(|t| Quality { up: self.tunnel_up(t), ..self.measured(t.id) })
+            .reduce(Quality::worse);
+        let target = Target {
+            connected: peer.is_some_and(|p| p.connected && !p.gone),
+            alarm: peer.is_some_and(|p| p.alarm),
+            path: peer.and_then(|p| p.quality(self.now, &remotes)),
+            direct,
+        };
+        let own = Quality { up: !self.is_cut_off(), ..own };
+        Sight { now: self.now, own, target, imminent: self.failure.imminent() }
+    }
+
+    fn measured(&self, tunnel: dataplane::id::TunnelId) -> Quality {
+        self.health[&tunnel].quality()
+    }
+}

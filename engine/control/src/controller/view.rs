@@ -1,0 +1,99 @@
+//! What a person or the telemetry may look at.
+
+use super::Controller;
+use crate::config::TunnelConfig;
+use crate::decision::Decision;
+use crate::health::PathStats;
+use crate::io::Mode;
+use crate::status::{AlarmStatus, GroupStatus, RoleStatus, ShiftStatus, TunnelState, TunnelStatus};
+use dataplane::id::TunnelId;
+
+impl Controller {
+    /// A tunnel's measured quality.
+    pub fn path(&self, tunnel: TunnelId) -> Option<PathStats> {
+        self.health.get(&tunnel).map(|path| path.stats())
+    }
+
+    /// All tunnels, in configuration order.
+    pub fn tunnels(&self) -> Vec<TunnelStatus> {
+        self.config.tunnels.iter().map(|t| self.tunnel_status(t)).collect()
+    }
+
+    fn tunnel_status(&self, tunnel: &TunnelConfig) -> TunnelStatus {
+        let (inbound_generation, outbound_generation) = self.sas.generations(tunnel.id);
+        let path = &self.health[&tunnel.id];
+        let state = if self.peers.get(&tunnel.peer).is_some_and(|p| p.gone) {
+            TunnelState::Draining
+        } else if !path.probing() {
+            TunnelState::Proposed
+        } else if path.up() {
+            TunnelState::Up
+        } else if path.ever_up() {
+            TunnelState::Down
+        } else {
+            TunnelState::Probing
+        };
+        TunnelStatus {
+            id: tunnel.id,
+            name: tunnel.name.clone(),
+            peer: tunnel.peer.clone(),
+            state,
+            fenced: self.is_fenced(&tunnel.peer),
+            inbound_generation,
+            outbound_generation,
+            path: path.stats(),
+        }
+    }
+
+    /// All groups with the split last published.
+    pub fn groups(&self) -> Vec<GroupStatus> {
+        let members = |id| self.published.weights.get(id).cloned().unwrap_or_default();
+        self.config
+            .groups
+            .iter()
+            .map(|g| GroupStatus { id: g.id, name: g.name.clone(), members: members(&g.id) })
+            .collect()
+    }
+
+    /// Who owns the site.
+    pub fn role(&self) -> RoleStatus {
+        RoleStatus {
+            owner: self.ha.is_owner(),
+            epoch: self.ha.epoch(),
+            site_owner: self.ha.owner().map(str::to_owned),
+            forward_until: self.ha.forward_until(),
+            handed_buckets: self.handed,
+        }
+    }
+
+    /// The prediction alarm.
+    pub fn alarm(&self) -> AlarmStatus {
+        AlarmStatus {
+            raised: self.failure.raised_at().is_some(),
+            since: self.failure.raised_at(),
+            probability: self.failure.last().probability,
+            drift: self.failure.last().drift,
+            peer_raised: self.ha.peer().and_then(|p| self.peers.get(p)).is_some_and(|p| p.alarm),
+        }
+    }
+
+    /// The shift under way.
+    pub fn shift(&self) -> Option<ShiftStatus> {
+        self.shift.as_ref().map(|shift| shift.status())
+    }
+
+    /// The latest decisions, oldest first.
+    pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.decisions.iter()
+    }
+
+    /// How far prediction may go by itself.
+    pub fn mode(&self) -> Mode {
+        self.failure.config().mode
+    }
+
+    /// True after [`crate::io::Input::Shutdown`]: nothing more will be ordered.
+    pub fn stopped(&self) -> bool {
+        self.stopped
+    }
+}

@@ -1,0 +1,107 @@
+//! The controller's whole outside: what it is fed and what it asks for. See `DESIGN` §6: no clock,
+//! socket, thread or randomness of its own, so every decision can be replayed.
+
+use crate::message::Message;
+use dataplane::id::{Epoch, GroupId, Nanos, Spi, TunnelId};
+use serde::{Deserialize, Serialize};
+
+/// What the predictor says of this engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// P(failure within `horizon_ms`), 0–1; NaN if the model has no opinion.
+    pub probability: f32,
+    /// Drift from the engine's own baseline, 0–1.
+    pub drift: f32,
+    /// The horizon of `probability`, milliseconds.
+    pub horizon_ms: u64,
+    /// The metrics that drove it and how much, strongest first.
+    pub drivers: Vec<(String, f32)>,
+}
+
+/// What a person asks of the running engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum OperatorCommand {
+    /// Move all traffic to the standby now, gradually.
+    Drain,
+    /// Take the traffic back (asked of the engine that was drained).
+    Undrain,
+    /// Carry out a proposed decision (`approve` mode).
+    Approve { decision: u64 },
+    /// Change the prediction mode of the running engine.
+    SetMode { mode: Mode },
+}
+
+/// How far prediction may go by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Record what would have been done.
+    Observe,
+    /// Propose; a person approves.
+    Approve,
+    /// Act.
+    #[default]
+    Auto,
+}
+
+/// What the shell feeds to [`crate::Controller::step`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A new assessment, every telemetry interval.
+    Assessment(Assessment),
+    /// All workers had polled by this time (the oldest worker's last poll).
+    WorkersPolled(Nanos),
+    /// A probe came back. `reflector_sequence` counts the probes the far end has reflected on this
+    /// tunnel, so loss can be told apart by direction (RFC 8972 stateful reflector).
+    ProbeReply { tunnel: TunnelId, sequence: u32, reflector_sequence: u32, rtt: Nanos },
+    /// Inbound SAs of `generation` are installed on every worker.
+    InboundInstalled { tunnel: TunnelId, generation: u64 },
+    /// Outbound SAs of `generation` are in use on every worker.
+    OutboundInstalled { tunnel: TunnelId, generation: u64 },
+    /// A worker's outbound SA passed its soft limit.
+    SaSoftLimit { tunnel: TunnelId },
+    /// A control connection to `peer` is up (a new TLS session, so new key material).
+    PeerUp { peer: String },
+    /// The control connection is gone.
+    PeerDown { peer: String },
+    /// `peer` says.
+    Message { peer: String, message: Message },
+    /// A person says; answered by [`Output::Reply`] with the same `id`.
+    Command { id: u64, command: OperatorCommand },
+    /// The engine is asked to end: tell the peers.
+    Shutdown,
+}
+
+/// What the controller asks the shell to carry out, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Send a STAMP probe inside the tunnel.
+    SendProbe { tunnel: TunnelId, sequence: u32 },
+    /// Tell a peer.
+    Send { peer: String, message: Message },
+    /// Publish how a group's buckets are split: parts of 65,536 by tunnel. Busy buckets wait for a
+    /// flowlet gap of `flowlet_gap` and move at the latest `move_within` from now.
+    Weights { group: GroupId, members: Vec<(TunnelId, u32)>, flowlet_gap: Nanos, move_within: Nanos },
+    /// Publish whether a tunnel carries traffic (`up`) and whether what it delivers is refused
+    /// because its sender's epoch is over (`fenced`).
+    Tunnel { tunnel: TunnelId, up: bool, fenced: bool },
+    /// Publish whether this engine owns its site's gateway addresses.
+    Role { owner: bool, epoch: Epoch },
+    /// Workers forward until then and not a packet later; [`Nanos::MAX`] without a lease.
+    ForwardUntil(Nanos),
+    /// Send gratuitous ARP / unsolicited NA for the gateway addresses, now.
+    AnnounceGateway,
+    /// Derive keys and install inbound SAs for `generation`, one for each SPI, SPI i on worker i;
+    /// answered by [`Input::InboundInstalled`]. SPIs are unique within the engine, at least 256
+    /// (RFC 4303 §2.1), and `spi % workers` is the worker that owns it.
+    InstallInbound { tunnel: TunnelId, generation: u64, spis: Vec<Spi> },
+    /// Derive keys and switch the workers' outbound SAs to `generation`; worker i uses SPI i mod n.
+    InstallOutbound { tunnel: TunnelId, generation: u64, spis: Vec<Spi> },
+    /// Delete the inbound SAs of `generation` and older.
+    RemoveInbound { tunnel: TunnelId, generation: u64 },
+    /// A decision with everything that explains it.
+    Decision(crate::decision::Decision),
+    /// The answer to a person.
+    Reply { id: u64, result: Result<String, String> },
+}

@@ -1,0 +1,24 @@
+//! What the engine decides: a controller without clock, socket, thread or randomness of its own.
+//!
+//! [`Controller::step`] takes the time and one input and appends what the shell shall carry out.
+//! The modules are the parts of one decision: [`health`] measures paths, `tunnels` negotiates their
+//! keys, [`steering`] splits the traffic, `failure` turns predictions into alarms, `shift` moves
+//! traffic step by step, `ha` says who owns the site and whose epoch is over.
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod controller;
+pub mod decision;
+mod failure;
+mod ha;
+pub mod health;
+pub mod io;
+pub mod message;
+mod peers;
+mod rng;
+mod shift;
+pub mod status;
+pub mod steering;
+mod tunnels;
+
+pub use controller::Controller;

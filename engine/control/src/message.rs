@@ -1,0 +1,59 @@
+//! What engines tell each other over their mutually authenticated control connections.
+//! The sender's name is not in the message: it is the name in the certificate it proved.
+
+use dataplane::id::{Epoch, Spi};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// A tunnel as both its ends can name it: the outer addresses, from the sender's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The sender's outer address.
+    pub local: IpAddr,
+    /// The receiver's outer address.
+    pub remote: IpAddr,
+}
+
+/// One engine's share of a site's traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// The engine's name.
+    pub engine: String,
+    /// Its part of 65,536 buckets.
+    pub buckets: u32,
+}
+
+/// A message between two engines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Message {
+    /// First message each way: who speaks for the site, as far as the sender knows.
+    Hello { site: String, epoch: Epoch, owner: Option<String> },
+    /// "Send me traffic of this tunnel under these SPIs": inbound SAs are installed, one a worker. The
+    /// keys follow from the connection's TLS exporter and `generation` (never reused in a connection).
+    SaOffer { tunnel: Endpoints, generation: u64, spis: Vec<Spi> },
+    /// "My outbound traffic now uses `generation`": older inbound SAs may go after a grace time.
+    SaInUse { tunnel: Endpoints, generation: u64 },
+    /// "My outbound SA nears its limit: offer a new one".
+    SaRekey { tunnel: Endpoints },
+    /// The tunnel's quality as its sender measures it; lets an active judge its standby's paths.
+    PathReport { tunnel: Endpoints, up: bool, rtt_us: f32, loss_tx: f32, loss_rx: f32 },
+    /// Ask a voter to promise `lease_ms` of leadership of `site` to the sender.
+    LeaseRequest { site: String, epoch: Epoch, sequence: u64, lease_ms: u64 },
+    /// The promise.
+    LeaseGrant { site: String, epoch: Epoch, sequence: u64 },
+    /// No promise: the highest epoch promised so far and to whom.
+    LeaseRefused { site: String, sequence: u64, epoch: Epoch, owner: Option<String> },
+    /// The owner gives its lease away: `to` may take `epoch` at once (planned handover).
+    LeaseTransfer { site: String, epoch: Epoch, to: String },
+    /// How the owner of `site` wants traffic towards it split over its engines.
+    SetShares { site: String, epoch: Epoch, version: u64, shares: Vec<Share> },
+    /// The receiver of `SetShares` has published them.
+    SharesApplied { site: String, version: u64 },
+    /// A person or the standby asks the owner to move everything to the sender.
+    ShiftRequest { site: String, reason: String },
+    /// The sender's own prediction alarm was raised or cleared: nobody shifts towards it meanwhile.
+    Alarm { site: String, raised: bool },
+    /// The sender is stopping cleanly: its tunnels go down now.
+    Goodbye { reason: String },
+}

@@ -1,0 +1,81 @@
+//! What the other engines said of themselves.
+
+use crate::message::{Endpoints, Message};
+use dataplane::id::Nanos;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// A report older than this says nothing.
+const FRESH: Nanos = Nanos::from_millis(1000);
+
+#[derive(Clone, Copy, Debug)]
+struct Report {
+    at: Nanos,
+    up: bool,
+    rtt_us: f32,
+    loss: f32,
+}
+
+/// One peer.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    pub connected: bool,
+    /// It said goodbye and has not been back since.
+    pub gone: bool,
+    /// Its own alarm is raised.
+    pub alarm: bool,
+    reports: BTreeMap<Endpoints, Report>,
+}
+
+/// A path's quality as the decisions need it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Quality {
+    pub up: bool,
+    pub rtt_us: f32,
+    pub loss: f32,
+}
+
+impl Quality {
+    /// The worse of the two in each respect.
+    pub fn worse(self, other: Quality) -> Quality {
+        Quality {
+            up: self.up && other.up,
+            rtt_us: self.rtt_us.max(other.rtt_us),
+            loss: self.loss.max(other.loss),
+        }
+    }
+}
+
+impl Peer {
+    pub fn report(&mut self, now: Nanos, message: &Message) {
+        let Message::PathReport { tunnel, up, rtt_us, loss_tx, loss_rx } = message else { return };
+        // A peer's own tunnels are few; a confused one must not fill our memory.
+        if self.reports.len() < 1024 || self.reports.contains_key(tunnel) {
+            let loss = worst_loss(*loss_tx, *loss_rx);
+            let rtt_us = if rtt_us.is_finite() { rtt_us.max(0.0) } else { f32::MAX };
+            self.reports.insert(*tunnel, Report { at: now, up: *up, rtt_us, loss });
+        }
+    }
+
+    pub fn forget_reports(&mut self) {
+        self.reports.clear();
+        self.alarm = false;
+    }
+
+    /// The worst of its fresh paths to `remotes`, or of all its paths if none leads there. `None` if
+    /// nothing fresh is known.
+    pub fn quality(&self, now: Nanos, remotes: &[IpAddr]) -> Option<Quality> {
+        let fresh = || self.reports.iter().filter(|(_, r)| now.since(r.at) < FRESH);
+        let there = fresh().any(|(e, _)| remotes.contains(&e.remote));
+        fresh()
+            .filter(|(e, _)| !there || remotes.contains(&e.remote))
+            .map(|(_, r)| Quality { up: r.up, rtt_us: r.rtt_us, loss: r.loss })
+            .reduce(Quality::worse)
+    }
+}
+
+/// A loss that is not a number is total.
+fn worst_loss(tx: f32, rx: f32) -> f32 {
+    let clean = |loss: f32| if loss.is_finite() { loss.clamp(0.0, 1.0) } else { 1.0 };
+    clean(tx).max(clean(rx))
+}

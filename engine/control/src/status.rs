@@ -1,0 +1,112 @@
+//! What a person or the telemetry reads of the controller's state.
+
+use crate::health::PathStats;
+use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
+use serde::{Deserialize, Serialize};
+
+/// Where a tunnel is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TunnelState {
+    /// Configured; no keys yet.
+    Proposed,
+    /// Can carry packets; its probes have not yet come back often enough.
+    Probing,
+    /// Carries traffic.
+    Up,
+    /// Its owner said goodbye; kept until it is back.
+    Draining,
+    /// Was up; its probes no longer come back.
+    Down,
+}
+
+/// One tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// Its number.
+    pub id: TunnelId,
+    /// Its name.
+    pub name: String,
+    /// The engine at the other end.
+    pub peer: String,
+    /// Where it is in its life.
+    pub state: TunnelState,
+    /// What it delivers is refused: its sender's epoch is over.
+    pub fenced: bool,
+    /// Newest inbound SA generation that the peer uses.
+    pub inbound_generation: Option<u64>,
+    /// Outbound SA generation in use.
+    pub outbound_generation: Option<u64>,
+    /// Its quality.
+    pub path: PathStats,
+}
+
+/// One group's split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its number.
+    pub id: GroupId,
+    /// Its name.
+    pub name: String,
+    /// Parts of 65,536 by tunnel, as published.
+    pub members: Vec<(TunnelId, u32)>,
+}
+
+/// Who owns the site, and this engine's part in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoleStatus {
+    /// This engine owns the site.
+    pub owner: bool,
+    /// The highest epoch known for the site.
+    pub epoch: Epoch,
+    /// The owner at that epoch, as far as known.
+    pub site_owner: Option<String>,
+    /// Workers forward until then.
+    pub forward_until: Nanos,
+    /// Parts of 65,536 that the owner has handed to its standby (known to the owner only).
+    pub handed_buckets: u32,
+}
+
+/// The prediction alarm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlarmStatus {
+    /// Raised now.
+    pub raised: bool,
+    /// Since when.
+    pub since: Option<Nanos>,
+    /// The last probability seen; NaN if the model had no opinion.
+    pub probability: f32,
+    /// The last drift seen.
+    pub drift: f32,
+    /// The other engine of the site says that its alarm is raised.
+    pub peer_raised: bool,
+}
+
+/// A shift under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShiftStatus {
+    /// The decision that started it.
+    pub decision: u64,
+    /// Who receives the traffic.
+    pub target: String,
+    /// What it is doing now.
+    pub phase: ShiftPhase,
+    /// Percent that the target carries after this step.
+    pub percent: u8,
+    /// The step, counted from 1, and how many there are.
+    pub step: (usize, usize),
+    /// When it started.
+    pub started: Nanos,
+}
+
+/// What a shift is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShiftPhase {
+    /// Waiting for the far engines to apply the step.
+    Applying,
+    /// Watching the target.
+    Verifying,
+    /// Ownership is on its way to the target.
+    HandingOver,
+}

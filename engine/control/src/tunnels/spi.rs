@@ -1,0 +1,57 @@
+//! Which SPI an inbound SA gets.
+
+use crate::rng::SplitMix;
+use dataplane::id::Spi;
+use std::collections::{BTreeSet, VecDeque};
+
+/// 1–255 are reserved, 0 is local use (RFC 4303 §2.1).
+const LOWEST: u32 = 256;
+/// So many released SPIs are not given out again, so that a late packet never meets a new SA.
+const RESTING: usize = 4096;
+
+/// Gives out SPIs, unique in the engine, such that `spi % workers` names the worker that owns it.
+#[derive(Debug)]
+pub(super) struct SpiAllocator {
+    workers: u32,
+    rng: SplitMix,
+    taken: BTreeSet<u32>,
+    resting: VecDeque<u32>,
+}
+
+impl SpiAllocator {
+    pub fn new(workers: u16, rng: SplitMix) -> SpiAllocator {
+        SpiAllocator {
+            workers: u32::from(workers.max(1)),
+            rng,
+            taken: BTreeSet::new(),
+            resting: VecDeque::new(),
+        }
+    }
+
+    /// One SPI for each worker, in worker order.
+    pub fn allocate(&mut self) -> Vec<Spi> {
+        (0..self.workers).map(|worker| self.one(worker)).collect()
+    }
+
+    fn one(&mut self, worker: u32) -> Spi {
+        loop {
+            let random = self.rng.next() as u32;
+            let base = random - random % self.workers;
+            if let Some(spi) = base.checked_add(worker)
+                && spi >= LOWEST
+                && self.taken.insert(spi)
+            {
+                return Spi(spi);
+            }
+        }
+    }
+
+    pub fn release(&mut self, spi: Spi) {
+        self.resting.push_back(spi.0);
+        if self.resting.len() > RESTING
+            && let Some(rested) = self.resting.pop_front()
+        {
+            self.taken.remove(&rested);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What goes wrong, and random schedules of it.
+
+use crate::cluster::Cluster;
+use crate::network::Direction;
+use crate::node::Predictor;
+use crate::rng::Rng;
+use crate::topology::ENGINES;
+use control::io::{Input, OperatorCommand};
+use dataplane::id::Nanos;
+
+/// One thing that goes wrong, or right again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// kill -9.
+    Kill(&'static str),
+    /// A new life of a killed engine.
+    Restart(&'static str),
+    /// kill -STOP.
+    Pause(&'static str),
+    /// kill -CONT.
+    Resume(&'static str),
+    /// The workers hang; the control thread runs on.
+    Hang(&'static str),
+    /// And go on.
+    Unhang(&'static str),
+    /// Nothing passes in this direction.
+    Block(Direction),
+    /// It does again.
+    Unblock(Direction),
+    /// Packets in this direction are lost with this probability.
+    Loss(Direction, f64),
+    /// The direction's delay, milliseconds.
+    Delay(Direction, u64),
+    /// What the model of an engine says from now on.
+    Predict(&'static str, Predictor),
+    /// A person drains an engine.
+    Drain(&'static str),
+    /// A person undrains an engine.
+    Undrain(&'static str),
+    /// A worker's SA nears its limit.
+    SoftLimit(&'static str),
+}
+
+impl Cluster {
+    /// Lets a fault happen now.
+    pub fn apply(&mut self, fault: Fault) {
+        let now = self.now;
+        self.history.push((now, fault));
+        match fault {
+            Fault::Kill(name) => self.kill(name),
+            Fault::Restart(name) => self.start(name),
+            Fault::Pause(name) => self.node_mut(name).paused = Some(now),
+            Fault::Resume(name) => {
+                let node = self.node_mut(name);
+                node.paused = None;
+                node.next_tick = now;
+            }
+            Fault::Hang(name) => self.node_mut(name).hung = true,
+            Fault::Unhang(name) => self.node_mut(name).hung = false,
+            Fault::Block(way) => self.link_mut(way).blocked = true,
+            Fault::Unblock(way) => self.link_mut(way).blocked = false,
+            Fault::Loss(way, loss) => self.link_mut(way).loss = loss,
+            Fault::Delay(way, ms) => self.link_mut(way).delay = Nanos::from_millis(ms),
+            Fault::Predict(name, predictor) => self.node_mut(name).predictor = predictor,
+            Fault::Drain(name) => self.command(name, OperatorCommand::Drain),
+            Fault::Undrain(name) => self.command(name, OperatorCommand::Undrain),
+            Fault::SoftLimit(name) => {
+                let input = Input::SaSoftLimit { tunnel: crate::topology::FIRST };
+                self.node_mut(name).inbox.push_back(input.into());
+            }
+        }
+    }
+
+    fn command(&mut self, name: &str, command: OperatorCommand) {
+        self.node_mut(name).inbox.push_back(Input::Command { id: 0, command }.into());
+    }
+
+    /// Everything that was broken works again.
+    pub fn heal(&mut self) {
+        for name in ENGINES {
+            let node = &self.nodes[name];
+            let (dead, paused, hung) = (node.controller.is_none(), node.paused.is_some(), node.hung);
+            if dead {
+                self.apply(Fault::Restart(name));
+            }
+            if paused {
+                self.apply(Fault::Resume(name));
+            }
+            if hung {
+                self.apply(Fault::Unhang(name));
+            }
+            self.apply(Fault::Predict(name, Predictor::Constant(0.0)));
+        }
+        let ways: Vec<Direction> = self.network.links.keys().copied().collect();
+        for way in ways {
+            *self.link_mut(way) = crate::network::Link::default();
+        }
+    }
+}
+
+/// A fault that is possible now.
+pub fn random(cluster: &Cluster, rng: &mut Rng) -> Fault {
+    let name = *rng.pick(&ENGINES);
+    let other = *rng.pick(&ENGINES.iter().filter(|e| **e != name).copied().collect::<Vec<_>>());
+    let (node, way) = (&cluster.nodes[name], (name, other));
+    if node.controller.is_none() {
+        return Fault::Restart(name);
+    }
+    if node.paused.is_some() {
+        return Fault::Resume(name);
+    }
+    let link = &cluster.network.links[&way];
+    let predictors = [
+        Predictor::Constant(f32::NAN),
+        Predictor::Constant(0.0),
+        Predictor::Constant(1.0),
+        Predictor::Constant(0.8),
+        Predictor::Flapping(1 + rng.below(10)),
+        Predictor::Flapping(40),
+    ];
+    match rng.below(16) {
+        0 | 1 => Fault::Kill(name),
+        2..=4 => Fault::Pause(name),
+        5 => match node.hung {
+            true => Fault::Unhang(name),
+            false => Fault::Hang(name),
+        },
+        6..=8 => match link.blocked {
+            true => Fault::Unblock(way),
+            false => Fault::Block(way),
+        },
+        9 => Fault::Loss(way, *rng.pick(&[0.0, 0.0, 0.02, 0.1, 0.5, 1.0])),
+        10 => Fault::Delay(way, 1 + rng.below(80)),
+        11..=13 => Fault::Predict(name, *rng.pick(&predictors)),
+        14 => match rng.chance(0.5) {
+            true => Fault::Drain(name),
+            false => Fault::Undrain(name),
+        },
+        _ => Fault::SoftLimit(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn healing_leaves_nothing_broken() {
+        let mut cluster = Cluster::new(crate::Options::seed(1));
+        cluster.run_ms(500);
+        for fault in [Fault::Kill("a1"), Fault::Pause("a2"), Fault::Block(("a1", "b1"))] {
+            cluster.apply(fault);
+        }
+        cluster.run_ms(10);
+        cluster.heal();
+        assert!(cluster.nodes.values().all(Node::runs));
+        assert!(cluster.network.links.values().all(|l| !l.blocked));
+    }
+
+    use crate::node::Node;
+}

@@ -1,0 +1,19 @@
+//! Whole clusters in one thread, on a virtual clock, from one seed: the real controllers, a simulated
+//! network between them, faults, and checkers that watch the rules of the design at every moment.
+//!
+//! Data packets are not simulated one by one: [`traffic`] asks at every moment which share of a steady
+//! stream would arrive, given what the workers were told.
+#![forbid(unsafe_code)]
+
+pub mod checkers;
+pub mod cluster;
+pub mod faults;
+pub mod network;
+pub mod node;
+pub mod rng;
+pub mod topology;
+pub mod traffic;
+
+pub use cluster::Cluster;
+pub use faults::Fault;
+pub use topology::Options;

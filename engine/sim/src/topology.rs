@@ -1,0 +1,106 @@
+//! The cluster that is simulated: site a with engines a1 and a2, site b with engine b1, which is also
+//! site a's witness. Each engine of a has its own ESP tunnel to b1 and a direct link to the other.
+
+use control::config::*;
+use control::message::Endpoints;
+use dataplane::id::{GroupId, Nanos, TunnelId};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The engines.
+pub const ENGINES: [&str; 3] = ["a1", "a2", "b1"];
+/// Each engine's first tunnel; a1's and a2's lead to b1, b1's to a1.
+pub const FIRST: TunnelId = TunnelId(1);
+/// Each engine's second tunnel: the direct link of a1 and a2; b1's tunnel to a2.
+pub const SECOND: TunnelId = TunnelId(2);
+/// Each engine's only group.
+pub const GROUP: GroupId = GroupId(1);
+
+/// What can be varied.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Seeds everything.
+    pub seed: u64,
+    /// b1 is the witness of site a.
+    pub witness: bool,
+    /// The policy without one.
+    pub without_witness: WithoutWitness,
+    /// The lease of site a.
+    pub lease: Nanos,
+    /// Renewal of SAs by time.
+    pub rekey_after: Nanos,
+    /// Prediction of all engines.
+    pub prediction: PredictionConfig,
+    /// Largest difference of a clock's rate from true time, in thousandths, either way.
+    pub clock_drift_permille: u64,
+}
+
+impl Options {
+    /// The defaults with this seed.
+    pub fn seed(seed: u64) -> Options {
+        Options {
+            seed,
+            witness: true,
+            without_witness: WithoutWitness::Hold,
+            lease: Nanos::from_millis(1000),
+            rekey_after: Nanos::from_millis(3_600_000),
+            prediction: PredictionConfig::default(),
+            clock_drift_permille: 10,
+        }
+    }
+}
+
+/// The outer address of an engine.
+pub fn address(engine: &str) -> IpAddr {
+    let last = 1 + ENGINES.iter().position(|e| *e == engine).expect("an engine of the topology") as u8;
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
+}
+
+/// The engines at the other ends of an engine's first and second tunnel.
+pub fn neighbours(engine: &str) -> [&'static str; 2] {
+    match engine {
+        "a1" => ["b1", "a2"],
+        "a2" => ["b1", "a1"],
+        _ => ["a1", "a2"],
+    }
+}
+
+/// The configuration of one engine's next life.
+pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> ControllerConfig {
+    let in_a = engine.starts_with('a');
+    let esp = Protocol::Esp { rekey_after: options.rekey_after };
+    let tunnel = |id: TunnelId, peer: &str, protocol| TunnelConfig {
+        id,
+        name: format!("{engine}-{peer}"),
+        peer: peer.to_owned(),
+        endpoints: Endpoints { local: address(engine), remote: address(peer) },
+        protocol,
+    };
+    let [first, second] = neighbours(engine);
+    let (protocol, kind) = if in_a { (Protocol::Direct, MemberKind::Direct) } else { (esp, MemberKind::Own) };
+    let ha = in_a.then(|| HaConfig {
+        initial: if engine == "a1" { InitialRole::Active } else { InitialRole::Standby },
+        peer: second.to_owned(),
+        witness: options.witness.then(|| "b1".to_owned()),
+        lease: options.lease,
+        without_witness: options.without_witness,
+    });
+    ControllerConfig {
+        engine: engine.to_owned(),
+        site: engine[..1].to_owned(),
+        tunnels: vec![tunnel(FIRST, first, esp), tunnel(SECOND, second, protocol)],
+        groups: vec![GroupConfig {
+            id: GROUP,
+            name: "far".to_owned(),
+            site: if in_a { "b" } else { "a" }.to_owned(),
+            members: vec![Member { tunnel: FIRST, kind: MemberKind::Own }, Member { tunnel: SECOND, kind }],
+        }],
+        ha,
+        votes_for: if engine == "b1" && options.witness { vec!["a".to_owned()] } else { Vec::new() },
+        workers: 2,
+        prediction: options.prediction.clone(),
+        shift: ShiftConfig::default(),
+        probe: ProbeConfig::default(),
+        epoch_floor,
+        seed,
+    }
+}
