@@ -87,6 +87,18 @@ impl Device {
         self.started.offloads
     }
 
+    /// The NUMA node that the device `name` is attached to, where known: its packets should come from a
+    /// pool there.
+    pub fn socket_of(_eal: &Eal, name: &str) -> Option<u32> {
+        let (device, mut port) = (CString::new(name).ok()?, 0);
+        // SAFETY: EAL runs; the name is terminated and the number is ours to fill.
+        if unsafe { sys::rte_eth_dev_get_port_by_name(device.as_ptr(), &mut port) } != 0 {
+            return None;
+        }
+        // SAFETY: the port exists.
+        u32::try_from(unsafe { sys::rte_eth_dev_socket_id(port) }).ok()
+    }
+
     /// The NUMA node that it is attached to, where known.
     pub fn socket(&self) -> Option<u32> {
         // SAFETY: the port exists.

@@ -1,0 +1,211 @@
+//! The status structs in Prometheus' text format 0.0.4. Names are `foreshift_*`, units last, counters
+//! `_total`; seconds and bytes, as Prometheus wants them.
+
+use super::status::*;
+use std::fmt::{Display, Write};
+
+/// Everything that is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The engine.
+    pub status: Status,
+    /// By port.
+    pub ports: Vec<PortStatus>,
+    /// By tunnel.
+    pub tunnels: Vec<TunnelStatus>,
+    /// By worker.
+    pub workers: Vec<WorkerStatus>,
+    /// Where every packet went.
+    pub drops: DropsStatus,
+}
+
+/// The page.
+pub fn text(report: &Report) -> String {
+    let mut page = Page(String::new());
+    engine(&mut page, &report.status);
+    groups(&mut page, &report.status.groups);
+    ports(&mut page, &report.ports);
+    tunnels(&mut page, &report.tunnels);
+    workers(&mut page, &report.workers);
+    packets(&mut page, &report.drops);
+    page.0
+}
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) -> Family<'_> {
+        // A String takes all that is written.
+        let _ = writeln!(self.0, "# HELP foreshift_{name} {help}\n# TYPE foreshift_{name} {kind}");
+        Family { name: name.to_owned(), page: &mut self.0 }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> Family<'_> {
+        self.family(name, "gauge", help)
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> Family<'_> {
+        debug_assert!(name.ends_with("_total"));
+        self.family(name, "counter", help)
+    }
+
+    /// One family with a sample for each thing; things without a value have none.
+    fn each<T, V: Display>(
+        &mut self,
+        (kind, name, help): (&str, &str, &str),
+        things: &[T],
+        sample: impl Fn(&T) -> (String, Option<V>),
+        label: &str,
+    ) {
+        let mut family = self.family(name, kind, help);
+        for thing in things {
+            if let (of, Some(value)) = sample(thing) {
+                family.sample(&[(label, &of)], value);
+            }
+        }
+    }
+}
+
+struct Family<'a> {
+    name: String,
+    page: &'a mut String,
+}
+
+impl Family<'_> {
+    fn sample(&mut self, labels: Labels<'_>, value: impl Display) {
+        let labels: Vec<String> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.page, "foreshift_{}{labels} {value}", self.name);
+    }
+}
+
+/// Label values escape the backslash, the quote and the line feed.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn engine(page: &mut Page, status: &Status) {
+    let mode = match status.mode {
+        Mode::Observe => "observe",
+        Mode::Approve => "approve",
+        Mode::Auto => "auto",
+    };
+    let labels = [("name", status.name.as_str()), ("site", &status.site), ("mode", mode)];
+    page.gauge("info", "This engine; always 1.").sample(&labels, 1);
+    page.gauge("ready", "1 if it can carry traffic.").sample(&[], u8::from(status.ready));
+    page.gauge("uptime_seconds", "Time since start.").sample(&[], seconds(status.uptime_ms));
+    page.gauge("owner", "1 if it owns its site's gateway addresses.").sample(&[], u8::from(status.owner));
+    page.gauge("forwarding", "1 if its lease lets it forward.").sample(&[], u8::from(status.forwarding));
+    page.gauge("epoch", "Highest epoch of leadership known for the site.").sample(&[], status.epoch);
+    page.gauge("generation", "Configuration that the workers run.").sample(&[], status.generation);
+    if let Some(probability) = status.probability {
+        page.gauge("failure_probability_ratio", "P(failure within the horizon).").sample(&[], probability);
+    }
+    page.gauge("drift_ratio", "Drift from the engine's own baseline.").sample(&[], status.drift);
+    page.gauge("alarm", "1 while the prediction alarm is raised.").sample(&[], u8::from(status.alarm));
+    page.gauge("shift_active", "1 while traffic is being shifted.")
+        .sample(&[], u8::from(status.shift.is_some()));
+    let mut peers = page.gauge("peer_connected", "1 for each engine whose control connection is up.");
+    status.peers_up.iter().for_each(|peer| peers.sample(&[("peer", peer)], 1));
+}
+
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
+
+fn groups(page: &mut Page, groups: &[GroupStatus]) {
+    let mut family = page.gauge("group_share_ratio", "Part of a group's buckets that a tunnel is to have.");
+    for group in groups {
+        for member in &group.members {
+            let labels = [("group", group.name.as_str()), ("site", &group.site), ("tunnel", &member.tunnel)];
+            family.sample(&labels, member.share);
+        }
+    }
+}
+
+fn ports(page: &mut Page, ports: &[PortStatus]) {
+    type Count = fn(&PortStatus) -> u64;
+    page.each(
+        ("gauge", "port_up", "1 if frames can pass."),
+        ports,
+        |p| (p.name.clone(), Some(u8::from(p.up))),
+        "port",
+    );
+    let counters: [(&str, &str, Count); 8] = [
+        ("port_receive_packets_total", "Received, as the driver counts.", |p| p.rx_packets),
+        ("port_receive_bytes_total", "Received, as the driver counts.", |p| p.rx_bytes),
+        ("port_transmit_packets_total", "Sent, as the driver counts.", |p| p.tx_packets),
+        ("port_transmit_bytes_total", "Sent, as the driver counts.", |p| p.tx_bytes),
+        ("port_receive_missed_total", "Lost because nobody polled in time.", |p| p.rx_missed),
+        ("port_receive_errors_total", "Received with errors.", |p| p.rx_errors),
+        ("port_transmit_errors_total", "Not sent.", |p| p.tx_errors),
+        ("port_receive_no_mbuf_total", "Lost for want of a buffer.", |p| p.rx_no_mbuf),
+    ];
+    for (name, help, count) in counters {
+        page.each(("counter", name, help), ports, |p| (p.name.clone(), Some(count(p))), "port");
+    }
+}
+
+fn tunnels(page: &mut Page, tunnels: &[TunnelStatus]) {
+    type Gauge = fn(&TunnelStatus) -> Option<f64>;
+    type Count = fn(&TunnelStatus) -> u64;
+    let gauges: [(&str, &str, Gauge); 8] = [
+        ("tunnel_up", "1 if it carries traffic.", |t| Some(f64::from(u8::from(t.state == TunnelState::Up)))),
+        ("tunnel_fenced", "1 if what it delivers is refused.", |t| Some(f64::from(u8::from(t.fenced)))),
+        ("tunnel_mtu_bytes", "Largest inner packet.", |t| Some(f64::from(t.mtu))),
+        ("tunnel_round_trip_seconds", "Smoothed round trip of its probes.", |t| t.rtt_us.map(|us| us / 1e6)),
+        ("tunnel_jitter_seconds", "RFC 3550 jitter of its probes.", |t| t.jitter_us.map(|us| us / 1e6)),
+        ("tunnel_transmit_loss_ratio", "Probes lost on the way out.", |t| Some(t.loss_tx)),
+        ("tunnel_receive_loss_ratio", "Probes lost on the way back.", |t| Some(t.loss_rx)),
+        ("tunnel_buckets", "Buckets it is to have, of 65536.", |t| Some(f64::from(t.buckets))),
+    ];
+    for (name, help, value) in gauges {
+        page.each(("gauge", name, help), tunnels, |t| (t.name.clone(), value(t)), "tunnel");
+    }
+    let counters: [(&str, &str, Count); 4] = [
+        ("tunnel_transmit_packets_total", "Encapsulated.", |t| t.tx_packets),
+        ("tunnel_transmit_bytes_total", "Inner bytes encapsulated.", |t| t.tx_bytes),
+        ("tunnel_receive_packets_total", "Decapsulated.", |t| t.rx_packets),
+        ("tunnel_receive_bytes_total", "Inner bytes decapsulated.", |t| t.rx_bytes),
+    ];
+    for (name, help, count) in counters {
+        page.each(("counter", name, help), tunnels, |t| (t.name.clone(), Some(count(t))), "tunnel");
+    }
+}
+
+fn workers(page: &mut Page, workers: &[WorkerStatus]) {
+    type Gauge = fn(&WorkerStatus) -> Option<f64>;
+    let polls = ("counter", "worker_polls_total", "Polls of all its queues.");
+    page.each(polls, workers, |w| (w.id.to_string(), Some(w.polls)), "worker");
+    let gauges: [(&str, &str, Gauge); 6] = [
+        ("worker_busy_ratio", "Polls that found packets.", |w| Some(w.busy_share)),
+        ("worker_residence_p50_seconds", "RX to TX, median.", |w| w.residence_p50_us.map(|us| us / 1e6)),
+        ("worker_residence_p99_seconds", "RX to TX, 99th percentile.", |w| {
+            w.residence_p99_us.map(|us| us / 1e6)
+        }),
+        ("worker_poll_gap_max_seconds", "Longest time between polls.", |w| Some(w.poll_gap_max_us / 1e6)),
+        ("worker_pool_in_use", "Buffers of its pool in use.", |w| Some(f64::from(w.pool_in_use))),
+        ("worker_pool_size", "Buffers of its pool.", |w| Some(f64::from(w.pool_size))),
+    ];
+    for (name, help, value) in gauges {
+        page.each(("gauge", name, help), workers, |w| (w.id.to_string(), value(w)), "worker");
+    }
+}
+
+fn packets(page: &mut Page, drops: &DropsStatus) {
+    page.counter("packets_received_total", "Taken from ports.").sample(&[], drops.received);
+    page.counter("packets_originated_total", "Made here.").sample(&[], drops.originated);
+    page.counter("packets_transmitted_total", "Accepted by ports.").sample(&[], drops.transmitted);
+    page.gauge("packets_held", "Waiting now.").sample(&[], drops.held);
+    page.gauge("packets_balance", "Packets unaccounted for: 0.").sample(&[], drops.balance);
+    let mut dropped = page.counter("packets_dropped_total", "Not transmitted, by reason.");
+    drops.dropped.iter().for_each(|(reason, count)| dropped.sample(&[("reason", reason)], count));
+    let things: Vec<&PoolStatus> = drops.pools.iter().collect();
+    let size = ("gauge", "pool_size", "Packet buffers of a pool.");
+    page.each(size, &things, |p| (p.name.clone(), Some(p.size)), "pool");
+    let in_use = ("gauge", "pool_in_use", "Packet buffers of a pool in use.");
+    page.each(in_use, &things, |p| (p.name.clone(), Some(p.in_use)), "pool");
+}

@@ -1,0 +1,158 @@
+//! How the world talks to the running engine: JSON lines over a Unix socket for commands, `/metrics` for
+//! Prometheus. Both only ask the runtime, through [`ApiHandle`]; neither knows its state.
+
+pub mod client;
+pub mod metrics;
+mod metrics_server;
+pub mod server;
+pub mod status;
+#[cfg(test)]
+pub mod tests;
+
+use crate::plan::Plan;
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use status::*;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// One question to the runtime, with where the answer goes. A closed sender means nobody waits any more.
+#[derive(Debug)]
+pub enum ApiRequest {
+    /// The engine as a whole.
+    Status(oneshot::Sender<Status>),
+    /// By port.
+    Ports(oneshot::Sender<Vec<PortStatus>>),
+    /// By tunnel.
+    Tunnels(oneshot::Sender<Vec<TunnelStatus>>),
+    /// By worker.
+    Workers(oneshot::Sender<Vec<WorkerStatus>>),
+    /// Where every packet went.
+    Drops(oneshot::Sender<DropsStatus>),
+    /// The last decisions, oldest first.
+    Decisions(oneshot::Sender<Vec<Decision>>),
+    /// A person's command; the answer says what was done or why not.
+    Command {
+        /// What is asked.
+        command: OperatorCommand,
+        /// What became of it.
+        reply: oneshot::Sender<Result<String, String>>,
+    },
+}
+
+/// The same on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// See [`ApiRequest::Status`].
+    Status,
+    /// See [`ApiRequest::Ports`].
+    Ports,
+    /// See [`ApiRequest::Tunnels`].
+    Tunnels,
+    /// See [`ApiRequest::Workers`].
+    Workers,
+    /// See [`ApiRequest::Drops`].
+    Drops,
+    /// See [`ApiRequest::Decisions`].
+    Decisions,
+    /// See [`ApiRequest::Command`].
+    Command {
+        /// What is asked.
+        command: OperatorCommand,
+    },
+}
+
+/// Every answer on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// What was asked for.
+    Ok(serde_json::Value),
+    /// Why it was not done.
+    Error(String),
+}
+
+/// The runtime is ending and answers no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the engine is stopping and answers no more")]
+pub struct Stopping;
+
+/// The asking end of the runtime's queue of questions.
+#[derive(Clone, Debug)]
+pub struct ApiHandle {
+    requests: mpsc::Sender<ApiRequest>,
+}
+
+impl ApiHandle {
+    /// Asks through `requests`; the runtime answers from its other end.
+    pub fn new(requests: mpsc::Sender<ApiRequest>) -> ApiHandle {
+        ApiHandle { requests }
+    }
+
+    /// Asks one question.
+    pub async fn ask<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<T>) -> ApiRequest,
+    ) -> Result<T, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(question(reply)).await.map_err(|_| Stopping)?;
+        answer.await.map_err(|_| Stopping)
+    }
+
+    /// Asks what the wire asks.
+    pub async fn answer(&self, request: Request) -> Answer {
+        let answer = match request {
+            Request::Status => self.ask(ApiRequest::Status).await.map(json),
+            Request::Ports => self.ask(ApiRequest::Ports).await.map(json),
+            Request::Tunnels => self.ask(ApiRequest::Tunnels).await.map(json),
+            Request::Workers => self.ask(ApiRequest::Workers).await.map(json),
+            Request::Drops => self.ask(ApiRequest::Drops).await.map(json),
+            Request::Decisions => self.ask(ApiRequest::Decisions).await.map(json),
+            Request::Command { command } => {
+                let done = self.ask(|reply| ApiRequest::Command { command, reply }).await;
+                done.map(|done| done.map_or_else(Answer::Error, json))
+            }
+        };
+        answer.unwrap_or_else(|stopping| Answer::Error(stopping.to_string()))
+    }
+}
+
+fn json<T: Serialize>(value: T) -> Answer {
+    match serde_json::to_value(value) {
+        Ok(value) => Answer::Ok(value),
+        Err(error) => Answer::Error(format!("the answer cannot be written as JSON: {error}")),
+    }
+}
+
+/// The socket and the metrics page, served until this is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Serves what the plan asks for.
+///
+/// # Errors
+/// If the socket or the metrics address cannot be had.
+pub async fn start(plan: &Plan, api: ApiHandle) -> Result<Serving> {
+    let server = server::Server::bind(&plan.api_socket)?;
+    let mut tasks = vec![tokio::spawn(server.serve(api.clone()))];
+    if let Some(address) = plan.metrics {
+        let context = || format!("api.metrics: {address} cannot be listened on; choose a free address");
+        let listener = TcpListener::bind(address).await.with_context(context)?;
+        tasks.push(tokio::spawn(async move {
+            if let Err(error) = metrics_server::serve(listener, api).await {
+                tracing::error!(%error, "the metrics page has ended");
+            }
+        }));
+    }
+    Ok(Serving { tasks })
+}

@@ -1,0 +1,277 @@
+//! What the running engine says of itself. Commands, `--json` and `/metrics` all show these.
+
+pub use control::decision::Decision;
+pub use control::io::{Mode, OperatorCommand};
+pub use control::status::{ShiftPhase, TunnelState};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// The engine as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Its site.
+    pub site: String,
+    /// Its ports are open, its workers poll, and a group's tunnel is up or there is no group.
+    pub ready: bool,
+    /// Since start, milliseconds.
+    pub uptime_ms: u64,
+    /// UNIX time of this report, milliseconds.
+    pub unix_ms: u64,
+    /// It owns the site's gateway addresses.
+    pub owner: bool,
+    /// The highest epoch known for the site.
+    pub epoch: u64,
+    /// `active`: owns the site; `standby`: another engine does; `unowned`: nobody is known to.
+    pub role: Role,
+    /// The owner at that epoch, as far as known.
+    pub site_owner: Option<String>,
+    /// It may forward now.
+    pub forwarding: bool,
+    /// How far prediction may go by itself.
+    pub mode: Mode,
+    /// P(failure within the horizon); `None` if the model has no opinion.
+    pub probability: Option<f64>,
+    /// The horizon of `probability`, milliseconds.
+    pub horizon_ms: u64,
+    /// Drift from the engine's own baseline, 0–1.
+    pub drift: f64,
+    /// What drove the probability, strongest first.
+    pub drivers: Vec<Driver>,
+    /// The alarm is raised.
+    pub alarm: bool,
+    /// The other engine of the site says that its alarm is raised.
+    pub peer_alarm: bool,
+    /// How each group's traffic is split.
+    pub groups: Vec<GroupStatus>,
+    /// The shift under way.
+    pub shift: Option<ShiftStatus>,
+    /// The snapshot that workers run.
+    pub generation: u64,
+    /// Control connections that are up.
+    pub peers_up: Vec<String>,
+}
+
+/// This engine's part in its site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It owns the site.
+    Active,
+    /// Another engine does.
+    Standby,
+    /// Nobody is known to.
+    Unowned,
+}
+
+/// One metric that drove the probability.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Driver {
+    /// The metric.
+    pub metric: String,
+    /// How much.
+    pub weight: f64,
+}
+
+/// How a group's traffic is split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// The far site.
+    pub site: String,
+    /// Its tunnels.
+    pub members: Vec<MemberStatus>,
+}
+
+/// A tunnel's part in a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The tunnel.
+    pub tunnel: String,
+    /// The engine at its far end.
+    pub peer: String,
+    /// Buckets it is to have, of 65,536.
+    pub buckets: u32,
+    /// The same as a fraction, 0–1.
+    pub share: f64,
+    /// Packets sent through it since start.
+    pub tx_packets: u64,
+}
+
+/// A shift under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShiftStatus {
+    /// The decision that started it.
+    pub decision: u64,
+    /// Who receives the traffic.
+    pub target: String,
+    /// What it is doing now.
+    pub phase: ShiftPhase,
+    /// Percent that the target carries after this step.
+    pub percent: u8,
+    /// The step, from 1.
+    pub step: usize,
+    /// How many there are.
+    pub steps: usize,
+    /// Since it started, milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// A port.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PortStatus {
+    /// Its name.
+    pub name: String,
+    /// What DPDK opened.
+    pub device: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// Frames can pass.
+    pub up: bool,
+    /// Where known, Mbit/s.
+    pub speed_mbps: Option<u32>,
+    /// Largest IP packet, bytes.
+    pub mtu: u16,
+    /// RX queues.
+    pub rx_queues: u16,
+    /// TX queues.
+    pub tx_queues: u16,
+    /// As the driver counts: received.
+    pub rx_packets: u64,
+    /// Received.
+    pub rx_bytes: u64,
+    /// Sent.
+    pub tx_packets: u64,
+    /// Sent.
+    pub tx_bytes: u64,
+    /// Lost because nobody polled in time.
+    pub rx_missed: u64,
+    /// Erroneous.
+    pub rx_errors: u64,
+    /// Not sent.
+    pub tx_errors: u64,
+    /// No buffer to receive into.
+    pub rx_no_mbuf: u64,
+}
+
+/// A tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// Its name.
+    pub name: String,
+    /// `esp`, `gre` or `direct`.
+    pub protocol: String,
+    /// Where it is in its life.
+    pub state: TunnelState,
+    /// The engine at its far end.
+    pub peer: String,
+    /// Outer address here.
+    pub local: IpAddr,
+    /// Outer address there.
+    pub remote: IpAddr,
+    /// Largest inner packet, bytes.
+    pub mtu: u16,
+    /// Smoothed round trip, microseconds; `None` before the first probe returned.
+    pub rtt_us: Option<f64>,
+    /// RFC 3550 jitter of it, microseconds.
+    pub jitter_us: Option<f64>,
+    /// Share of probes lost on the way out, 0–1.
+    pub loss_tx: f64,
+    /// Share lost on the way back, 0–1.
+    pub loss_rx: f64,
+    /// Encapsulated packets.
+    pub tx_packets: u64,
+    /// Their inner bytes.
+    pub tx_bytes: u64,
+    /// Decapsulated packets.
+    pub rx_packets: u64,
+    /// Their inner bytes.
+    pub rx_bytes: u64,
+    /// SPIs of the inbound SAs, one a worker.
+    pub spi_in: Vec<u32>,
+    /// SPIs of the outbound SAs in use.
+    pub spi_out: Vec<u32>,
+    /// Inbound SA generation that the peer uses.
+    pub inbound_generation: Option<u64>,
+    /// Outbound SA generation in use.
+    pub outbound_generation: Option<u64>,
+    /// What it delivers is refused: its sender's epoch is over.
+    pub fenced: bool,
+    /// Buckets it is to have, of 65,536, over all groups.
+    pub buckets: u32,
+}
+
+/// A worker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its number.
+    pub id: u16,
+    /// Its CPU.
+    pub core: u16,
+    /// Polls of all its queues.
+    pub polls: u64,
+    /// Part of the last interval's polls that found packets, 0–1.
+    pub busy_share: f64,
+    /// Packets taken from ports.
+    pub received: u64,
+    /// Packets that a port accepted.
+    pub transmitted: u64,
+    /// RX to TX, median of the last interval, microseconds; `None` without packets.
+    pub residence_p50_us: Option<f64>,
+    /// RX to TX, 99th percentile, microseconds.
+    pub residence_p99_us: Option<f64>,
+    /// Longest time between two polls of the last interval, microseconds.
+    pub poll_gap_max_us: f64,
+    /// Buffers of its pool in use.
+    pub pool_in_use: u32,
+    /// Buffers of its pool.
+    pub pool_size: u32,
+}
+
+/// Where every packet went. `received + originated = transmitted + Σ dropped + held`, up to packets under
+/// way between two workers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DropsStatus {
+    /// Taken from ports.
+    pub received: u64,
+    /// Made here: ICMP, ARP, ND, probes, fragments.
+    pub originated: u64,
+    /// Accepted by ports.
+    pub transmitted: u64,
+    /// Waiting, now.
+    pub held: u64,
+    /// By reason; every reason that occurred.
+    pub dropped: BTreeMap<String, u64>,
+    /// received + originated − transmitted − dropped − held: 0 when conserved.
+    pub balance: i64,
+    /// The packet pools.
+    pub pools: Vec<PoolStatus>,
+}
+
+impl DropsStatus {
+    /// Dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// What `balance` must be.
+    pub fn computed_balance(&self) -> i64 {
+        let came = self.received + self.originated;
+        let went = self.transmitted + self.dropped_total() + self.held;
+        came.wrapping_sub(went) as i64
+    }
+}
+
+/// A packet pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub name: String,
+    /// Buffers.
+    pub size: u32,
+    /// Of them in use.
+    pub in_use: u32,
+}

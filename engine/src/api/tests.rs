@@ -1,0 +1,255 @@
+//! A runtime that only answers, asked over the real socket and the real page.
+
+use super::client::{ClientError, ask};
+use super::server::{BindError, Server};
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A status with a value in every field.
+pub fn status() -> Status {
+    Status {
+        name: "a1".into(),
+        site: "a".into(),
+        ready: true,
+        uptime_ms: 65_000,
+        unix_ms: 1_700_000_000_000,
+        owner: true,
+        epoch: 1_700_000_001,
+        role: Role::Active,
+        site_owner: Some("a1".into()),
+        forwarding: true,
+        mode: Mode::Auto,
+        probability: Some(0.25),
+        horizon_ms: 5000,
+        drift: 0.5,
+        drivers: vec![Driver { metric: "loss_tx".into(), weight: 1.5 }],
+        alarm: false,
+        peer_alarm: false,
+        groups: vec![GroupStatus {
+            name: "site-b".into(),
+            site: "b".into(),
+            members: vec![MemberStatus {
+                tunnel: "a1-b1".into(),
+                peer: "b1".into(),
+                buckets: 49_152,
+                share: 0.75,
+                tx_packets: 9,
+            }],
+        }],
+        shift: Some(ShiftStatus {
+            decision: 3,
+            target: "a2".into(),
+            phase: ShiftPhase::Verifying,
+            percent: 25,
+            step: 2,
+            steps: 4,
+            elapsed_ms: 1500,
+        }),
+        generation: 7,
+        peers_up: vec!["b1".into()],
+    }
+}
+
+/// A tunnel whose probes have not returned.
+pub fn tunnel() -> TunnelStatus {
+    TunnelStatus {
+        name: "a1-b1".into(),
+        protocol: "esp".into(),
+        state: TunnelState::Up,
+        peer: "b1".into(),
+        local: "192.0.2.11".parse().expect("an address"),
+        remote: "2001:db8::20".parse().expect("an address"),
+        mtu: 1446,
+        rtt_us: Some(1250.0),
+        jitter_us: None,
+        loss_tx: 0.02,
+        loss_rx: 0.0,
+        tx_packets: 9,
+        tx_bytes: 900,
+        rx_packets: 8,
+        rx_bytes: 800,
+        spi_in: vec![256],
+        spi_out: vec![512],
+        inbound_generation: Some(1),
+        outbound_generation: None,
+        fenced: false,
+        buckets: 49_152,
+    }
+}
+
+/// Ten packets, all accounted for.
+pub fn drops() -> DropsStatus {
+    let dropped = [("no_route".to_owned(), 2), ("ttl_expired".to_owned(), 1)].into();
+    let pools = vec![PoolStatus { name: "socket 0".into(), size: 8191, in_use: 3 }];
+    let mut drops =
+        DropsStatus { received: 8, originated: 2, transmitted: 6, held: 1, dropped, balance: 0, pools };
+    drops.balance = drops.computed_balance();
+    drops
+}
+
+/// Answers every request, and says what was commanded.
+async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
+    while let Some(request) = requests.recv().await {
+        match request {
+            ApiRequest::Status(reply) => drop(reply.send(status())),
+            ApiRequest::Ports(reply) => {
+                drop(reply.send(vec![PortStatus {
+                    name: "wan\"0\\".into(),
+                    up: true,
+                    ..PortStatus::default()
+                }]));
+            }
+            ApiRequest::Tunnels(reply) => drop(reply.send(vec![tunnel()])),
+            ApiRequest::Workers(reply) => {
+                drop(
+                    reply
+                        .send(vec![WorkerStatus { residence_p99_us: Some(40.0), ..WorkerStatus::default() }]),
+                );
+            }
+            ApiRequest::Drops(reply) => drop(reply.send(drops())),
+            ApiRequest::Decisions(reply) => drop(reply.send(Vec::new())),
+            ApiRequest::Command { command: OperatorCommand::Approve { decision }, reply } => {
+                drop(reply.send(Err(format!("decision {decision} waits for nobody"))));
+            }
+            ApiRequest::Command { command, reply } => drop(reply.send(Ok(format!("{command:?}")))),
+        }
+    }
+}
+
+fn socket(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("foreshift-api-{}-{name}/api.sock", std::process::id()))
+}
+
+fn remove(socket: &std::path::Path) {
+    std::fs::remove_dir_all(socket.parent().expect("a folder")).expect("removed");
+}
+
+/// Runs the blocking client beside the server.
+async fn beside<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(ask).await.expect("the client did not panic")
+}
+
+#[tokio::test]
+async fn questions_commands_and_nonsense_over_the_socket() {
+    let path = socket("questions");
+    let server = Server::bind(&path).expect("bound");
+    assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+    assert!(matches!(Server::bind(&path), Err(BindError::InUse(_))), "a live engine's socket is not taken");
+    let (requests, receiver) = mpsc::channel(4);
+    tokio::spawn(answer_all(receiver));
+    let serving = tokio::spawn(server.serve(ApiHandle::new(requests)));
+    let client = path.clone();
+    beside(move || {
+        assert_eq!(ask::<Status>(&client, &Request::Status).expect("answered"), status());
+        assert_eq!(ask::<Vec<TunnelStatus>>(&client, &Request::Tunnels).expect("answered"), [tunnel()]);
+        assert_eq!(ask::<DropsStatus>(&client, &Request::Drops).expect("answered").balance, 0);
+        let mode = Request::Command { command: OperatorCommand::SetMode { mode: Mode::Observe } };
+        assert_eq!(ask::<String>(&client, &mode).expect("done"), "SetMode { mode: Observe }");
+        let approve = Request::Command { command: OperatorCommand::Approve { decision: 4 } };
+        let refused = ask::<String>(&client, &approve).expect_err("refused");
+        assert_eq!(refused.to_string(), "decision 4 waits for nobody");
+    })
+    .await;
+    // By hand, as a script would: a bad line costs an answer, not the connection; a line without end, both.
+    let mut raw = tokio::net::UnixStream::connect(&path).await.expect("connected");
+    raw.write_all(b"hello\n{\"request\":\"command\",\"command\":{\"command\":\"drain\"}}\n")
+        .await
+        .expect("sent");
+    raw.write_all(&[b'x'; 20_000]).await.expect("sent");
+    raw.shutdown().await.expect("ended");
+    let mut answers = Vec::new();
+    // The server hangs up on the endless line; what it said before still arrives.
+    let _ = raw.read_to_end(&mut answers).await;
+    let answers = String::from_utf8(answers).expect("JSON");
+    let lines: Vec<&str> = answers.lines().collect();
+    assert!(lines[0].starts_with("{\"error\":\"not a request: "), "{answers}");
+    assert_eq!(lines[1], "{\"ok\":\"Drain\"}");
+    assert!(lines[2].contains("at most 16384 bytes"), "{answers}");
+    serving.abort();
+    let _ = serving.await;
+    assert!(!path.exists(), "the socket goes with its server");
+    remove(&path);
+}
+
+#[tokio::test]
+async fn a_dead_engine_is_replaced_and_named_when_asked() {
+    let path = socket("dead");
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+    let error = ask::<Status>(&path, &Request::Status).expect_err("nobody there");
+    assert!(matches!(error, ClientError::NotRunning(_)));
+    assert!(error.to_string().contains("is it running?"), "{error}");
+    let (requests, receiver) = mpsc::channel(1);
+    drop(receiver);
+    let server = Server::bind(&path).expect("a stale socket is replaced");
+    let serving = tokio::spawn(server.serve(ApiHandle::new(requests)));
+    let client = path.clone();
+    let stopping = beside(move || ask::<Status>(&client, &Request::Status)).await.expect_err("stopping");
+    assert!(stopping.to_string().contains("stopping"), "{stopping}");
+    serving.abort();
+    let _ = serving.await;
+    std::fs::write(&path, "precious").expect("written");
+    assert!(matches!(Server::bind(&path), Err(BindError::NotASocket(_))), "a file is not replaced");
+    remove(&path);
+}
+
+async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.expect("text");
+    page
+}
+
+#[tokio::test]
+async fn the_metrics_page_is_well_formed_and_says_what_the_structs_say() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its number");
+    let (requests, receiver) = mpsc::channel(4);
+    tokio::spawn(answer_all(receiver));
+    let serving = tokio::spawn(metrics_server::serve(listener, ApiHandle::new(requests)));
+    assert!(get(address, "/healthz").await.ends_with("ready\n"));
+    let page = get(address, "/metrics").await;
+    serving.abort();
+    assert!(page.starts_with("HTTP/1.1 200 OK"), "{page}");
+    assert!(page.contains("content-type: text/plain; version=0.0.4"), "{page}");
+    let (_, body) = page.split_once("\r\n\r\n").expect("a body");
+    for line in [
+        "foreshift_epoch 1700000001",
+        "foreshift_group_share_ratio{group=\"site-b\",site=\"b\",tunnel=\"a1-b1\"} 0.75",
+        "foreshift_tunnel_round_trip_seconds{tunnel=\"a1-b1\"} 0.00125",
+        "foreshift_tunnel_receive_packets_total{tunnel=\"a1-b1\"} 8",
+        "foreshift_port_up{port=\"wan\\\"0\\\\\"} 1",
+        "foreshift_packets_dropped_total{reason=\"no_route\"} 2",
+        "foreshift_packets_balance 0",
+        "foreshift_worker_residence_p99_seconds{worker=\"0\"} 0.00004",
+    ] {
+        assert!(body.lines().any(|l| l == line), "no {line} in\n{body}");
+    }
+    assert!(!body.contains("foreshift_tunnel_jitter_seconds{"), "what is unknown has no sample");
+    well_formed(body);
+}
+
+/// Prometheus' text format 0.0.4: each family once, HELP and TYPE before its samples, counters `_total`.
+fn well_formed(body: &str) {
+    let mut families = std::collections::BTreeMap::new();
+    let mut current = String::new();
+    for line in body.lines().filter(|line| !line.starts_with("# HELP ")) {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = family.split_once(' ').expect("a kind");
+            assert!(families.insert(name.to_owned(), kind.to_owned()).is_none(), "{name} twice");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            assert!(body.contains(&format!("# HELP {name} ")), "{name} without help");
+            current = name.to_owned();
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').expect("a value");
+        assert_eq!(series.split('{').next(), Some(current.as_str()), "out of its family: {line}");
+        assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+    }
+    assert!(families.len() > 40, "{} families", families.len());
+}

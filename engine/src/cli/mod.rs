@@ -1,0 +1,159 @@
+//! The command line.
+
+mod check;
+mod remote;
+mod show;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use crate::api::status::Mode;
+use crate::config::Config;
+use crate::plan::Plan;
+use crate::{bench, peer, runtime};
+use anyhow::Result;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A DPDK gateway that moves its traffic before it fails
+#[derive(Debug, Parser)]
+#[command(name = "foreshift", version, arg_required_else_help = true, color = clap::ColorChoice::Never)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the engine until SIGINT or SIGTERM
+    Run(File),
+    /// Find every error in a configuration
+    Check(File),
+    /// Show what the running engine is doing
+    Show(show::Arguments),
+    /// Move all traffic to the standby, gradually
+    Drain(Engine),
+    /// Take the traffic back, on the engine that was drained
+    Undrain(Engine),
+    /// Carry out a decision that waits for a person (prediction mode `approve`)
+    Approve {
+        /// Its number in `foreshift show decisions`
+        #[arg(value_name = "ID")]
+        decision: u64,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    /// Change how far prediction may go by itself, until the engine restarts
+    Mode {
+        #[arg(value_enum)]
+        mode: ModeName,
+        #[command(flatten)]
+        engine: Engine,
+    },
+    Bench(bench::Arguments),
+    /// Make a lab's CA and a certificate for each engine
+    Pki {
+        /// Where ca.pem, ca.key, NAME.pem and NAME.key go
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// An engine; once for each
+        #[arg(long, value_name = "NAME", required = true)]
+        name: Vec<String>,
+        /// Replace certificates that are there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print a shell's completions
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+struct File {
+    /// The configuration, TOML
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Which running engine.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Engine {
+    /// The engine's API socket
+    #[arg(short, long, value_name = "SOCKET")]
+    socket: Option<PathBuf>,
+    /// Or its configuration, which names the socket
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeName {
+    /// Record what would have been done
+    Observe,
+    /// Propose; a person approves
+    Approve,
+    /// Act
+    Auto,
+}
+
+impl From<ModeName> for Mode {
+    fn from(name: ModeName) -> Mode {
+        match name {
+            ModeName::Observe => Mode::Observe,
+            ModeName::Approve => Mode::Approve,
+            ModeName::Auto => Mode::Auto,
+        }
+    }
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> Result<ExitCode> {
+    use crate::api::status::OperatorCommand as Operator;
+    match Cli::parse().command {
+        Command::Run(File { config }) => run(&Config::load(&config)?)?,
+        Command::Check(File { config }) => return Ok(check::run(&config)),
+        Command::Show(arguments) => show::run(&arguments)?,
+        Command::Drain(engine) => remote::command(&engine, Operator::Drain)?,
+        Command::Undrain(engine) => remote::command(&engine, Operator::Undrain)?,
+        Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
+        Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
+        Command::Bench(arguments) => bench::command(&arguments)?,
+        Command::Pki { out, name, force } => pki(&out, &name, force)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "foreshift", &mut io::stdout());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(config: &Config) -> Result<()> {
+    let plan = Plan::from_config(config);
+    start_log(plan.log_level.as_str());
+    for doubt in config.warnings() {
+        tracing::warn!("{doubt}");
+    }
+    runtime::run(plan)
+}
+
+/// To standard error; `RUST_LOG` overrides the configured level.
+fn start_log(level: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+}
+
+fn pki(out: &std::path::Path, names: &[String], force: bool) -> Result<()> {
+    let made = peer::pki::run(out, names, force)?;
+    let kept = if made.ca_reused { " (was there)" } else { "" };
+    println!("ca     {}{kept}", made.ca.display());
+    for (name, cert, key) in made.engines {
+        println!("{name:<6} {}  {}", cert.display(), key.display());
+    }
+    Ok(())
+}

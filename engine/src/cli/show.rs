@@ -1,0 +1,289 @@
+//! `foreshift show`: the status structs as JSON, or as tables for a person.
+
+use super::Engine;
+use super::table::Table;
+use crate::api::Request;
+use crate::api::status::*;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[arg(value_enum)]
+    what: What,
+    #[command(flatten)]
+    engine: Engine,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Role, prediction, how traffic is split
+    Status,
+    /// Ports and their counters
+    Ports,
+    /// Tunnels and their quality
+    Tunnels,
+    /// Workers, their load and latency
+    Workers,
+    /// Where every packet went
+    Drops,
+    /// What was decided, and why
+    Decisions,
+}
+
+/// Asks and prints.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let text = match arguments.what {
+        What::Status => ask(arguments, &Request::Status, status)?,
+        What::Ports => ask(arguments, &Request::Ports, |p: &Vec<PortStatus>| ports(p))?,
+        What::Tunnels => ask(arguments, &Request::Tunnels, |t: &Vec<TunnelStatus>| tunnels(t))?,
+        What::Workers => ask(arguments, &Request::Workers, |w: &Vec<WorkerStatus>| workers(w))?,
+        What::Drops => ask(arguments, &Request::Drops, drops)?,
+        What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // `| head` has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+fn ask<T>(arguments: &Arguments, request: &Request, human: impl Fn(&T) -> String) -> Result<String>
+where
+    T: Serialize + DeserializeOwned,
+{
+    let answer: T = arguments.engine.ask(request)?;
+    if arguments.json {
+        return Ok(format!("{}\n", serde_json::to_string_pretty(&answer)?));
+    }
+    Ok(human(&answer))
+}
+
+/// The engine at a glance.
+pub fn status(s: &Status) -> String {
+    let mut out = String::new();
+    let mut line = |key: &str, value: String| {
+        let _ = writeln!(out, "{key:<12} {value}");
+    };
+    let yes = |flag: bool, yes: &str, no: &str| if flag { yes.to_owned() } else { no.to_owned() };
+    line("engine", format!("{} of site {}, {}", s.name, s.site, yes(s.ready, "ready", "not ready")));
+    line("uptime", duration(s.uptime_ms));
+    let role = match s.role {
+        Role::Active => "active",
+        Role::Standby => "standby",
+        Role::Unowned => "site has no owner",
+    };
+    let owner = s.site_owner.as_ref().map(|owner| format!(", owner {owner}")).unwrap_or_default();
+    line("role", format!("{role}, epoch {}{owner}", s.epoch));
+    line("forwarding", yes(s.forwarding, "yes", "no: its lease has run out"));
+    line("peers up", if s.peers_up.is_empty() { "none".to_owned() } else { s.peers_up.join(" ") });
+    let probability =
+        s.probability.map_or("no opinion".to_owned(), |p| format!("{p:.3} within {} ms", s.horizon_ms));
+    let mode = match s.mode {
+        Mode::Observe => "observe",
+        Mode::Approve => "approve",
+        Mode::Auto => "auto",
+    };
+    line("prediction", format!("{probability}, drift {:.3}, mode {mode}", s.drift));
+    let drivers: Vec<String> =
+        s.drivers.iter().take(3).map(|d| format!("{} {:.2}", d.metric, d.weight)).collect();
+    if !drivers.is_empty() {
+        line("driven by", drivers.join(", "));
+    }
+    let peer = yes(s.peer_alarm, " (and at the other engine)", "");
+    line("alarm", format!("{}{peer}", yes(s.alarm, "RAISED", "none")));
+    line("shift", s.shift.as_ref().map_or("none".to_owned(), shift));
+    line("generation", s.generation.to_string());
+    let mut groups = Table::new(&["group", "site", "tunnel", "peer", "share %", "buckets", "tx packets"]);
+    for group in &s.groups {
+        for m in &group.members {
+            let names = [&group.name, &group.site, &m.tunnel, &m.peer].map(Clone::clone);
+            let [group, site, tunnel, peer] = names;
+            let share = format!("{:.2}", m.share * 100.0);
+            groups.row([group, site, tunnel, peer, share, m.buckets.to_string(), m.tx_packets.to_string()]);
+        }
+    }
+    format!("{out}\n{}", groups.render("no tunnel groups"))
+}
+
+fn shift(s: &ShiftStatus) -> String {
+    let phase = match s.phase {
+        ShiftPhase::Applying => "applying",
+        ShiftPhase::Verifying => "verifying",
+        ShiftPhase::HandingOver => "handing over",
+    };
+    let step = format!("step {} of {} ({} %)", s.step, s.steps, s.percent);
+    format!("to {}: {step}, {phase}, since {}", s.target, duration(s.elapsed_ms))
+}
+
+/// `1d 02h 03m`, `4m 05s`, `6.7 s`.
+fn duration(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0..60 => format!("{:.1} s", ms as f64 / 1000.0),
+        60..3600 => format!("{}m {:02}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h {:02}m", s / 3600, s / 60 % 60),
+        _ => format!("{}d {:02}h {:02}m", s / 86_400, s / 3600 % 24, s / 60 % 60),
+    }
+}
+
+fn or_dash(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.1}"))
+}
+
+/// A line a port.
+pub fn ports(ports: &[PortStatus]) -> String {
+    let mut table = Table::new(&[
+        "port",
+        "device",
+        "link",
+        "Mbit/s",
+        "mtu",
+        "rx packets",
+        "tx packets",
+        "missed",
+        "rx errors",
+        "tx errors",
+        "no mbuf",
+    ]);
+    for p in ports {
+        table.row([
+            p.name.clone(),
+            p.device.clone(),
+            if p.up { "up" } else { "down" }.to_owned(),
+            p.speed_mbps.map_or("-".to_owned(), |speed| speed.to_string()),
+            p.mtu.to_string(),
+            p.rx_packets.to_string(),
+            p.tx_packets.to_string(),
+            p.rx_missed.to_string(),
+            p.rx_errors.to_string(),
+            p.tx_errors.to_string(),
+            p.rx_no_mbuf.to_string(),
+        ]);
+    }
+    table.render("no ports")
+}
+
+/// A line a tunnel.
+pub fn tunnels(tunnels: &[TunnelStatus]) -> String {
+    let mut table = Table::new(&[
+        "tunnel",
+        "protocol",
+        "state",
+        "peer",
+        "local",
+        "remote",
+        "mtu",
+        "rtt us",
+        "jitter us",
+        "loss tx %",
+        "loss rx %",
+        "tx packets",
+        "rx packets",
+        "buckets",
+    ]);
+    for t in tunnels {
+        let state = match t.state {
+            TunnelState::Proposed => "proposed",
+            TunnelState::Probing => "probing",
+            TunnelState::Up => "up",
+            TunnelState::Draining => "draining",
+            TunnelState::Down => "down",
+        };
+        table.row([
+            t.name.clone(),
+            t.protocol.clone(),
+            format!("{state}{}", if t.fenced { ", fenced" } else { "" }),
+            t.peer.clone(),
+            t.local.to_string(),
+            t.remote.to_string(),
+            t.mtu.to_string(),
+            or_dash(t.rtt_us),
+            or_dash(t.jitter_us),
+            format!("{:.2}", t.loss_tx * 100.0),
+            format!("{:.2}", t.loss_rx * 100.0),
+            t.tx_packets.to_string(),
+            t.rx_packets.to_string(),
+            t.buckets.to_string(),
+        ]);
+    }
+    table.render("no tunnels")
+}
+
+/// A line a worker.
+pub fn workers(workers: &[WorkerStatus]) -> String {
+    let mut table = Table::new(&[
+        "worker",
+        "core",
+        "busy %",
+        "received",
+        "transmitted",
+        "p50 us",
+        "p99 us",
+        "poll gap us",
+        "pool in use",
+        "pool size",
+    ]);
+    for w in workers {
+        table.row([
+            w.id.to_string(),
+            w.core.to_string(),
+            format!("{:.1}", w.busy_share * 100.0),
+            w.received.to_string(),
+            w.transmitted.to_string(),
+            or_dash(w.residence_p50_us),
+            or_dash(w.residence_p99_us),
+            format!("{:.1}", w.poll_gap_max_us),
+            w.pool_in_use.to_string(),
+            w.pool_size.to_string(),
+        ]);
+    }
+    table.render("no workers")
+}
+
+/// The account of all packets.
+pub fn drops(d: &DropsStatus) -> String {
+    let mut account = Table::new(&["packets", "count"]);
+    let lines = [
+        ("received", d.received),
+        ("originated", d.originated),
+        ("transmitted", d.transmitted),
+        ("dropped", d.dropped_total()),
+        ("held", d.held),
+    ];
+    lines.into_iter().for_each(|(name, count)| account.row([name.to_owned(), count.to_string()]));
+    account.row(["unaccounted for".to_owned(), d.balance.to_string()]);
+    let mut reasons = Table::new(&["dropped for", "count"]);
+    d.dropped.iter().for_each(|(reason, count)| reasons.row([reason.clone(), count.to_string()]));
+    let mut pools = Table::new(&["pool", "size", "in use"]);
+    d.pools.iter().for_each(|p| pools.row([p.name.clone(), p.size.to_string(), p.in_use.to_string()]));
+    [account.render(""), reasons.render("nothing dropped"), pools.render("no pools")].join("\n")
+}
+
+/// A paragraph a decision, oldest first.
+pub fn decisions(decisions: &[Decision]) -> String {
+    if decisions.is_empty() {
+        return "no decisions yet\n".to_owned();
+    }
+    let one = |d: &Decision| {
+        let outcome = serde_json::to_value(d.outcome).ok();
+        let outcome = outcome.as_ref().and_then(|v| v.as_str()).unwrap_or_default().replace('_', " ");
+        let inputs: Vec<String> = d.inputs.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let at = d.at.as_millis() as f64 / 1000.0;
+        format!(
+            "#{} at {at:.3} s: {} ({outcome})\n   rule: {}\n   from: {}\n",
+            d.id,
+            d.action,
+            d.rule,
+            inputs.join(", ")
+        )
+    };
+    decisions.iter().map(one).collect()
+}

@@ -1,0 +1,114 @@
+//! What a person types and reads.
+
+use super::table::Table;
+use super::*;
+use crate::api::status::{Decision, Status, WorkerStatus};
+use crate::api::tests as samples;
+use control::decision::Outcome;
+use dataplane::id::Nanos;
+
+#[test]
+fn the_commands_of_the_readme_are_understood() {
+    Cli::command().debug_assert();
+    let good = [
+        "run -c a1.toml",
+        "check -c a1.toml",
+        "show status -s /run/a1.sock",
+        "show decisions --json -c a1.toml",
+        "drain -s /run/a1.sock",
+        "approve 3 -s /run/a1.sock",
+        "mode observe -c a1.toml",
+        "bench --case esp-encrypt --size 512 --json",
+        "pki --out pki --name a1 --name b1",
+        "completions bash",
+    ];
+    for line in good {
+        let words = ["foreshift"].into_iter().chain(line.split(' '));
+        assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+    }
+    for line in
+        ["run", "show status", "show rockets -s x", "mode wild -s x", "drain -s x -c y", "bench --case ipv4"]
+    {
+        let words = ["foreshift"].into_iter().chain(line.split(' '));
+        assert!(Cli::try_parse_from(words).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let mut script = Vec::new();
+    clap_complete::generate(Shell::Bash, &mut Cli::command(), "foreshift", &mut script);
+    let script = String::from_utf8(script).expect("text");
+    assert!(script.contains("undrain") && script.contains("esp-encrypt"));
+}
+
+#[test]
+fn tables_align_words_left_and_numbers_right() {
+    let mut table = Table::new(&["name", "address", "packets"]);
+    table.row(["a".into(), "192.0.2.1".into(), "7".into()]);
+    table.row(["long-name".into(), "fd00::1".into(), "-".into()]);
+    let expected =
+        "name       address    packets\na          192.0.2.1        7\nlong-name  fd00::1          -\n";
+    assert_eq!(table.render("none"), expected);
+    assert_eq!(Table::new(&["x"]).render("none"), "none\n");
+}
+
+#[test]
+fn status_reads_at_a_glance() {
+    let text = show::status(&samples::status());
+    for line in [
+        "engine       a1 of site a, ready",
+        "uptime       1m 05s",
+        "role         active, epoch 1700000001, owner a1",
+        "prediction   0.250 within 5000 ms, drift 0.500, mode auto",
+        "driven by    loss_tx 1.50",
+        "shift        to a2: step 2 of 4 (25 %), verifying, since 1.5 s",
+        "site-b  b     a1-b1   b1      75.00    49152           9",
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
+    }
+    let silent = Status { probability: None, shift: None, alarm: true, ..samples::status() };
+    let text = show::status(&silent);
+    assert!(text.contains("no opinion") && text.contains("alarm        RAISED"), "{text}");
+}
+
+#[test]
+fn tunnels_workers_and_drops_keep_their_units() {
+    let text = show::tunnels(&[samples::tunnel()]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(
+        lines[1][..9],
+        ["a1-b1", "esp", "up", "b1", "192.0.2.11", "2001:db8::20", "1446", "1250.0", "-"]
+    );
+    assert_eq!(lines[1][9..], ["2.00", "0.00", "9", "8", "49152"]);
+    let text = show::workers(&[WorkerStatus { core: 3, busy_share: 0.125, ..WorkerStatus::default() }]);
+    assert_eq!(
+        text.lines().nth(1).map(|l| l.split_whitespace().collect()),
+        Some(vec!["0", "3", "12.5", "0", "0", "-", "-", "0.0", "0", "0"])
+    );
+    let text = show::drops(&samples::drops());
+    assert!(text.contains("unaccounted for      0"), "{text}");
+    assert!(text.contains("no_route         2"), "{text}");
+}
+
+#[test]
+fn a_decision_says_why() {
+    let decision = Decision {
+        id: 3,
+        at: Nanos::from_millis(12_500),
+        action: "shift a1 -> a2".into(),
+        rule: "probability > threshold".into(),
+        inputs: vec![("probability".into(), "0.91".into())],
+        outcome: Outcome::RolledBack,
+    };
+    let expected = "#3 at 12.500 s: shift a1 -> a2 (rolled back)\n   rule: probability > threshold\n   from: probability 0.91\n";
+    assert_eq!(show::decisions(&[decision]), expected);
+}
+
+#[test]
+fn check_sums_up_what_would_run() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/lab/a1.toml");
+    let summary = check::summary(&Plan::from_config(&Config::load(&folder).expect("valid")));
+    let tunnel = "tunnel a1-b1: esp 192.0.2.11 -> 192.0.2.20 (b1) by 192.0.2.20 out of wan, inner mtu 1446";
+    assert!(summary.contains(tunnel), "{summary}");
+}

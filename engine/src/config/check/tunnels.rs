@@ -1,0 +1,153 @@
+//! Tunnels and their groups.
+
+use super::Check;
+use crate::config::model::{Group, Protocol, Tunnel};
+use crate::config::underlay::{self, NoWay};
+use crate::plan;
+use dataplane::snapshot::MAX_MEMBERS;
+use std::net::IpAddr;
+
+/// IPv6 asks every link for this much (RFC 8200 §5); so do hosts that expect a useful MTU.
+const INNER_MTU_MIN: u64 = 1280;
+
+pub fn check(c: &mut Check<'_>) {
+    let config = c.config;
+    c.unique(
+        "tunnel",
+        "name",
+        config.tunnels.iter().map(|t| (t.index, &t.name)),
+        "give each tunnel its own name",
+    );
+    let ends = config.tunnels.iter().map(|t| {
+        let key = match t.protocol {
+            Protocol::Gre { key: Some(key), .. } => format!(" with key {key}"),
+            _ => String::new(),
+        };
+        (t.index, format!("the pair {} – {}{key}", t.local, t.remote))
+    });
+    c.unique(
+        "tunnel",
+        "remote",
+        ends,
+        "give each tunnel its own pair of addresses, or each gre tunnel its own gre_key",
+    );
+    for tunnel in &config.tunnels {
+        check_tunnel(c, tunnel);
+    }
+    c.unique(
+        "group",
+        "name",
+        config.groups.iter().map(|g| (g.index, &g.name)),
+        "give each group its own name",
+    );
+    for group in &config.groups {
+        check_group(c, group);
+    }
+}
+
+fn check_tunnel(c: &mut Check<'_>, tunnel: &Tunnel) {
+    let path = format!("tunnel[{}]", tunnel.index);
+    c.refers(format!("{path}.peer"), "peer", &tunnel.peer);
+    let config = c.config;
+    if let Protocol::Gre { sequence: true, .. } = tunnel.protocol
+        && config.dpdk.cores.len() > 1
+    {
+        let what = "several workers cannot number the packets of one tunnel in order";
+        c.wrong(format!("{path}.gre_sequence"), what, "remove it, use protocol = \"esp\", or run one worker");
+    }
+    if tunnel.protocol == Protocol::Direct {
+        let peer = config.peers.iter().find(|p| p.name == tunnel.peer);
+        if peer.is_some_and(|peer| peer.site != config.engine.site) {
+            let what =
+                format!("\"direct\" is for the link inside the site, but \"{}\" is of another", tunnel.peer);
+            c.wrong(format!("{path}.protocol"), what, "write protocol = \"esp\"");
+        }
+    }
+    ends(c, &path, tunnel);
+}
+
+/// The outer addresses, and the way to the far one.
+fn ends(c: &mut Check<'_>, path: &str, tunnel: &Tunnel) {
+    let config = c.config;
+    let own = |ip: IpAddr| config.interfaces.iter().find(|i| i.addresses.iter().any(|net| net.addr() == ip));
+    let (local, remote) = (tunnel.local, tunnel.remote);
+    if own(local).is_none() {
+        let nets = config.interfaces.iter().flat_map(|i| &i.addresses);
+        let known: Vec<String> = nets
+            .map(|n| n.addr())
+            .filter(|a| a.is_ipv4() == remote.is_ipv4())
+            .map(|a| a.to_string())
+            .collect();
+        let remedy = format!("write one of this engine's own addresses: {}", known.join(", "));
+        c.wrong(format!("{path}.local"), format!("{local} is an address of no interface"), remedy);
+    }
+    let path = format!("{path}.remote");
+    if local.is_ipv4() != remote.is_ipv4() {
+        let what = format!("{local} and {remote} are not of one IP version");
+        return c.wrong(path, what, "write two IPv4 or two IPv6 addresses");
+    }
+    if own(remote).is_some() {
+        return c.wrong(path, format!("{remote} is this engine itself"), "write the address of the far end");
+    }
+    let way = match underlay::resolve(config, remote) {
+        Ok(way) => way,
+        Err(no_way) => return unreachable(c, path, remote, no_way),
+    };
+    if tunnel.protocol == Protocol::Direct && (way.next_hop != remote || own(local) != Some(way.interface)) {
+        let what = format!("{remote} is not a neighbour on the network of {local}");
+        return c.wrong(path, what, "a direct tunnel joins two addresses of one network");
+    }
+    let Some(port) = config.ports.iter().find(|p| p.name == way.interface.port) else { return };
+    let inner = plan::inner_mtu(port.mtu.get() as u16, &tunnel.protocol, remote.is_ipv4());
+    if u64::from(inner) < INNER_MTU_MIN {
+        let what = format!(
+            "the mtu {} of port {} leaves {inner} octets inside the tunnel",
+            port.mtu.get(),
+            port.name
+        );
+        let mtu = port.mtu.get() + INNER_MTU_MIN - u64::from(inner) + 4;
+        c.wrong(path, what, format!("IPv6 needs 1280 (RFC 8200 §5): write mtu = {mtu} or more there"));
+    }
+}
+
+fn unreachable(c: &mut Check<'_>, path: String, remote: IpAddr, no_way: NoWay<'_>) {
+    let what = match no_way {
+        NoWay::NoRoute => format!("no interface and no route leads to {remote}"),
+        NoWay::Blackhole => format!("the route to {remote} is a blackhole"),
+        NoWay::Group(group) => format!("the route to {remote} leads into tunnel group \"{group}\""),
+        // Said of the route itself already.
+        NoWay::Router(_) => return,
+    };
+    c.wrong(path, what, format!("add a [[route]] that covers {remote}, with via = a router on the WAN"));
+}
+
+fn check_group(c: &mut Check<'_>, group: &Group) {
+    let path = format!("group[{}]", group.index);
+    let config = c.config;
+    if group.site == config.engine.site {
+        let what = format!("\"{}\" is this engine's own site", group.site);
+        c.wrong(format!("{path}.site"), what, "write the far site's name");
+    }
+    if group.members.is_empty() || group.members.len() > MAX_MEMBERS {
+        let what = format!("{} tunnels", group.members.len());
+        c.wrong(
+            format!("{path}.members"),
+            what,
+            format!("name 1 to {MAX_MEMBERS} tunnels that lead to the site"),
+        );
+    }
+    for (i, member) in group.members.iter().enumerate() {
+        let path = format!("{path}.members[{i}]");
+        c.refers(path.clone(), "tunnel", member);
+        if group.members[..i].contains(member) {
+            c.wrong(path.clone(), format!("\"{member}\" is a member already"), "name each tunnel once");
+        }
+        let tunnel = config.tunnels.iter().find(|t| t.name == *member);
+        let peer = tunnel.and_then(|t| config.peers.iter().find(|p| p.name == t.peer));
+        let (Some(tunnel), Some(peer)) = (tunnel, peer) else { continue };
+        if tunnel.protocol != Protocol::Direct && peer.site != group.site {
+            let what = format!("\"{member}\" leads to site \"{}\", not \"{}\"", peer.site, group.site);
+            c.wrong(path, what, "name tunnels to engines of the group's site, or direct ones");
+        }
+    }
+}

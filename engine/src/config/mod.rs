@@ -1,0 +1,186 @@
+//! The configuration: TOML → validated [`Config`], or every mistake at once, each with its TOML path
+//! and its remedy. Syntax first, then each value in itself, then what values say of each other.
+
+mod check;
+pub mod model;
+mod problem;
+mod read;
+mod section;
+mod suggest;
+#[cfg(test)]
+mod tests;
+pub mod types;
+pub mod underlay;
+mod value;
+mod warn;
+
+pub use problem::{ConfigErrors, Problem};
+
+use model::*;
+use section::{Read, Section};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// A configuration without a mistake that reading alone can find.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Who this is.
+    pub engine: Engine,
+    /// Cores and memory.
+    pub dpdk: Dpdk,
+    /// At least one.
+    pub ports: Vec<Port>,
+    /// At least one.
+    pub interfaces: Vec<Interface>,
+    /// The addresses that belong to the owner of the site.
+    pub gateway: Option<Gateway>,
+    /// The pair this engine belongs to.
+    pub ha: Option<Ha>,
+    /// The control connections.
+    pub control: Option<Control>,
+    /// Other engines.
+    pub peers: Vec<Peer>,
+    /// Tunnels to them.
+    pub tunnels: Vec<Tunnel>,
+    /// Far sites.
+    pub groups: Vec<Group>,
+    /// Static routes.
+    pub routes: Vec<Route>,
+    /// How prediction is acted upon.
+    pub prediction: Prediction,
+    /// How traffic is shifted.
+    pub shift: Shift,
+    /// How paths are measured.
+    pub probe: Probe,
+    /// How to talk to the running engine.
+    pub api: Api,
+    /// What is recorded.
+    pub telemetry: Telemetry,
+    /// ICMP errors.
+    pub icmp: Icmp,
+    /// Logging.
+    pub log: Log,
+    /// What nobody wants in production.
+    pub debug: Debug,
+}
+
+/// Every `name` of each array of tables, valid element or not: a reference to an element that has another
+/// mistake is not itself a mistake.
+type Names = BTreeMap<&'static str, Vec<String>>;
+
+impl Config {
+    /// Reads and validates a file. Paths in it are relative to its folder.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let in_file = |problems| ConfigErrors { file: Some(path.to_owned()), problems };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let remedy = "name a readable file with -c";
+            in_file(vec![Problem::new("file", format!("cannot be read: {error}"), remedy)])
+        })?;
+        let mut config = Config::parse(&text).map_err(|errors| in_file(errors.problems))?;
+        config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// Validates a text.
+    pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
+        let mut problems = Vec::new();
+        let table = text.parse::<Table>().map_err(|error| {
+            let remedy = "correct the TOML there; further errors show after that";
+            let problem =
+                Problem::new(position(text, error.span()), error.message().replace('\n', ", "), remedy);
+            ConfigErrors { file: None, problems: vec![problem] }
+        })?;
+        let mut root = Section::new(&table, "", &mut problems);
+        let config = Config::sections(&mut root);
+        root.finish();
+        if let Some(config) = &config {
+            check::check(config, &names(&table), &mut problems);
+        }
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigErrors { file: None, problems }),
+        }
+    }
+
+    /// What is doubtful on this machine; nothing that keeps the engine from being configured.
+    pub fn warnings(&self) -> Vec<Problem> {
+        warn::warnings(self)
+    }
+
+    fn sections(s: &mut Section<'_>) -> Option<Config> {
+        let (engine, dpdk) = (required(s, "engine"), required(s, "dpdk"));
+        let (ports, interfaces) = (s.tables("port"), s.tables("interface"));
+        for (key, empty) in [("port", ports.is_empty()), ("interface", interfaces.is_empty())] {
+            if empty && !s.has(key) {
+                s.wrong(key, "is missing", format!("write at least one [[{key}]]"));
+            }
+        }
+        let (gateway, ha, control) =
+            (s.table("gateway").flatten(), s.table("ha").flatten(), s.table("control"));
+        let (peers, tunnels) = (s.tables("peer"), s.tables("tunnel"));
+        let (groups, routes) = (s.tables("group"), s.tables("route"));
+        let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
+        let api = required(s, "api");
+        let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
+        let (log, debug) = (default(s, "log"), default(s, "debug"));
+        Some(Config {
+            engine: engine?,
+            dpdk: dpdk?,
+            ports,
+            interfaces,
+            gateway,
+            ha,
+            control: control.flatten(),
+            peers,
+            tunnels,
+            groups,
+            routes,
+            prediction: prediction?,
+            shift: shift?,
+            probe: probe?,
+            api: api?,
+            telemetry: telemetry?,
+            icmp: icmp?,
+            log: log?,
+            debug: debug?,
+        })
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        let control = self.control.iter_mut().flat_map(|c| [&mut c.ca, &mut c.cert, &mut c.key]);
+        let optional =
+            [&mut self.prediction.model, &mut self.telemetry.record, &mut self.debug.export_esp_keys];
+        let all = control.chain(optional.into_iter().flatten()).chain([&mut self.api.socket]);
+        all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
+    }
+}
+
+fn required<T: Read>(s: &mut Section<'_>, key: &'static str) -> Option<T> {
+    s.table(key).unwrap_or_else(|| {
+        s.wrong(key, "is missing", format!("write a [{key}] section"));
+        None
+    })
+}
+
+/// A section whose every key has a default.
+fn default<T: Read>(s: &mut Section<'_>, key: &'static str) -> Option<T> {
+    let written = s.table(key).flatten();
+    written.or_else(|| section::read(&Table::new(), key.to_owned(), 0, &mut Vec::new()))
+}
+
+fn names(table: &Table) -> Names {
+    let named = |key: &'static str| {
+        let elements = table.get(key).and_then(Value::as_array).into_iter().flatten();
+        let names = elements.filter_map(|element| Some(element.get("name")?.as_str()?.to_owned()));
+        (key, names.collect())
+    };
+    ["port", "interface", "peer", "tunnel", "group"].into_iter().map(named).collect()
+}
+
+/// `line 3, column 9`.
+fn position(text: &str, span: Option<std::ops::Range<usize>>) -> String {
+    let before = text.get(..span.map_or(0, |span| span.start)).unwrap_or(text);
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    format!("line {}, column {column}", before.matches('\n').count() + 1)
+}

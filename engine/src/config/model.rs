@@ -1,0 +1,285 @@
+//! The configuration, section by section, every value valid in itself. Paths are absolute or relative
+//! to the working folder: [`super::Config::load`] has resolved those relative to the file.
+
+use super::types::{Cipher, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role, WithoutWitness};
+use super::value::{Probability, Whole};
+use dataplane::replay::WindowSize;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// Milliseconds, or microseconds where the field says so: at most a minute.
+pub type Interval = Whole<1, 60_000>;
+
+/// `[engine]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    /// The name in its certificate.
+    pub name: Name,
+    /// The site it serves.
+    pub site: Name,
+}
+
+/// What a worker does when its polls find nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on.
+    Spin,
+    /// Sleeps this many microseconds at the most.
+    Backoff { sleep_us: u32 },
+}
+
+/// `[dpdk] idle = { … }` as written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IdleSection {
+    /// Spin or back off.
+    pub mode: IdleMode,
+    /// The longest sleep, microseconds.
+    pub sleep_us: Option<Whole<1, 10_000>>,
+}
+
+/// `[dpdk]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dpdk {
+    /// One a worker.
+    pub cores: Vec<Whole<0, 1023>>,
+    /// Where everything else runs; unpinned if absent.
+    pub control_core: Option<Whole<0, 1023>>,
+    /// What idle workers do.
+    pub idle: Idle,
+    /// Whether hugepages are used.
+    pub hugepages: Hugepages,
+    /// Memory for pools and queues, MiB.
+    pub memory_mb: Whole<16, 1_048_576>,
+    /// Packet buffers in the pool of each socket.
+    pub mbufs: Whole<512, 16_777_216>,
+}
+
+/// `[[port]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its place in the file.
+    pub index: usize,
+    /// Its name.
+    pub name: Name,
+    /// What DPDK opens.
+    pub device: Device,
+    /// Largest IP packet, octets.
+    pub mtu: Whole<576, 9600>,
+    /// RX queues, as many TX queues; one a worker if absent.
+    pub queues: Option<Whole<1, 64>>,
+    /// Descriptors of each queue.
+    pub descriptors: Whole<64, 32_768>,
+}
+
+/// `[[interface]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    /// Its place in the file.
+    pub index: usize,
+    /// Its name.
+    pub name: Name,
+    /// The port it is on.
+    pub port: Name,
+    /// The 802.1Q VLAN, if tagged.
+    pub vlan: Option<Whole<1, 4094>>,
+    /// Its own addresses with their prefixes.
+    pub addresses: Vec<IpNet>,
+}
+
+/// `[gateway]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gateway {
+    /// Where the hosts are.
+    pub interface: Name,
+    /// What the hosts have as their gateway; it belongs to the owner of the site.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// `[ha]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ha {
+    /// Who asks for the lease first at a cold start.
+    pub role: Role,
+    /// The other engine of the site.
+    pub peer: Name,
+    /// The engine of another site that breaks ties.
+    pub witness: Option<Name>,
+    /// How long a grant of leadership lasts, milliseconds.
+    pub lease_ms: Whole<100, 60_000>,
+    /// The policy without a witness.
+    pub without_witness: WithoutWitness,
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Control {
+    /// Where peers connect to.
+    pub listen: SocketAddr,
+    /// PEM of the authority that signed every engine's certificate.
+    pub ca: PathBuf,
+    /// PEM of this engine's certificate; its name is `engine.name`.
+    pub cert: PathBuf,
+    /// PEM of its private key.
+    pub key: PathBuf,
+    /// Sites this engine votes on as their witness.
+    pub votes_for: Vec<Name>,
+}
+
+/// `[[peer]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peer {
+    /// Its place in the file.
+    pub index: usize,
+    /// The name in its certificate.
+    pub name: Name,
+    /// The site it serves.
+    pub site: Name,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// How a tunnel encapsulates.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Protocol {
+    /// RFC 4303.
+    Esp {
+        /// The AEAD.
+        cipher: Cipher,
+        /// New keys after this long.
+        rekey_seconds: Whole<10, 604_800>,
+        /// New keys after so many packets; well below the 2^32 of a nonce's safe life.
+        rekey_packets: Whole<1_000, 4_000_000_000>,
+        /// Anti-replay window, packets.
+        replay_window: WindowSize,
+    },
+    /// RFC 2784, RFC 2890.
+    Gre {
+        /// The key field.
+        key: Option<u32>,
+        /// Whether packets are numbered.
+        sequence: bool,
+    },
+    /// Plain IP over the link to the other engine of the site.
+    Direct,
+}
+
+/// `[[tunnel]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunnel {
+    /// Its place in the file.
+    pub index: usize,
+    /// Its name.
+    pub name: Name,
+    /// The engine at the far end.
+    pub peer: Name,
+    /// How it encapsulates.
+    pub protocol: Protocol,
+    /// Outer address here.
+    pub local: IpAddr,
+    /// Outer address there.
+    pub remote: IpAddr,
+}
+
+/// `[[group]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its place in the file.
+    pub index: usize,
+    /// Its name.
+    pub name: Name,
+    /// The far site.
+    pub site: Name,
+    /// Its tunnels.
+    pub members: Vec<Name>,
+    /// Whether TCP SYNs' MSS is lowered to fit.
+    pub mss_clamp: bool,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RouteTarget {
+    /// A tunnel group.
+    Group(Name),
+    /// A neighbour on one of our interfaces.
+    Via(IpAddr),
+    /// Nowhere: dropped and answered with "unreachable".
+    Blackhole,
+}
+
+/// `[[route]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Its place in the file.
+    pub index: usize,
+    /// Destinations; host bits are zero.
+    pub prefix: IpNet,
+    /// Where they lead.
+    pub target: RouteTarget,
+}
+
+/// `[prediction]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// How far it may go by itself.
+    pub mode: Mode,
+    /// Alarm at this probability.
+    pub threshold: Probability,
+    /// The model's folder; the built-in model if absent.
+    pub model: Option<PathBuf>,
+}
+
+/// `[shift]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shift {
+    /// Cumulative percent on the target after each step.
+    pub steps: Vec<Whole<1, 100>>,
+    /// How long a step is watched, milliseconds.
+    pub verify_ms: Interval,
+}
+
+/// `[probe]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// Mean spacing, milliseconds.
+    pub interval_ms: Interval,
+    /// Silence after which a path is down, milliseconds.
+    pub detect_ms: Interval,
+}
+
+/// `[api]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    /// The Unix socket of the commands.
+    pub socket: PathBuf,
+    /// Where Prometheus scrapes, if anywhere.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Telemetry {
+    /// Samples are appended here, one JSON a line.
+    pub record: Option<PathBuf>,
+}
+
+/// `[icmp]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Icmp {
+    /// The most errors a second that each worker originates.
+    pub errors_per_second: Whole<0, 1_000_000>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// The least severe message that is logged.
+    pub level: LogLevel,
+}
+
+/// `[debug]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Debug {
+    /// Live ESP keys are appended here in tshark's `esp_sa` format: whoever reads it reads the traffic.
+    pub export_esp_keys: Option<PathBuf>,
+}

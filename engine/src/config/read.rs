@@ -1,0 +1,258 @@
+//! From one table to one section of the model, with its defaults.
+
+use super::model::*;
+use super::section::{Read, Section};
+use super::types::{Cipher, Hugepages, IdleMode, LogLevel, Mode, ProtocolName, WithoutWitness};
+use super::value::{Probability, Whole};
+use dataplane::replay::WindowSize;
+use ipnet::IpNet;
+
+impl Read for Engine {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Engine> {
+        let (name, site) = (s.required("name"), s.required("site"));
+        Some(Engine { name: name?, site: site? })
+    }
+}
+
+impl Read for IdleSection {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<IdleSection> {
+        let (mode, sleep_us) = (s.required("mode"), s.optional("sleep_us"));
+        let mode = mode?;
+        if mode == IdleMode::Spin && sleep_us.is_some() {
+            s.wrong("sleep_us", "a spinning worker does not sleep", "remove it, or write mode = \"backoff\"");
+        }
+        Some(IdleSection { mode, sleep_us })
+    }
+}
+
+impl Read for Dpdk {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Dpdk> {
+        let cores: Option<Vec<Whole<0, 1023>>> = s.required("cores");
+        if let Some(workers) = s.optional::<Whole<1, 64>>("workers")
+            && let Some(cores) = &cores
+            && cores.len() as u64 != workers.get()
+        {
+            let what = format!("{} workers, but {} cores are named", workers.get(), cores.len());
+            s.wrong("workers", what, "name one core for each worker in dpdk.cores");
+        } else if cores.as_ref().is_some_and(|cores| cores.is_empty() || cores.len() > 64) {
+            s.wrong(
+                "cores",
+                "names no core, or more than 64",
+                "name one core for each worker, such as [1, 2]",
+            );
+        }
+        let idle = match s.table::<IdleSection>("idle").flatten() {
+            Some(IdleSection { mode: IdleMode::Spin, .. }) => Idle::Spin,
+            section => {
+                let sleep = section.and_then(|idle| idle.sleep_us).unwrap_or(Whole::constant::<50>());
+                Idle::Backoff { sleep_us: sleep.get() as u32 }
+            }
+        };
+        let control_core = s.optional("control_core");
+        let hugepages = s.or("hugepages", Hugepages::Auto);
+        let memory_mb = s.or("memory_mb", Whole::constant::<128>());
+        let mbufs = s.or("mbufs", Whole::constant::<8192>());
+        Some(Dpdk { cores: cores?, control_core, idle, hugepages, memory_mb, mbufs })
+    }
+}
+
+impl Read for Port {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Port> {
+        let (name, device) = (s.required("name"), s.required("device"));
+        let mtu = s.or("mtu", Whole::constant::<1500>());
+        let queues = s.optional("queues");
+        let descriptors = s.or("descriptors", Whole::constant::<1024>());
+        Some(Port { index, name: name?, device: device?, mtu, queues, descriptors })
+    }
+}
+
+impl Read for Interface {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Interface> {
+        let (name, port) = (s.required("name"), s.required("port"));
+        let (vlan, addresses) = (s.optional("vlan"), s.required("addresses"));
+        Some(Interface { index, name: name?, port: port?, vlan, addresses: addresses? })
+    }
+}
+
+impl Read for Gateway {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Gateway> {
+        let (interface, addresses) = (s.required("interface"), s.required("addresses"));
+        Some(Gateway { interface: interface?, addresses: addresses? })
+    }
+}
+
+impl Read for Ha {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Ha> {
+        let (role, peer) = (s.required("role"), s.required("peer"));
+        let witness = s.optional("witness");
+        let lease_ms = s.or("lease_ms", Whole::constant::<400>());
+        let without_witness = s.or("without_witness", WithoutWitness::Hold);
+        Some(Ha { role: role?, peer: peer?, witness, lease_ms, without_witness })
+    }
+}
+
+impl Read for Control {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Control> {
+        let (listen, ca) = (s.required("listen"), s.required("ca"));
+        let (cert, key) = (s.required("cert"), s.required("key"));
+        let votes_for = s.or("votes_for", Vec::new());
+        Some(Control { listen: listen?, ca: ca?, cert: cert?, key: key?, votes_for })
+    }
+}
+
+impl Read for Peer {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Peer> {
+        let (name, site, address) = (s.required("name"), s.required("site"), s.required("address"));
+        Some(Peer { index, name: name?, site: site?, address: address? })
+    }
+}
+
+const ESP_KEYS: [&str; 4] = ["cipher", "rekey_seconds", "rekey_packets", "replay_window"];
+const GRE_KEYS: [&str; 3] = ["gre_key", "gre_sequence", "gre_checksum"];
+
+impl Read for Tunnel {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Tunnel> {
+        let (name, peer) = (s.required("name"), s.required("peer"));
+        let (local, remote) = (s.required("local"), s.required("remote"));
+        let word = s.required::<ProtocolName>("protocol");
+        let (esp, gre) = (esp(s), gre(s));
+        let word = word?;
+        let mut foreign = |keys: &[&str]| {
+            for key in keys {
+                if s.has(key) {
+                    let what = format!("does not belong to protocol \"{}\"", word.as_str());
+                    s.wrong(key, what, "remove it, or change the protocol");
+                }
+            }
+        };
+        if word != ProtocolName::Esp {
+            foreign(&ESP_KEYS);
+        }
+        if word != ProtocolName::Gre {
+            foreign(&GRE_KEYS);
+        }
+        let protocol = match word {
+            ProtocolName::Esp => esp,
+            ProtocolName::Gre => gre,
+            ProtocolName::Direct => Protocol::Direct,
+        };
+        Some(Tunnel { index, name: name?, peer: peer?, protocol, local: local?, remote: remote? })
+    }
+}
+
+fn esp(s: &mut Section<'_>) -> Protocol {
+    Protocol::Esp {
+        cipher: s.or("cipher", Cipher::Aes256Gcm),
+        rekey_seconds: s.or("rekey_seconds", Whole::constant::<3600>()),
+        rekey_packets: s.or("rekey_packets", Whole::constant::<1_000_000_000>()),
+        replay_window: s.or("replay_window", WindowSize::default()),
+    }
+}
+
+fn gre(s: &mut Section<'_>) -> Protocol {
+    let key: Option<Whole<0, { u32::MAX as u64 }>> = s.optional("gre_key");
+    let sequence = s.or("gre_sequence", false);
+    if s.or("gre_checksum", false) {
+        let what = "this engine sends no GRE checksums (RFC 2784 §2.1 leaves them optional)";
+        s.wrong("gre_checksum", what, "remove it; use protocol = \"esp\" where integrity matters");
+    }
+    Protocol::Gre { key: key.map(|key| key.get() as u32), sequence }
+}
+
+impl Read for Group {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Group> {
+        let (name, site, members) = (s.required("name"), s.required("site"), s.required("members"));
+        let mss_clamp = s.or("mss_clamp", true);
+        Some(Group { index, name: name?, site: site?, members: members?, mss_clamp })
+    }
+}
+
+impl Read for Route {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Route> {
+        let prefix: Option<IpNet> = s.required("prefix");
+        let group = s.optional("group").map(RouteTarget::Group);
+        let via = s.optional("via").map(RouteTarget::Via);
+        let blackhole = s.optional::<bool>("blackhole").filter(|yes| *yes).map(|_| RouteTarget::Blackhole);
+        let given = ["group", "via", "blackhole"].into_iter().filter(|key| s.has(key)).count();
+        if given != 1 {
+            let remedy = "write exactly one of group = \"…\", via = \"192.0.2.1\" and blackhole = true";
+            s.wrong("prefix", format!("the route has {given} targets"), remedy);
+        } else if s.has("blackhole") && blackhole.is_none() {
+            s.wrong(
+                "blackhole",
+                "false leaves the route without a target",
+                "write blackhole = true, or group or via",
+            );
+        }
+        Some(Route { index, prefix: prefix?, target: group.or(via).or(blackhole)? })
+    }
+}
+
+impl Read for Prediction {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Prediction> {
+        let mode = s.or("mode", Mode::Auto);
+        let threshold = s.or("threshold", Probability::THRESHOLD);
+        Some(Prediction { mode, threshold, model: s.optional("model") })
+    }
+}
+
+impl Read for Shift {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Shift> {
+        let default = [Whole::constant::<5>(), Whole::constant::<25>(), Whole::constant::<50>(), LAST_STEP];
+        let steps = s.or("steps", default.to_vec());
+        if !steps.is_sorted_by(|a, b| a < b) || steps.last() != Some(&LAST_STEP) {
+            let remedy = "write increasing percentages of which the last is 100, such as [5, 25, 50, 100]";
+            s.wrong("steps", "does not lead up to 100 %", remedy);
+        }
+        Some(Shift { steps, verify_ms: s.or("verify_ms", Whole::constant::<1000>()) })
+    }
+}
+
+const LAST_STEP: Whole<1, 100> = Whole::constant::<100>();
+
+impl Read for Probe {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Probe> {
+        let interval_ms: Interval = s.or("interval_ms", Whole::constant::<20>());
+        let detect_ms: Interval = s.or("detect_ms", Whole::constant::<300>());
+        let least = interval_ms.get() * 3;
+        if detect_ms.get() < least {
+            let what = format!(
+                "{} ms is less than three probe intervals: one lost probe would read as a failure",
+                detect_ms.get()
+            );
+            s.wrong("detect_ms", what, format!("write {least} or more, or a shorter interval_ms"));
+        }
+        Some(Probe { interval_ms, detect_ms })
+    }
+}
+
+impl Read for Api {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Api> {
+        let (socket, metrics) = (s.required("socket"), s.optional("metrics"));
+        Some(Api { socket: socket?, metrics })
+    }
+}
+
+impl Read for Telemetry {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Telemetry> {
+        Some(Telemetry { record: s.optional("record") })
+    }
+}
+
+impl Read for Icmp {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Icmp> {
+        Some(Icmp { errors_per_second: s.or("errors_per_second", Whole::constant::<1000>()) })
+    }
+}
+
+impl Read for Log {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Log> {
+        Some(Log { level: s.or("level", LogLevel::Info) })
+    }
+}
+
+impl Read for Debug {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Debug> {
+        Some(Debug { export_esp_keys: s.optional("export_esp_keys") })
+    }
+}

@@ -1,0 +1,196 @@
+//! Validated words: names, devices and the choices of the schema.
+
+use super::value::{Text, text};
+use std::fmt;
+
+/// A name: of an engine, a site, a port … It stands in certificates, file names and metric labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.0
+    }
+}
+
+text!(Name, "a1", |text| {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=32).contains(&text.len()) && text.chars().all(allowed) {
+        return Ok(Name(text.to_owned()));
+    }
+    Err((
+        format!("\"{}\" is not a name", text.escape_debug()),
+        "write 1 to 32 letters, digits, '-', '_' or '.'".to_owned(),
+    ))
+});
+
+/// What DPDK opens as a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Device {
+    /// A PCI address with its domain, `0000:03:00.0`.
+    Pci(String),
+    /// A virtual device: its name, such as `net_af_packet0`, and its arguments.
+    Vdev { name: String, args: Vec<String> },
+}
+
+impl Device {
+    /// The name by which DPDK knows the port.
+    pub fn name(&self) -> &str {
+        match self {
+            Device::Pci(address) => address,
+            Device::Vdev { name, .. } => name,
+        }
+    }
+
+    /// The value of an argument of a virtual device.
+    pub fn arg(&self, key: &str) -> Option<&str> {
+        match self {
+            Device::Pci(_) => None,
+            Device::Vdev { args, .. } => args.iter().find_map(|a| a.strip_prefix(key)?.strip_prefix('=')),
+        }
+    }
+
+    /// Whether the kernel's AF_PACKET carries it.
+    pub fn is_af_packet(&self) -> bool {
+        self.name().starts_with("net_af_packet") || self.name().starts_with("eth_af_packet")
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Pci(address) => f.write_str(address),
+            Device::Vdev { name, args } => {
+                f.write_str(name)?;
+                args.iter().try_for_each(|arg| write!(f, ",{arg}"))
+            }
+        }
+    }
+}
+
+/// `0000:03:00.0` or `03:00.0`, with the domain filled in.
+fn pci_address(text: &str) -> Option<String> {
+    let hex = |s: &str, len: usize| s.len() == len && s.bytes().all(|b| b.is_ascii_hexdigit());
+    let (rest, function) = text.rsplit_once('.')?;
+    let parts: Vec<&str> = rest.split(':').collect();
+    let (domain, bus, device) = match parts[..] {
+        [domain, bus, device] => (domain, bus, device),
+        [bus, device] => ("0000", bus, device),
+        _ => return None,
+    };
+    let valid =
+        hex(domain, 4) && hex(bus, 2) && hex(device, 2) && matches!(function.as_bytes(), [b'0'..=b'7']);
+    valid.then(|| format!("{domain}:{bus}:{device}.{function}").to_ascii_lowercase())
+}
+
+text!(Device, "net_af_packet0,iface=lan0", |text| {
+    if let Some(address) = pci_address(text) {
+        return Ok(Device::Pci(address));
+    }
+    let mut parts = text.split(',').map(str::to_owned);
+    let name = parts.next().unwrap_or_default();
+    let driver = name.strip_prefix("net_").or(name.strip_prefix("eth_")).unwrap_or_default();
+    if driver.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        let remedy = "write a PCI address such as \"0000:03:00.0\" or a virtual device such as \
+                      \"net_af_packet0,iface=lan0\"";
+        return Err((format!("\"{text}\" is not a device"), remedy.to_owned()));
+    }
+    let device = Device::Vdev { name, args: parts.collect() };
+    if device.is_af_packet() && device.arg("iface").is_none_or(str::is_empty) {
+        return Err((
+            format!("\"{text}\" does not say which kernel interface"),
+            format!("write \"{text},iface=NAME\""),
+        ));
+    }
+    Ok(device)
+});
+
+/// A word out of a fixed list.
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $first:literal => $first_variant:ident: $first_doc:literal,
+        $($word:literal => $variant:ident: $variant_doc:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            #[doc = $first_doc]
+            $first_variant,
+            $(#[doc = $variant_doc] $variant),*
+        }
+        impl $name {
+            /// As written in TOML.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $name::$first_variant => $first,
+                    $($name::$variant => $word),*
+                }
+            }
+        }
+        text!($name, $first, |text| {
+            let all = [$name::$first_variant, $($name::$variant),*];
+            all.into_iter().find(|choice| choice.as_str() == text).ok_or_else(|| (
+                format!("\"{}\" is not one of its values", text.escape_debug()),
+                concat!("write \"", $first, "\"", $(" or \"", $word, "\""),*).to_owned(),
+            ))
+        });
+    };
+}
+
+choice!(/// Whether the EAL uses hugepages.
+Hugepages {
+    "auto" => Auto: "If the machine has enough of them.",
+    "never" => Never: "`--no-huge`.",
+    "always" => Always: "Or else do not start.",
+});
+choice!(/// ESP's AEAD (RFC 4106).
+Cipher {
+    "aes-256-gcm" => Aes256Gcm: "AES-256-GCM, 16-byte ICV.",
+    "aes-128-gcm" => Aes128Gcm: "AES-128-GCM, 16-byte ICV.",
+});
+choice!(/// How a tunnel encapsulates.
+ProtocolName {
+    "esp" => Esp: "RFC 4303, tunnel mode.",
+    "gre" => Gre: "RFC 2784 and 2890.",
+    "direct" => Direct: "Not at all: the link to the other engine of the site.",
+});
+choice!(/// Who asks for the lease first at a cold start.
+Role {
+    "active" => Active: "At once.",
+    "standby" => Standby: "If nobody else has for a while.",
+});
+choice!(/// What a standby without a witness does when its peer is silent.
+WithoutWitness {
+    "hold" => Hold: "Waits for the peer, or for a person.",
+    "dual-active" => DualActive: "Becomes owner; both may be for a while.",
+});
+choice!(/// How far prediction may go by itself.
+Mode {
+    "auto" => Auto: "Acts.",
+    "approve" => Approve: "Proposes; a person approves.",
+    "observe" => Observe: "Records what would have been done.",
+});
+choice!(/// What a worker does when its polls find nothing.
+IdleMode {
+    "backoff" => Backoff: "Sleeps, so that several engines can share a core.",
+    "spin" => Spin: "Polls on; needs a core of its own.",
+});
+choice!(/// The least severe message that is logged.
+LogLevel {
+    "info" => Info: "What a person wants to know.",
+    "error" => Error: "What needs a person.",
+    "warn" => Warn: "What may need one.",
+    "debug" => Debug: "What a developer wants to know.",
+    "trace" => Trace: "Everything.",
+});

@@ -1,0 +1,21 @@
+//! `foreshift`: arguments → [`config::Config`] → [`plan::Plan`] → [`runtime::run`].
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod bench;
+mod cli;
+mod config;
+mod host;
+mod peer;
+mod plan;
+mod runtime;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main().unwrap_or_else(|error| {
+        eprintln!("foreshift: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,7 @@
+//! Tests of the control connections, over real sockets with real certificates.
+
+mod crypto;
+mod lab;
+mod links;
+mod refusals;
+mod wireshark;

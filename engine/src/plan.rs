@@ -1,0 +1,400 @@
+//! What will run: the configuration with every name resolved to an id, every default decided, every
+//! MTU derived. Pure: the same file gives the same plan on any machine.
+
+mod controller;
+#[cfg(test)]
+mod tests;
+
+use crate::config::model::{self, Protocol, RouteTarget};
+use crate::config::types::{self, Cipher, Device, LogLevel, Name};
+use crate::config::{Config, underlay};
+use control::config::ControllerConfig;
+use dataplane::id::{GroupId, InterfaceId, PortId, TunnelId};
+use dataplane::replay::WindowSize;
+use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel};
+use dataplane::wire::{MacAddr, VlanId};
+use dpdk::{EalPlan, Hugepages, PoolConfig, PortConfig};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that will run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// This engine's name: the one in its certificate.
+    pub name: String,
+    /// The site it serves.
+    pub site: String,
+    /// What EAL starts with.
+    pub eal: EalPlan,
+    /// The CPU of each worker, by worker.
+    pub workers: Vec<u16>,
+    /// What idle workers do.
+    pub idle: Idle,
+    /// The pool of each socket; the caller names the socket.
+    pub pool: PoolConfig,
+    /// By [`PortId`].
+    pub ports: Vec<PortPlan>,
+    /// Interfaces' names, by [`InterfaceId`].
+    pub interface_names: Vec<String>,
+    /// What the first snapshot is made of.
+    pub forwarding: ForwardingPlan,
+    /// What forwarding does not need to know of tunnels, by [`TunnelId`].
+    pub tunnels: Vec<TunnelPlan>,
+    /// What the controller is told. `epoch_floor` and `seed` are 0: the runtime sets them at each start.
+    pub controller: ControllerConfig,
+    /// The control connections, if any.
+    pub control: Option<ControlPlan>,
+    /// The predictor's model; the built-in one if absent.
+    pub model: Option<PathBuf>,
+    /// The Unix socket of the commands.
+    pub api_socket: PathBuf,
+    /// Where Prometheus scrapes.
+    pub metrics: Option<SocketAddr>,
+    /// Where telemetry samples are appended.
+    pub record: Option<PathBuf>,
+    /// Where live ESP keys are appended, in tshark's `esp_sa` format.
+    pub export_esp_keys: Option<PathBuf>,
+    /// The most ICMP errors a second that each worker originates.
+    pub icmp_errors_per_second: u32,
+    /// The least severe message that is logged, unless `RUST_LOG` says otherwise.
+    pub log_level: LogLevel,
+}
+
+/// What a worker does when its polls find nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls on.
+    Spin,
+    /// Sleeps this long.
+    Backoff {
+        /// The sleep.
+        sleep: Duration,
+    },
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortPlan {
+    /// Its number.
+    pub id: PortId,
+    /// Its name.
+    pub name: String,
+    /// How DPDK starts it.
+    pub config: PortConfig,
+}
+
+/// What the snapshot is made of.
+#[derive(Clone, Debug)]
+pub struct ForwardingPlan {
+    /// By [`InterfaceId`]; MAC addresses are zero until the ports are open.
+    pub interfaces: Vec<Interface>,
+    /// The addresses of the site's owner, each with the prefix of its interface.
+    pub gateway: Option<(InterfaceId, Vec<IpNet>)>,
+    /// The static routes. Connected and local ones follow from the interfaces.
+    pub routes: Vec<(IpNet, NextHop)>,
+    /// By [`TunnelId`]; all of them down.
+    pub tunnels: Vec<Tunnel>,
+    /// By [`GroupId`].
+    pub groups: Vec<GroupPlan>,
+}
+
+/// A tunnel group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// Its number.
+    pub id: GroupId,
+    /// Its name.
+    pub name: String,
+    /// The far site.
+    pub site: String,
+    /// Its tunnels, at least one.
+    pub members: Vec<TunnelId>,
+    /// Whether TCP SYNs' MSS is lowered to fit.
+    pub mss_clamp: bool,
+}
+
+/// A tunnel, beyond its encapsulation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelPlan {
+    /// Its number.
+    pub id: TunnelId,
+    /// Its name.
+    pub name: String,
+    /// The engine at the far end.
+    pub peer: String,
+    /// `esp`, `gre` or `direct`.
+    pub protocol: &'static str,
+    /// How its SAs are made.
+    pub esp: Option<EspPlan>,
+}
+
+/// How a tunnel's SAs are made. Renewal by time is the controller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EspPlan {
+    /// The AEAD.
+    pub cipher: Cipher,
+    /// New keys after so many packets: an outbound SA's soft limit.
+    pub rekey_packets: u64,
+    /// An inbound SA's anti-replay window.
+    pub replay_window: WindowSize,
+}
+
+/// The control connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlPlan {
+    /// Where peers connect to.
+    pub listen: SocketAddr,
+    /// PEM of the authority.
+    pub ca: PathBuf,
+    /// PEM of this engine's certificate.
+    pub cert: PathBuf,
+    /// PEM of its private key.
+    pub key: PathBuf,
+    /// Every other engine.
+    pub peers: Vec<PeerPlan>,
+}
+
+/// Another engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerPlan {
+    /// The name in its certificate.
+    pub name: String,
+    /// The site it serves.
+    pub site: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Plan {
+    /// The plan of a valid configuration.
+    pub fn from_config(config: &Config) -> Plan {
+        let workers: Vec<u16> = config.dpdk.cores.iter().map(|core| core.get() as u16).collect();
+        Plan {
+            name: config.engine.name.to_string(),
+            site: config.engine.site.to_string(),
+            eal: eal(config, &workers),
+            idle: match config.dpdk.idle {
+                model::Idle::Spin => Idle::Spin,
+                model::Idle::Backoff { sleep_us } => {
+                    Idle::Backoff { sleep: Duration::from_micros(sleep_us.into()) }
+                }
+            },
+            pool: pool(config),
+            ports: ports(config, workers.len() as u16),
+            interface_names: config.interfaces.iter().map(|i| i.name.to_string()).collect(),
+            forwarding: forwarding(config),
+            tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel_plan(t, TunnelId(id))).collect(),
+            controller: controller::config(config),
+            control: config.control.as_ref().map(|control| control_plan(config, control)),
+            model: config.prediction.model.clone(),
+            api_socket: config.api.socket.clone(),
+            metrics: config.api.metrics,
+            record: config.telemetry.record.clone(),
+            export_esp_keys: config.debug.export_esp_keys.clone(),
+            icmp_errors_per_second: config.icmp.errors_per_second.get() as u32,
+            log_level: config.log.level,
+            workers,
+        }
+    }
+}
+
+fn eal(config: &Config, workers: &[u16]) -> EalPlan {
+    let devices = config.ports.iter().map(|port| &port.device);
+    let control_core = config.dpdk.control_core.map(|core| core.get() as u16);
+    EalPlan {
+        main_core: control_core.or(workers.first().copied()).unwrap_or(0),
+        worker_cores: workers.to_vec(),
+        hugepages: match config.dpdk.hugepages {
+            types::Hugepages::Auto => Hugepages::Auto,
+            types::Hugepages::Always => Hugepages::On,
+            types::Hugepages::Never => Hugepages::Off,
+        },
+        memory_mb: config.dpdk.memory_mb.get() as u32,
+        file_prefix: format!("foreshift-{}", config.engine.name),
+        vdevs: devices.clone().filter_map(|device| vdev(device, workers.len())).collect(),
+        pci: devices.filter(|d| matches!(d, Device::Pci(_))).map(|d| d.name().to_owned()).collect(),
+        log_level: match config.log.level {
+            LogLevel::Error => dpdk::LogLevel::Error,
+            LogLevel::Warn | LogLevel::Info => dpdk::LogLevel::Warning,
+            LogLevel::Debug => dpdk::LogLevel::Info,
+            LogLevel::Trace => dpdk::LogLevel::Debug,
+        },
+    }
+}
+
+/// The `--vdev` argument of a virtual device: AF_PACKET has as many queue pairs as it is told at creation.
+fn vdev(device: &Device, workers: usize) -> Option<String> {
+    match device {
+        Device::Pci(_) => None,
+        Device::Vdev { .. } if device.is_af_packet() && workers > 1 && device.arg("qpairs").is_none() => {
+            Some(format!("{device},qpairs={workers}"))
+        }
+        Device::Vdev { .. } => Some(device.to_string()),
+    }
+}
+
+/// Ethernet header, two 802.1Q tags and what a tunnel appends (ESP: padding, trailer and ICV).
+const FRAME_EXTRA: u16 = 14 + 8 + 42;
+
+fn pool(config: &Config) -> PoolConfig {
+    let mtu = config.ports.iter().map(|port| port.mtu.get() as u16).max().unwrap_or(0);
+    let default = PoolConfig::default();
+    let data_room = (mtu + FRAME_EXTRA).next_multiple_of(64).max(default.data_room);
+    PoolConfig { packets: config.dpdk.mbufs.get() as u32, data_room, ..default }
+}
+
+fn ports(config: &Config, workers: u16) -> Vec<PortPlan> {
+    let port = |(port, id): (&model::Port, u16)| {
+        let rx_queues = port.queues.map_or(workers, |queues| queues.get() as u16);
+        let descriptors = port.descriptors.get() as u16;
+        let config = PortConfig {
+            rx_queues,
+            tx_queues: workers,
+            rx_descriptors: descriptors,
+            tx_descriptors: descriptors,
+            mtu: port.mtu.get() as u16,
+            ..PortConfig::new(port.device.name())
+        };
+        PortPlan { id: PortId(id), name: port.name.to_string(), config }
+    };
+    config.ports.iter().zip(0..).map(port).collect()
+}
+
+fn forwarding(config: &Config) -> ForwardingPlan {
+    let gateway = config.gateway.as_ref().map(|gateway| {
+        let id = interface_id(config, &gateway.interface);
+        let nets = &config.interfaces[id.index()].addresses;
+        let length = |ip: &IpAddr| {
+            nets.iter()
+                .filter(|net| net.contains(ip))
+                .map(IpNet::prefix_len)
+                .max()
+                .expect("checked to be on a prefix")
+        };
+        let addresses = gateway.addresses.iter();
+        (
+            id,
+            addresses
+                .map(|ip| IpNet::new(*ip, length(ip)).expect("the length of the same version"))
+                .collect(),
+        )
+    });
+    let group = |(group, id): (&model::Group, u16)| GroupPlan {
+        id: GroupId(id),
+        name: group.name.to_string(),
+        site: group.site.to_string(),
+        members: group.members.iter().map(|name| tunnel_id(config, name)).collect(),
+        mss_clamp: group.mss_clamp,
+    };
+    ForwardingPlan {
+        interfaces: config
+            .interfaces
+            .iter()
+            .zip(0..)
+            .map(|(i, id)| interface(config, i, InterfaceId(id)))
+            .collect(),
+        gateway,
+        routes: config.routes.iter().map(|r| (r.prefix, next_hop(config, &r.target))).collect(),
+        tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(config, t, TunnelId(id))).collect(),
+        groups: config.groups.iter().zip(0..).map(group).collect(),
+    }
+}
+
+/// The number of the thing called `name`: its place in the file.
+fn place<'a>(mut names: impl Iterator<Item = &'a Name>, name: &Name) -> u16 {
+    names.position(|known| known == name).expect("references were checked") as u16
+}
+
+fn interface_id(config: &Config, name: &Name) -> InterfaceId {
+    InterfaceId(place(config.interfaces.iter().map(|i| &i.name), name))
+}
+
+fn tunnel_id(config: &Config, name: &Name) -> TunnelId {
+    TunnelId(place(config.tunnels.iter().map(|t| &t.name), name))
+}
+
+fn interface(config: &Config, interface: &model::Interface, id: InterfaceId) -> Interface {
+    let port = place(config.ports.iter().map(|p| &p.name), &interface.port);
+    let vlan = |vlan: u64| VlanId::try_from(vlan as u16).expect("checked to be 1 to 4094");
+    let has = |ip: IpAddr| interface.addresses.iter().any(|net| net.addr() == ip);
+    Interface {
+        id,
+        port: PortId(port),
+        vlan: interface.vlan.map(|number| vlan(number.get())),
+        mac: MacAddr::ZERO,
+        mtu: config.ports[usize::from(port)].mtu.get() as u16,
+        addresses: interface.addresses.clone(),
+        site_link: config.tunnels.iter().any(|t| t.protocol == Protocol::Direct && has(t.local)),
+    }
+}
+
+fn next_hop(config: &Config, target: &RouteTarget) -> NextHop {
+    match target {
+        RouteTarget::Blackhole => NextHop::Blackhole,
+        RouteTarget::Group(name) => {
+            NextHop::Group(GroupId(place(config.groups.iter().map(|g| &g.name), name)))
+        }
+        RouteTarget::Via(gateway) => {
+            let interface = underlay::connected(config, *gateway).expect("checked to be a neighbour");
+            NextHop::Via { interface: interface_id(config, &interface.name), gateway: *gateway }
+        }
+    }
+}
+
+fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> Tunnel {
+    let way = underlay::resolve(config, tunnel.remote).expect("checked to have a way");
+    let port = place(config.ports.iter().map(|p| &p.name), &way.interface.port);
+    let port_mtu = config.ports[usize::from(port)].mtu.get() as u16;
+    Tunnel {
+        id,
+        encapsulation: encapsulation(&tunnel.protocol),
+        local: tunnel.local,
+        remote: tunnel.remote,
+        interface: interface_id(config, &way.interface.name),
+        next_hop: way.next_hop,
+        mtu: inner_mtu(port_mtu, &tunnel.protocol, tunnel.remote.is_ipv4()),
+        up: false,
+        fenced: false,
+    }
+}
+
+/// The largest inner packet of `protocol` in outer packets of at most `underlay` octets.
+pub fn inner_mtu(underlay: u16, protocol: &Protocol, outer_ipv4: bool) -> u16 {
+    dataplane::tunnel::inner_mtu(underlay, encapsulation(protocol), outer_ipv4)
+}
+
+fn encapsulation(protocol: &Protocol) -> Encapsulation {
+    match *protocol {
+        Protocol::Esp { .. } => Encapsulation::Esp,
+        Protocol::Gre { key, sequence } => Encapsulation::Gre { key, sequence },
+        Protocol::Direct => Encapsulation::Direct,
+    }
+}
+
+fn tunnel_plan(tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
+    let (protocol, esp) = match tunnel.protocol {
+        Protocol::Esp { cipher, rekey_packets, replay_window, .. } => {
+            ("esp", Some(EspPlan { cipher, rekey_packets: rekey_packets.get(), replay_window }))
+        }
+        Protocol::Gre { .. } => ("gre", None),
+        Protocol::Direct => ("direct", None),
+    };
+    TunnelPlan { id, name: tunnel.name.to_string(), peer: tunnel.peer.to_string(), protocol, esp }
+}
+
+fn control_plan(config: &Config, control: &model::Control) -> ControlPlan {
+    let peer = |peer: &model::Peer| PeerPlan {
+        name: peer.name.to_string(),
+        site: peer.site.to_string(),
+        address: peer.address,
+    };
+    ControlPlan {
+        listen: control.listen,
+        ca: control.ca.clone(),
+        cert: control.cert.clone(),
+        key: control.key.clone(),
+        peers: config.peers.iter().map(peer).collect(),
+    }
+}

@@ -1,0 +1,100 @@
+//! What the controller is told.
+
+use super::tunnel_id;
+use crate::config::Config;
+use crate::config::model::{self, Protocol};
+use crate::config::types::{self, Mode, Name, Role};
+use control::config::{
+    ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, PredictionConfig, ProbeConfig,
+    ShiftConfig, TunnelConfig, WithoutWitness,
+};
+use control::message::Endpoints;
+use dataplane::id::{GroupId, Nanos, TunnelId};
+
+/// `epoch_floor` and `seed` are the runtime's.
+pub fn config(config: &Config) -> ControllerConfig {
+    let millis = |ms: model::Interval| Nanos::from_millis(ms.get());
+    ControllerConfig {
+        engine: config.engine.name.to_string(),
+        site: config.engine.site.to_string(),
+        tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(t, TunnelId(id))).collect(),
+        groups: config.groups.iter().zip(0..).map(|(g, id)| group(config, g, GroupId(id))).collect(),
+        ha: config.ha.as_ref().map(ha),
+        votes_for: config.control.iter().flat_map(|c| &c.votes_for).map(Name::to_string).collect(),
+        workers: config.dpdk.cores.len() as u16,
+        prediction: prediction(&config.prediction),
+        shift: ShiftConfig {
+            steps_percent: config.shift.steps.iter().map(|step| step.get() as u8).collect(),
+            verify: millis(config.shift.verify_ms),
+            ..ShiftConfig::default()
+        },
+        probe: ProbeConfig {
+            interval_mean: millis(config.probe.interval_ms),
+            detect: millis(config.probe.detect_ms),
+        },
+        epoch_floor: 0,
+        seed: 0,
+    }
+}
+
+fn tunnel(tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig {
+    TunnelConfig {
+        id,
+        name: tunnel.name.to_string(),
+        peer: tunnel.peer.to_string(),
+        endpoints: Endpoints { local: tunnel.local, remote: tunnel.remote },
+        protocol: match tunnel.protocol {
+            Protocol::Esp { rekey_seconds, .. } => {
+                control::config::Protocol::Esp { rekey_after: Nanos::from_millis(rekey_seconds.get() * 1000) }
+            }
+            Protocol::Gre { .. } => control::config::Protocol::Gre,
+            Protocol::Direct => control::config::Protocol::Direct,
+        },
+    }
+}
+
+fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {
+    let member = |name: &Name| {
+        let tunnel = tunnel_id(config, name);
+        let direct = config.tunnels[tunnel.index()].protocol == Protocol::Direct;
+        Member { tunnel, kind: if direct { MemberKind::Direct } else { MemberKind::Own } }
+    };
+    GroupConfig {
+        id,
+        name: group.name.to_string(),
+        site: group.site.to_string(),
+        members: group.members.iter().map(member).collect(),
+    }
+}
+
+fn prediction(prediction: &model::Prediction) -> PredictionConfig {
+    let default = PredictionConfig::default();
+    let threshold = prediction.threshold.get() as f32;
+    PredictionConfig {
+        mode: match prediction.mode {
+            Mode::Observe => control::io::Mode::Observe,
+            Mode::Approve => control::io::Mode::Approve,
+            Mode::Auto => control::io::Mode::Auto,
+        },
+        threshold,
+        // An alarm under a low threshold must still be able to clear.
+        hysteresis: default.hysteresis.min(threshold / 2.0),
+        ..default
+    }
+}
+
+fn ha(ha: &model::Ha) -> HaConfig {
+    HaConfig {
+        initial: match ha.role {
+            Role::Active => InitialRole::Active,
+            Role::Standby => InitialRole::Standby,
+        },
+        peer: ha.peer.to_string(),
+        witness: ha.witness.as_ref().map(Name::to_string),
+        lease: Nanos::from_millis(ha.lease_ms.get()),
+        without_witness: match ha.without_witness {
+            types::WithoutWitness::Hold => WithoutWitness::Hold,
+            types::WithoutWitness::DualActive => WithoutWitness::DualActive,
+        },
+    }
+}

@@ -1,0 +1,199 @@
+//! From a file to ids, ways and MTUs.
+
+use super::*;
+use control::config::MemberKind;
+use dataplane::id::Nanos;
+use proptest::prelude::*;
+
+const TEXT: &str = r#"
+[engine]
+name = "a1"
+site = "a"
+[dpdk]
+cores = [2, 3]
+control_core = 1
+hugepages = "never"
+[[port]]
+name = "lan0"
+device = "net_af_packet0,iface=lan0"
+[[port]]
+name = "wan0"
+device = "03:00.0"
+mtu = 9000
+queues = 1
+[[interface]]
+name = "lan"
+port = "lan0"
+addresses = ["10.1.0.2/24", "fd00:a::2/64"]
+[[interface]]
+name = "wan"
+port = "wan0"
+vlan = 7
+addresses = ["192.0.2.11/24", "2001:db8::11/64"]
+[[interface]]
+name = "site"
+port = "wan0"
+addresses = ["10.1.255.1/30"]
+[gateway]
+interface = "lan"
+addresses = ["10.1.0.1", "fd00:a::1"]
+[ha]
+role = "standby"
+peer = "a2"
+[control]
+listen = "10.255.0.11:7000"
+ca = "ca.pem"
+cert = "a1.pem"
+key = "a1.key"
+votes_for = ["b"]
+[[peer]]
+name = "b1"
+site = "b"
+address = "10.255.0.20:7000"
+[[peer]]
+name = "a2"
+site = "a"
+address = "10.255.0.12:7000"
+[[tunnel]]
+name = "direct"
+peer = "a2"
+protocol = "direct"
+local = "10.1.255.1"
+remote = "10.1.255.2"
+[[tunnel]]
+name = "esp4"
+peer = "b1"
+protocol = "esp"
+local = "192.0.2.11"
+remote = "198.51.100.20"
+cipher = "aes-128-gcm"
+rekey_seconds = 60
+[[tunnel]]
+name = "gre6"
+peer = "b1"
+protocol = "gre"
+gre_key = 42
+local = "2001:db8::11"
+remote = "2001:db8::20"
+[[group]]
+name = "site-b"
+site = "b"
+members = ["esp4", "gre6", "direct"]
+[[route]]
+prefix = "10.2.0.0/24"
+group = "site-b"
+[[route]]
+prefix = "0.0.0.0/0"
+via = "192.0.2.1"
+[[route]]
+prefix = "198.51.100.0/25"
+via = "192.0.2.9"
+[[route]]
+prefix = "10.3.0.0/16"
+blackhole = true
+[prediction]
+threshold = 0.2
+[api]
+socket = "/run/a1.sock"
+"#;
+
+fn plan() -> Plan {
+    Plan::from_config(&Config::parse(TEXT).expect("valid"))
+}
+
+#[test]
+fn names_become_ids_and_ways_follow_the_longest_prefix() {
+    let plan = plan();
+    let forwarding = &plan.forwarding;
+    let [direct, esp, gre] = &forwarding.tunnels[..] else { panic!("three tunnels") };
+    // 198.51.100.0/25 beats the default route; the far end of the GRE tunnel is a neighbour.
+    let next_hops = [direct, esp, gre].map(|t| (t.interface.0, t.next_hop.to_string()));
+    let expected =
+        [(2, "10.1.255.2"), (1, "192.0.2.9"), (1, "2001:db8::20")].map(|(i, hop)| (i, hop.to_owned()));
+    assert_eq!(next_hops, expected);
+    assert_eq!(gre.encapsulation, Encapsulation::Gre { key: Some(42), sequence: false });
+    assert_eq!(forwarding.groups[0].members, [1, 2, 0].map(TunnelId));
+    let wan = NextHop::Via { interface: InterfaceId(1), gateway: "192.0.2.9".parse().expect("an address") };
+    assert_eq!(forwarding.routes[2].1, wan);
+    assert_eq!(
+        (forwarding.routes[0].1, forwarding.routes[3].1),
+        (NextHop::Group(GroupId(0)), NextHop::Blackhole)
+    );
+    let vlans: Vec<_> =
+        forwarding.interfaces.iter().map(|i| (i.port.0, i.vlan.map(u16::from), i.site_link)).collect();
+    assert_eq!(vlans, [(0, None, false), (1, Some(7), false), (1, None, true)]);
+    let (interface, addresses) = forwarding.gateway.as_ref().expect("a gateway");
+    let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    assert_eq!((interface.0, shown), (0, vec!["10.1.0.1/24".to_owned(), "fd00:a::1/64".to_owned()]));
+}
+
+#[test]
+fn eal_and_ports_get_what_the_file_says() {
+    let plan = plan();
+    assert_eq!((plan.eal.main_core, &plan.eal.worker_cores), (1, &vec![2, 3]));
+    assert_eq!(plan.eal.vdevs, ["net_af_packet0,iface=lan0,qpairs=2"]);
+    assert_eq!(
+        (plan.eal.pci.as_slice(), plan.eal.hugepages),
+        (&["0000:03:00.0".to_owned()][..], Hugepages::Off)
+    );
+    let queues: Vec<_> =
+        plan.ports.iter().map(|p| (p.config.rx_queues, p.config.tx_queues, p.config.mtu)).collect();
+    assert_eq!(queues, [(2, 2, 1500), (1, 2, 9000)]);
+    assert_eq!(plan.ports[1].config.device, "0000:03:00.0");
+    assert!(plan.pool.data_room >= 9000 + 14 + 4, "a jumbo frame fits one buffer");
+}
+
+#[test]
+fn the_controller_is_told_the_same_ids() {
+    let controller = plan().controller;
+    let kinds: Vec<_> = controller.groups[0].members.iter().map(|m| (m.tunnel.0, m.kind)).collect();
+    assert_eq!(kinds, [(1, MemberKind::Own), (2, MemberKind::Own), (0, MemberKind::Direct)]);
+    let rekey = control::config::Protocol::Esp { rekey_after: Nanos::from_millis(60_000) };
+    assert_eq!(controller.tunnels[1].protocol, rekey);
+    assert_eq!((controller.workers, controller.votes_for.as_slice()), (2, &["b".to_owned()][..]));
+    let ha = controller.ha.expect("a pair");
+    assert_eq!((ha.peer.as_str(), ha.lease, ha.witness), ("a2", Nanos::from_millis(400), None));
+    // Below a threshold of 0.2 a hysteresis of 0.2 would never clear the alarm.
+    assert!(controller.prediction.hysteresis < controller.prediction.threshold);
+}
+
+fn esp() -> Protocol {
+    let tunnels = Config::parse(TEXT).expect("valid").tunnels;
+    tunnels.into_iter().map(|t| t.protocol).find(|p| matches!(p, Protocol::Esp { .. })).expect("in the text")
+}
+
+#[test]
+fn known_mtus() {
+    let gre = |key, sequence| Protocol::Gre { key, sequence };
+    let cases = [
+        (Protocol::Direct, true, 1500),
+        (gre(None, false), true, 1476),
+        (gre(Some(1), false), true, 1472),
+        (gre(Some(1), true), true, 1468),
+        (gre(None, false), false, 1456),
+        (esp(), true, 1446),
+        (esp(), false, 1426),
+    ];
+    for (protocol, ipv4, expected) in cases {
+        assert_eq!(
+            inner_mtu(1500, &protocol, ipv4),
+            expected,
+            "{protocol:?} over IPv{}",
+            if ipv4 { 4 } else { 6 }
+        );
+    }
+}
+
+proptest! {
+    /// Against the walk's own account of what ESP adds: the MTU fits, and one octet more does not.
+    #[test]
+    fn esp_mtu_is_exact(underlay in 576u16..=9600, ipv4: bool) {
+        let outer = if ipv4 { 20 } else { 40 };
+        let wire = |inner: usize| outer + inner + dataplane::sa::esp_overhead(inner);
+        let mtu = usize::from(inner_mtu(underlay, &esp(), ipv4));
+        for inner in 28..=mtu {
+            prop_assert!(wire(inner) <= usize::from(underlay), "{inner}");
+        }
+        prop_assert!(wire(mtu + 1) > usize::from(underlay));
+    }
+}

@@ -1,0 +1,251 @@
+//! The running engine: one loop that feeds the controller and carries out what it asks for.
+
+use super::forwarding::Forwarding;
+use super::neighbors::Neighbors;
+use super::path_mtu::PathMtus;
+use super::sas::SecurityAssociations;
+use super::telemetry::{self, Sampler};
+use super::workers::Workers;
+use crate::api::ApiRequest;
+use crate::peer::{KeyLog, PeerEvent, PeerLinks, Session};
+use crate::plan::Plan;
+use anyhow::Result;
+use control::Controller;
+use control::io::{Assessment, Input, Output};
+use dataplane::id::{Nanos, WorkerId};
+use dataplane::message::{Command, Event};
+use dpdk::{Clock, Device, Mempool};
+use predictor::recording::Recorder;
+use predictor::{Prediction, Predictor};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// Between two looks at the workers' events.
+const TICK: Duration = Duration::from_millis(2);
+/// Worker events taken in one tick.
+const EVENTS: usize = 4096;
+/// How long an ending engine still forwards, so that what is in flight towards it is not lost.
+const LINGER: Duration = Duration::from_millis(1000);
+
+/// What a person asked and still waits for.
+pub type Replies = BTreeMap<u64, oneshot::Sender<Result<String, String>>>;
+
+/// A booted engine.
+pub struct Engine {
+    /// What it was asked to be.
+    pub plan: Plan,
+    /// Its clock.
+    pub clock: Clock,
+    /// UNIX time at zero of the clock, milliseconds.
+    pub started_unix_ms: u64,
+    /// Its workers.
+    pub workers: Workers,
+    /// Its ports.
+    pub devices: Vec<Device>,
+    /// Its pools.
+    pub pools: Vec<Mempool>,
+    /// Forwarding state.
+    pub forwarding: Forwarding,
+    /// Neighbours.
+    pub neighbors: Neighbors,
+    /// Learnt path MTUs.
+    pub path_mtus: PathMtus,
+    /// SAs.
+    pub sas: SecurityAssociations,
+    /// The controller.
+    pub controller: Controller,
+    /// Control connections by peer.
+    pub sessions: BTreeMap<String, Session>,
+    /// Where ESP keys are written, if debugging asks for it.
+    pub key_log: Option<KeyLog>,
+    /// Samples.
+    pub sampler: Sampler,
+    /// The model.
+    pub predictor: Predictor,
+    /// Its last word.
+    pub prediction: Option<Prediction>,
+    /// Where samples are recorded, if asked for.
+    pub recorder: Option<Recorder<File>>,
+    /// Answers that people wait for.
+    pub replies: Replies,
+    /// Counts commands.
+    pub next_reply: u64,
+}
+
+impl Engine {
+    /// Runs until `stop` resolves, then ends cleanly: peers told, traffic handed over.
+    pub async fn supervise(
+        &mut self,
+        mut peers: mpsc::Receiver<PeerEvent>,
+        mut api: mpsc::Receiver<ApiRequest>,
+        links: Option<PeerLinks>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<()> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sample = tokio::time::interval(telemetry::PERIOD);
+        sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(stop);
+        let mut due = Instant::now();
+        let mut ending: Option<Instant> = None;
+        while ending.is_none_or(|end| Instant::now() < end) {
+            tokio::select! {
+                biased;
+                Some(event) = peers.recv() => self.peer_event(event),
+                Some(request) = api.recv() => self.api_request(request),
+                () = &mut stop, if ending.is_none() => {
+                    tracing::info!("stopping: peers are told, traffic is handed over");
+                    self.input(Input::Shutdown);
+                    ending = Some(Instant::now() + LINGER);
+                }
+                _ = sample.tick() => self.sample(),
+                now = tick.tick() => {
+                    self.sampler.ticked(now.saturating_duration_since(due).max(due.elapsed()).saturating_sub(TICK));
+                    due = Instant::now();
+                    self.tick();
+                }
+            }
+        }
+        if let Some(links) = links {
+            links.shutdown().await;
+        }
+        Ok(())
+    }
+
+    /// What the workers report, then the controller's own time.
+    fn tick(&mut self) {
+        for _ in 0..EVENTS {
+            let Some((worker, event)) = self.workers.event() else { break };
+            self.worker_event(worker, event);
+        }
+        let polled = self.workers.polled_at();
+        self.input(Input::WorkersPolled(polled));
+        self.step(None);
+        let now = self.clock.now();
+        self.path_mtus.tick(now, &mut self.forwarding);
+        self.neighbors.tick(now, &mut self.forwarding, &mut self.workers);
+        self.publish();
+    }
+
+    fn worker_event(&mut self, worker: WorkerId, event: Event) {
+        let now = self.clock.now();
+        match event {
+            Event::NeighborWanted { interface, ip } => {
+                self.neighbors.wanted(interface, ip, now, &self.forwarding)
+            }
+            Event::NeighborSeen { interface, ip, mac, claim } => {
+                self.neighbors.seen(interface, ip, mac, claim, now);
+            }
+            Event::ProbeReply { tunnel, sequence, reflector_sequence, rtt } => {
+                self.input(Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt });
+            }
+            Event::InboundInstalled(spi) => {
+                if let Some(input) = self.sas.inbound_installed(spi) {
+                    self.input(input);
+                }
+            }
+            Event::OutboundInstalled(tunnel, spi) => {
+                if let Some(input) = self.sas.outbound_installed(worker, tunnel, spi) {
+                    self.input(input);
+                }
+            }
+            Event::SoftLimit(tunnel) => self.input(Input::SaSoftLimit { tunnel }),
+            Event::PathMtu { tunnel, spi, mtu } => {
+                if spi.is_none_or(|spi| self.sas.outbound_spis(tunnel).contains(&spi.0)) {
+                    self.path_mtus.learn(tunnel, mtu, now, &mut self.forwarding);
+                }
+            }
+            // Freed here, off the worker.
+            Event::Retired(retired) => drop(retired),
+        }
+    }
+
+    fn peer_event(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Up { peer, session } => {
+                tracing::info!(peer = session.peer(), "control connection up");
+                self.sessions.insert(peer.clone(), session);
+                self.reset_sequences(&peer);
+                self.input(Input::PeerUp { peer });
+            }
+            PeerEvent::Down { peer } => {
+                tracing::warn!(peer, "control connection down");
+                self.sessions.remove(&peer);
+                self.input(Input::PeerDown { peer });
+            }
+            PeerEvent::Message { peer, message } => self.input(Input::Message { peer, message }),
+        }
+        self.publish();
+    }
+
+    /// A peer that has started anew numbers its GRE packets from the beginning (RFC 2890 §2.2).
+    fn reset_sequences(&mut self, peer: &str) {
+        let tunnels = self.plan.tunnels.iter().filter(|tunnel| tunnel.peer == peer).map(|tunnel| tunnel.id);
+        for tunnel in tunnels {
+            for worker in (0..self.workers.len() as u16).map(WorkerId) {
+                self.workers.command(worker, Command::ResetSequence(tunnel));
+            }
+        }
+    }
+
+    /// One telemetry interval: sample, predict, tell the controller.
+    fn sample(&mut self) {
+        let now = self.clock.now();
+        let at_ms = self.started_unix_ms + now.as_millis();
+        let sources = (&mut self.workers, self.devices.as_slice(), self.pools.as_slice());
+        let sample = self.sampler.sample(at_ms, now, sources, &self.controller);
+        if let Some(recorder) = &mut self.recorder
+            && let Err(error) = recorder.sample(&sample)
+        {
+            tracing::error!(%error, "telemetry is no longer recorded");
+            self.recorder = None;
+        }
+        let prediction = self.predictor.push(&sample);
+        self.prediction = Some(prediction);
+        let drivers = prediction.drivers.iter().flatten();
+        self.input(Input::Assessment(Assessment {
+            probability: prediction.probability,
+            drift: prediction.drift,
+            horizon_ms: prediction.horizon_ms,
+            drivers: drivers.map(|driver| (driver.metric.name().to_owned(), driver.contribution)).collect(),
+        }));
+        self.publish();
+    }
+
+    /// Gives the controller an input and carries out its outputs.
+    pub fn input(&mut self, input: Input) {
+        self.step(Some(input));
+    }
+
+    fn step(&mut self, input: Option<Input>) {
+        let mut outputs = Vec::new();
+        self.controller.step(self.clock.now(), input, &mut outputs);
+        for output in outputs {
+            if matches!(output, Output::AnnounceGateway) {
+                // The workers must answer for the gateway before they announce it.
+                self.publish();
+            }
+            self.carry_out(output);
+        }
+    }
+
+    /// Publishes a snapshot if anything in it changed.
+    pub fn publish(&mut self) {
+        if let Some(snapshot) = self.forwarding.changed() {
+            self.workers.publish(&snapshot);
+        }
+    }
+
+    /// Now, on the engine's clock.
+    pub fn now(&self) -> Nanos {
+        self.clock.now()
+    }
+}
+
+/// UNIX time, milliseconds.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

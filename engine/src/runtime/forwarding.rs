@@ -1,0 +1,230 @@
+//! Control's copy of all forwarding state, and its publication to the workers as a snapshot.
+
+use crate::plan::{ForwardingPlan, GroupPlan};
+use dataplane::ecmp::{BucketTable, Shares};
+use dataplane::fib::{Fib, FibBuilder};
+use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, TunnelId};
+use dataplane::neighbor::AdjacencyTable;
+use dataplane::snapshot::{Encapsulation, Endpoints, Group, Interface, NextHop, Snapshot, Tunnel};
+use ipnet::IpNet;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// How a group's buckets are split now.
+struct Split {
+    plan: GroupPlan,
+    buckets: Arc<BucketTable>,
+    flowlet_gap: Nanos,
+    move_deadline: Nanos,
+}
+
+/// Everything the next snapshot is made of.
+pub struct Forwarding {
+    generation: Generation,
+    interfaces: Vec<Interface>,
+    gateway: Option<(InterfaceId, Vec<IpNet>)>,
+    owner: bool,
+    fib: Arc<Fib>,
+    next_hops: Arc<[NextHop]>,
+    tunnels: Vec<Tunnel>,
+    endpoints: Arc<FxHashMap<Endpoints, TunnelId>>,
+    groups: Vec<Split>,
+    adjacencies: Arc<AdjacencyTable>,
+    dirty: bool,
+}
+
+impl Forwarding {
+    /// The state at start: no tunnel up, no gateway owned. `macs` are the ports' addresses, by port.
+    pub fn new(plan: &ForwardingPlan, macs: &[dataplane::wire::MacAddr]) -> Forwarding {
+        let interfaces = plan
+            .interfaces
+            .iter()
+            .map(|interface| Interface { mac: macs[interface.port.index()], ..interface.clone() })
+            .collect();
+        let (fib, next_hops) = fib(plan);
+        let endpoints = plan
+            .tunnels
+            .iter()
+            .filter_map(|tunnel| match tunnel.encapsulation {
+                Encapsulation::Gre { key, .. } => Some(((tunnel.remote, tunnel.local, key), tunnel.id)),
+                _ => None,
+            })
+            .collect();
+        Forwarding {
+            generation: Generation(0),
+            interfaces,
+            gateway: plan.gateway.clone(),
+            owner: false,
+            fib: Arc::new(fib),
+            next_hops: next_hops.into(),
+            tunnels: plan.tunnels.clone(),
+            endpoints: Arc::new(endpoints),
+            groups: plan.groups.iter().map(Split::new).collect(),
+            adjacencies: Arc::default(),
+            dirty: true,
+        }
+    }
+
+    /// The gateway addresses and the interface they are on.
+    pub fn gateway(&self) -> Option<(InterfaceId, &[IpNet])> {
+        self.gateway.as_ref().map(|(interface, addresses)| (*interface, addresses.as_slice()))
+    }
+
+    /// The tunnels as they would be published.
+    pub fn tunnels(&self) -> &[Tunnel] {
+        &self.tunnels
+    }
+
+    /// The generation published last.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether `ip` is a neighbour's place on `interface`: on its prefix, or link-local.
+    pub fn on_link(&self, interface: InterfaceId, ip: IpAddr) -> bool {
+        self.interfaces.get(interface.index()).is_some_and(|interface| interface.reaches(ip))
+    }
+
+    /// Owns the gateway addresses, or no longer.
+    pub fn set_owner(&mut self, owner: bool) {
+        self.dirty |= self.owner != owner;
+        self.owner = owner;
+    }
+
+    /// A tunnel's state.
+    pub fn set_tunnel(&mut self, id: TunnelId, up: bool, fenced: bool) {
+        let tunnel = &mut self.tunnels[id.index()];
+        self.dirty |= (tunnel.up, tunnel.fenced) != (up, fenced);
+        (tunnel.up, tunnel.fenced) = (up, fenced);
+    }
+
+    /// A tunnel's inner MTU, bytes.
+    pub fn set_mtu(&mut self, id: TunnelId, mtu: u16) {
+        let tunnel = &mut self.tunnels[id.index()];
+        self.dirty |= tunnel.mtu != mtu;
+        tunnel.mtu = mtu;
+    }
+
+    /// How a group's buckets are split: parts of 65,536.
+    pub fn set_shares(&mut self, id: GroupId, shares: &Shares, flowlet_gap: Nanos, move_deadline: Nanos) {
+        let group = &mut self.groups[id.index()];
+        group.buckets = Arc::new(group.buckets.rebalance(shares));
+        (group.flowlet_gap, group.move_deadline) = (flowlet_gap, move_deadline);
+        self.dirty = true;
+    }
+
+    /// The neighbours known now.
+    pub fn set_adjacencies(&mut self, adjacencies: AdjacencyTable) {
+        self.adjacencies = Arc::new(adjacencies);
+        self.dirty = true;
+    }
+
+    /// The next snapshot, if anything changed since the last one.
+    pub fn changed(&mut self) -> Option<Snapshot> {
+        self.dirty.then(|| self.snapshot())
+    }
+
+    /// The next snapshot.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.dirty = false;
+        self.generation.0 += 1;
+        let interfaces: Arc<[Interface]> = self.interfaces.iter().map(|i| self.with_gateway(i)).collect();
+        let tunnels: Arc<[Tunnel]> = self.tunnels.clone().into();
+        let groups = self.groups.iter().map(|split| split.publish(&tunnels)).collect();
+        // Time exceeded from inside a tunnel names the engine by an address that hosts can reach: its LAN's.
+        let named = self.gateway.as_ref().map_or(0, |(interface, _)| interface.index());
+        let named = interfaces.get(named);
+        Snapshot {
+            generation: self.generation,
+            fib: self.fib.clone(),
+            next_hops: self.next_hops.clone(),
+            adjacencies: self.adjacencies.clone(),
+            endpoints: self.endpoints.clone(),
+            router_v4: named.and_then(Interface::ipv4),
+            router_v6: named.and_then(Interface::ipv6),
+            groups,
+            tunnels,
+            interfaces,
+        }
+    }
+
+    fn with_gateway(&self, interface: &Interface) -> Interface {
+        let mut interface = interface.clone();
+        if let Some((on, addresses)) = &self.gateway
+            && self.owner
+            && *on == interface.id
+        {
+            interface.addresses.extend(addresses);
+        }
+        interface
+    }
+}
+
+impl Split {
+    fn new(plan: &GroupPlan) -> Split {
+        let first = plan.members.first().map(|&tunnel| (tunnel, 1));
+        let shares = Shares::by_weight(first.as_slice()).expect("a group has a member");
+        let buckets = Arc::new(BucketTable::new(&shares));
+        Split { plan: plan.clone(), buckets, flowlet_gap: Nanos(0), move_deadline: Nanos(0) }
+    }
+
+    fn publish(&self, tunnels: &[Tunnel]) -> Group {
+        let leads_out = |id: &TunnelId| {
+            let tunnel = &tunnels[id.index()];
+            tunnel.up && tunnel.encapsulation != Encapsulation::Direct
+        };
+        Group {
+            id: self.plan.id,
+            buckets: self.buckets.clone(),
+            own: self.plan.members.iter().copied().filter(leads_out).collect(),
+            members: self.plan.members.iter().copied().collect(),
+            flowlet_gap: self.flowlet_gap,
+            move_deadline: self.move_deadline,
+            mss_clamp: self.plan.mss_clamp,
+        }
+    }
+}
+
+/// The FIB of the planned routes, connected prefixes and own addresses. Gateway addresses are in it always; whether
+/// they are answered for is the interface's affair, so that ownership moves without a rebuild.
+fn fib(plan: &ForwardingPlan) -> (Fib, Vec<NextHop>) {
+    let mut routes: BTreeMap<IpNet, NextHop> = plan.routes.iter().copied().collect();
+    for interface in &plan.interfaces {
+        for net in &interface.addresses {
+            routes.insert(net.trunc(), NextHop::Connected(interface.id));
+        }
+    }
+    let gateway = plan.gateway.iter().flat_map(|(_, addresses)| addresses);
+    let own: Vec<&IpNet> = plan.interfaces.iter().flat_map(|i| &i.addresses).chain(gateway).collect();
+    for net in &own {
+        if let IpNet::V4(v4) = net
+            && v4.prefix_len() < 31
+        {
+            // Directed broadcasts are not forwarded (RFC 2644).
+            for edge in [v4.network(), v4.broadcast()] {
+                routes.insert(host(edge.into()), NextHop::Blackhole);
+            }
+        }
+    }
+    for net in own {
+        routes.insert(host(net.addr()), NextHop::Local);
+    }
+    routes.insert(host(Ipv4Addr::BROADCAST.into()), NextHop::Blackhole);
+    let mut builder = FibBuilder::new();
+    let mut next_hops = Vec::new();
+    for (prefix, next_hop) in routes {
+        let id = next_hops.iter().position(|known| *known == next_hop).unwrap_or_else(|| {
+            next_hops.push(next_hop);
+            next_hops.len() - 1
+        });
+        builder.insert(prefix, NextHopId(id as u32));
+    }
+    (builder.build(), next_hops)
+}
+
+/// The host route of `ip`.
+fn host(ip: IpAddr) -> IpNet {
+    IpNet::new(ip, if ip.is_ipv4() { 32 } else { 128 }).expect("a host prefix is valid")
+}

@@ -1,0 +1,194 @@
+//! From a plan to a running engine and back: EAL, ports, workers, control connections, the API.
+
+mod engine;
+mod forwarding;
+mod neighbors;
+mod outputs;
+mod path_mtu;
+mod sas;
+mod status;
+mod telemetry;
+mod workers;
+
+use crate::api::{self, ApiHandle};
+use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
+use crate::plan::{ControlPlan, PeerPlan, Plan};
+use anyhow::{Context as _, Result};
+use control::Controller;
+use control::config::{ControllerConfig, MemberKind};
+use dataplane::wire::MacAddr;
+use dpdk::{Clock, Device, Eal, Mempool, QueuePair};
+use engine::{Engine, unix_ms};
+use forwarding::Forwarding;
+use neighbors::Neighbors;
+use path_mtu::PathMtus;
+use predictor::recording::{Recorder, RunHeader, RunKind};
+use predictor::{Model, Predictor};
+use sas::SecurityAssociations;
+use std::fs::File;
+use std::sync::Arc;
+use telemetry::Sampler;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use workers::{Shared, Workers};
+
+/// Peer events and questions that may wait for the loop.
+const WAITING: usize = 1024;
+
+/// Boots the engine and runs it until SIGINT or SIGTERM.
+///
+/// # Errors
+/// If it cannot boot: what, where and what to do is in the chain.
+pub fn run(plan: Plan) -> Result<()> {
+    let eal = Eal::init(&plan.eal).context("EAL did not start")?;
+    let ports = start_ports(&eal, &plan)?;
+    let mut engine = assemble(&eal, plan, ports)?;
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the control loop could not be started")?
+        .block_on(supervise(&mut engine));
+    let Engine { workers, devices, .. } = engine;
+    workers.stop()?;
+    drop(devices);
+    ended
+}
+
+/// The engine's loop with everything that talks to it.
+async fn supervise(engine: &mut Engine) -> Result<()> {
+    let (peer_tx, peer_rx) = mpsc::channel(WAITING);
+    let config = engine.plan.control.as_ref().map(|control| peer_config(&engine.plan.name, control));
+    let links =
+        config.map(|config| PeerLinks::start(config, peer_tx)).transpose().context("control connections")?;
+    if let Some(links) = &links {
+        tracing::info!(address = %links.local_addr(), "peers are listened for");
+    }
+    let (api_tx, api_rx) = mpsc::channel(WAITING);
+    let _serving =
+        api::start(&engine.plan, ApiHandle::new(api_tx)).await.context("the API could not be started")?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    tracing::info!(engine = engine.plan.controller.engine, "ready");
+    engine.supervise(peer_rx, api_rx, links, stop).await
+}
+
+fn peer_config(name: &str, control: &ControlPlan) -> PeerConfig {
+    let peer = |peer: &PeerPlan| PeerAddress { name: peer.name.clone(), address: peer.address };
+    PeerConfig {
+        name: name.to_owned(),
+        listen: control.listen,
+        ca: control.ca.clone(),
+        cert: control.cert.clone(),
+        key: control.key.clone(),
+        peers: control.peers.iter().map(peer).collect(),
+    }
+}
+
+/// Ports with their queues, by worker and port, and the pools they are filled from.
+struct Ports {
+    devices: Vec<Device>,
+    queues: Vec<Vec<QueuePair>>,
+    pools: Vec<Mempool>,
+    macs: Vec<MacAddr>,
+}
+
+fn start_ports(eal: &Eal, plan: &Plan) -> Result<Ports> {
+    // One pool a socket that has a worker; workers of a socket share it.
+    let mut pools: Vec<Mempool> = Vec::new();
+    for worker in 0..eal.workers() {
+        let socket = Some(eal.worker_socket(worker));
+        if !pools.iter().any(|pool| pool.config().socket == socket) {
+            let config = dpdk::PoolConfig { socket, ..plan.pool };
+            pools.push(Mempool::new(eal, config).context("packet buffers")?);
+        }
+    }
+    let mut ports = Ports {
+        devices: Vec::new(),
+        queues: (0..eal.workers()).map(|_| Vec::new()).collect(),
+        pools,
+        macs: Vec::new(),
+    };
+    for port in &plan.ports {
+        let socket = Device::socket_of(eal, &port.config.device);
+        let pool = pool_of(&ports.pools, socket);
+        let (device, pairs) = Device::start(eal, &port.config, pool)
+            .with_context(|| format!("port {} could not be started", port.name))?;
+        ports.macs.push(device.mac().with_context(|| format!("port {}", port.name))?);
+        ports.devices.push(device);
+        for (queues, pair) in ports.queues.iter_mut().zip(pairs) {
+            queues.push(pair);
+        }
+    }
+    Ok(ports)
+}
+
+/// The pool of a socket; the first one where no worker is on it.
+fn pool_of(pools: &[Mempool], socket: Option<u32>) -> &Mempool {
+    pools.iter().find(|pool| pool.config().socket == socket).unwrap_or(&pools[0])
+}
+
+fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
+    let clock = Clock::new(eal);
+    let mut forwarding = Forwarding::new(&plan.forwarding, &ports.macs);
+    let pools =
+        (0..eal.workers()).map(|worker| pool_of(&ports.pools, Some(eal.worker_socket(worker))).clone());
+    let shared =
+        Shared { queues: ports.queues, pools: pools.collect(), clock, snapshot: forwarding.snapshot() };
+    let workers = Workers::start(eal, &plan, shared)?;
+    let model = match &plan.model {
+        Some(path) => Model::load(path).with_context(|| format!("prediction.model: {}", path.display()))?,
+        None => Model::default_model().context("the built-in model")?,
+    };
+    let own = plan.controller.groups.iter().flat_map(|group| &group.members);
+    let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel).collect();
+    let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
+    let key_log = match &plan.export_esp_keys {
+        Some(path) => {
+            Some(KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display()))?)
+        }
+        None => None,
+    };
+    Ok(Engine {
+        started_unix_ms: unix_ms() - clock.now().as_millis(),
+        controller: Controller::new(controller_config(&plan)?),
+        sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),
+        predictor: Predictor::new(Arc::new(model)),
+        prediction: None,
+        devices: ports.devices,
+        pools: ports.pools,
+        neighbors: Neighbors::new(),
+        path_mtus: PathMtus::default(),
+        sas: SecurityAssociations::default(),
+        sessions: Default::default(),
+        replies: Default::default(),
+        next_reply: 0,
+        recorder,
+        key_log,
+        clock,
+        workers,
+        forwarding,
+        plan,
+    })
+}
+
+/// What only this start of the process knows: a floor for epochs that grows with every start, and a seed.
+fn controller_config(plan: &Plan) -> Result<ControllerConfig> {
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).context("the system gives no randomness")?;
+    let seed = u64::from_ne_bytes(seed);
+    Ok(ControllerConfig { epoch_floor: unix_ms() / 1000, seed, ..plan.controller.clone() })
+}
+
+fn recorder(path: &std::path::Path, plan: &Plan) -> Result<Recorder<File>> {
+    let file = File::create(path).with_context(|| format!("telemetry.record: {}", path.display()))?;
+    let run = path.file_stem().map_or("run".into(), |stem| stem.to_string_lossy().into_owned());
+    let mut header = RunHeader::new(run, RunKind::Calm, "none", unix_ms());
+    header.note = format!("engine {}", plan.controller.engine);
+    Ok(Recorder::new(file, header)?)
+}

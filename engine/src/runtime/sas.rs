@@ -1,0 +1,162 @@
+//! Carries out the controller's orders on SAs: derives keys, installs on the workers, and tells when all have.
+
+use super::workers::Workers;
+use crate::config::types::Cipher;
+use crate::peer::{Direction, KeyLength, KeyLog, SaName, Session};
+use crate::plan::EspPlan;
+use anyhow::{Context as _, Result};
+use control::config::TunnelConfig;
+use control::io::Input;
+use dataplane::id::{Spi, TunnelId, WorkerId};
+use dataplane::message::{Command, Inbound};
+use dataplane::sa::{InboundSa, Limits, OutboundSa, SaKey};
+use std::collections::{BTreeMap, BTreeSet};
+use zeroize::Zeroizing;
+
+/// SAs on their way to the workers, and those in use.
+#[derive(Default)]
+pub struct SecurityAssociations {
+    installing: BTreeMap<(TunnelId, u64), BTreeSet<Spi>>,
+    switching: BTreeMap<(TunnelId, u64), Vec<(WorkerId, Spi)>>,
+    inbound: BTreeMap<(TunnelId, u64), Vec<Spi>>,
+    outbound: BTreeMap<TunnelId, Vec<Spi>>,
+}
+
+/// A direction of one generation of a tunnel's SAs.
+pub struct Order<'a> {
+    /// The tunnel.
+    pub tunnel: &'a TunnelConfig,
+    /// Its SAs' parameters.
+    pub sa: &'a EspPlan,
+    /// The generation.
+    pub generation: u64,
+    /// Its SPIs, one a worker of the receiver.
+    pub spis: &'a [Spi],
+}
+
+impl SecurityAssociations {
+    /// Installs inbound SAs, each on the worker that its SPI names.
+    pub fn install_inbound(
+        &mut self,
+        order: &Order<'_>,
+        session: &Session,
+        key_log: Option<&KeyLog>,
+        workers: &mut Workers,
+    ) -> Result<()> {
+        let plan = order.sa;
+        for &spi in order.spis {
+            let key = key(order, session, key_log, spi, Direction::Inbound)?;
+            let sa = InboundSa::new(spi, key, plan.replay_window, true).context("inbound SA")?;
+            let owner = WorkerId((spi.0 % workers.len() as u32) as u16);
+            let inbound = Box::new(Inbound { tunnel: order.tunnel.id, sa });
+            anyhow::ensure!(
+                workers.command(owner, Command::InstallInbound(inbound)),
+                "worker {owner} is stuck"
+            );
+        }
+        let key = (order.tunnel.id, order.generation);
+        self.installing.insert(key, order.spis.iter().copied().collect());
+        self.inbound.insert(key, order.spis.to_vec());
+        Ok(())
+    }
+
+    /// Switches every worker's outbound SA: worker i uses SPI i mod n.
+    pub fn install_outbound(
+        &mut self,
+        order: &Order<'_>,
+        session: &Session,
+        key_log: Option<&KeyLog>,
+        workers: &mut Workers,
+    ) -> Result<()> {
+        let plan = order.sa;
+        anyhow::ensure!(
+            order.spis.len() >= workers.len(),
+            "the peer offers {} SAs for {} workers: give both engines as many workers",
+            order.spis.len(),
+            workers.len()
+        );
+        let limits = Limits { soft: plan.rekey_packets, hard: plan.rekey_packets.saturating_mul(2) };
+        let mut awaited = Vec::new();
+        for (worker, &spi) in (0..workers.len() as u16).map(WorkerId).zip(order.spis) {
+            let key = key(order, session, key_log, spi, Direction::Outbound)?;
+            let sa = Box::new(OutboundSa::new(spi, key, limits, true).context("outbound SA")?);
+            anyhow::ensure!(
+                workers.command(worker, Command::InstallOutbound(order.tunnel.id, sa)),
+                "worker {worker} is stuck"
+            );
+            awaited.push((worker, spi));
+        }
+        self.outbound.insert(order.tunnel.id, awaited.iter().map(|&(_, spi)| spi).collect());
+        self.switching.insert((order.tunnel.id, order.generation), awaited);
+        Ok(())
+    }
+
+    /// Removes the inbound SAs of `generation` and older.
+    pub fn remove_inbound(&mut self, tunnel: TunnelId, generation: u64, workers: &mut Workers) {
+        let old: Vec<_> =
+            self.inbound.range((tunnel, 0)..=(tunnel, generation)).map(|(key, _)| *key).collect();
+        for spi in old.iter().filter_map(|key| self.inbound.remove(key)).flatten() {
+            let owner = WorkerId((spi.0 % workers.len() as u32) as u16);
+            workers.command(owner, Command::RemoveInbound(spi));
+        }
+    }
+
+    /// A worker has installed an inbound SA. The input for the controller once all have.
+    pub fn inbound_installed(&mut self, spi: Spi) -> Option<Input> {
+        let (&key, left) = self.installing.iter_mut().find(|(_, left)| left.contains(&spi))?;
+        left.remove(&spi);
+        let done = left.is_empty();
+        done.then(|| {
+            self.installing.remove(&key);
+            Input::InboundInstalled { tunnel: key.0, generation: key.1 }
+        })
+    }
+
+    /// A worker uses an outbound SA. The input for the controller once all do.
+    pub fn outbound_installed(&mut self, worker: WorkerId, tunnel: TunnelId, spi: Spi) -> Option<Input> {
+        let (&key, left) = self
+            .switching
+            .iter_mut()
+            .find(|((id, _), left)| *id == tunnel && left.contains(&(worker, spi)))?;
+        left.retain(|awaited| *awaited != (worker, spi));
+        let done = left.is_empty();
+        done.then(|| {
+            self.switching.remove(&key);
+            Input::OutboundInstalled { tunnel: key.0, generation: key.1 }
+        })
+    }
+
+    /// SPIs of the newest inbound SAs of a tunnel, one a worker.
+    pub fn inbound_spis(&self, tunnel: TunnelId) -> Vec<u32> {
+        let newest = self.inbound.range((tunnel, 0)..=(tunnel, u64::MAX)).next_back();
+        newest.into_iter().flat_map(|(_, spis)| spis).map(|spi| spi.0).collect()
+    }
+
+    /// SPIs of the outbound SAs of a tunnel, one a worker.
+    pub fn outbound_spis(&self, tunnel: TunnelId) -> Vec<u32> {
+        self.outbound.get(&tunnel).into_iter().flatten().map(|spi| spi.0).collect()
+    }
+}
+
+/// Derives one SA's key, and writes it down if the debug option asks for it.
+fn key(
+    order: &Order<'_>,
+    session: &Session,
+    key_log: Option<&KeyLog>,
+    spi: Spi,
+    direction: Direction,
+) -> Result<SaKey> {
+    let tunnel = order.tunnel.endpoints;
+    let name = SaName { direction, tunnel, generation: order.generation, spi };
+    let length = match order.sa.cipher {
+        Cipher::Aes128Gcm => KeyLength::Aes128,
+        Cipher::Aes256Gcm => KeyLength::Aes256,
+    };
+    let derived = session.sa_key(&name, length);
+    if let Some(log) = key_log {
+        log.append(&name, &derived).context("the ESP key log cannot be written")?;
+    }
+    let mut keymat = Zeroizing::new(derived.key().to_vec());
+    keymat.extend(derived.salt());
+    Ok(SaKey::new(&keymat)?)
+}

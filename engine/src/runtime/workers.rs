@@ -1,0 +1,158 @@
+//! Starts the workers on their lcores and holds control's ends of them.
+
+use crate::plan::{Idle, Plan};
+use anyhow::{Context as _, Result};
+use dataplane::id::{Nanos, WorkerId};
+use dataplane::links::{ControlLinks, WorkerLinks, connect};
+use dataplane::message::{Command, Event};
+use dataplane::snapshot::Snapshot;
+use dataplane::worker::{Worker, WorkerParts};
+use dpdk::{Clock, Eal, LcoreHandle, Mbuf, Mempool, QueuePair};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Empty polls in a row before an idle worker sleeps: a burst's tail is not worth a sleep.
+const EMPTY_POLLS: u32 = 32;
+
+/// What ran on a worker's lcore, handed back when it ends so that its packets are freed after all queues.
+type Ended = Worker<QueuePair, Mempool, Clock>;
+
+/// The workers of a running engine.
+pub struct Workers {
+    links: Vec<ControlLinks>,
+    handles: Vec<LcoreHandle<Ended>>,
+    stop: Arc<AtomicBool>,
+    /// Until when packets may be forwarded, nanoseconds; all workers read it every burst.
+    pub forward_until: Arc<AtomicU64>,
+}
+
+/// What every worker gets a share of.
+pub struct Shared {
+    /// Queue pairs: by worker, then by port.
+    pub queues: Vec<Vec<QueuePair>>,
+    /// The pool of each worker's socket.
+    pub pools: Vec<Mempool>,
+    /// The engine's clock.
+    pub clock: Clock,
+    /// The first snapshot.
+    pub snapshot: Snapshot,
+}
+
+impl Workers {
+    /// Launches one worker on each lcore.
+    pub fn start(eal: &Eal, plan: &Plan, shared: Shared) -> Result<Workers> {
+        let forward_until = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(AtomicBool::new(false));
+        let ends = connect::<Mbuf>(plan.workers.len(), plan.forwarding.tunnels.len(), &forward_until);
+        let mut workers =
+            Workers { links: Vec::new(), handles: Vec::new(), stop: stop.clone(), forward_until };
+        let parts = ends.into_iter().zip(shared.queues).zip(shared.pools);
+        for (id, (((worker, control), ports), pool)) in (0..).map(WorkerId).zip(parts) {
+            let worker = assemble(plan, id, ports, pool, &shared.clock, &shared.snapshot, worker);
+            let (stop, idle) = (stop.clone(), plan.idle);
+            let handle = eal
+                .launch(id, move || run(worker, &stop, idle))
+                .with_context(|| format!("worker {id} could not be started"))?;
+            workers.links.push(control);
+            workers.handles.push(handle);
+        }
+        Ok(workers)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Control's ends, by worker.
+    pub fn links(&mut self) -> &mut [ControlLinks] {
+        &mut self.links
+    }
+
+    /// Control's ends, to read.
+    pub fn counters(&self) -> impl Iterator<Item = &dataplane::telemetry::Counters> {
+        self.links.iter().map(|link| &*link.counters)
+    }
+
+    /// Gives a snapshot to every worker and frees those they have replaced.
+    pub fn publish(&mut self, snapshot: &Snapshot) {
+        for link in &mut self.links {
+            drop(link.snapshots.post(Box::new(snapshot.clone())));
+            while link.retired.pop().is_some() {}
+        }
+    }
+
+    /// Gives `command` to one worker. False if its ring is full: the worker does not poll.
+    pub fn command(&mut self, worker: WorkerId, command: Command) -> bool {
+        self.links[worker.index()].commands.push(command).is_ok()
+    }
+
+    /// The next event of any worker.
+    pub fn event(&mut self) -> Option<(WorkerId, Event)> {
+        (0..)
+            .map(WorkerId)
+            .zip(&mut self.links)
+            .find_map(|(id, link)| link.events.pop().map(|event| (id, event)))
+    }
+
+    /// When the worker that polled longest ago did so.
+    pub fn polled_at(&self) -> Nanos {
+        Nanos(self.counters().map(|counters| counters.polled_at.get()).min().unwrap_or(0))
+    }
+
+    /// Sets the lease.
+    pub fn set_forward_until(&self, until: Nanos) {
+        self.forward_until.store(until.0, Ordering::Relaxed);
+    }
+
+    /// Stops the workers and frees what they hold.
+    pub fn stop(self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        for handle in self.handles {
+            drop(handle.join().context("a worker ended badly")?);
+        }
+        Ok(())
+    }
+}
+
+fn assemble(
+    plan: &Plan,
+    id: WorkerId,
+    ports: Vec<QueuePair>,
+    pool: Mempool,
+    clock: &Clock,
+    snapshot: &Snapshot,
+    links: WorkerLinks<Mbuf>,
+) -> Ended {
+    Worker::new(WorkerParts {
+        id,
+        ports,
+        pool,
+        clock: *clock,
+        snapshot: snapshot.clone(),
+        links,
+        icmp_errors_per_second: plan.icmp_errors_per_second,
+    })
+}
+
+/// A worker's life on its lcore.
+fn run(mut worker: Ended, stop: &AtomicBool, idle: Idle) -> Ended {
+    let mut empty = 0;
+    while !stop.load(Ordering::Relaxed) {
+        empty = if worker.poll() == 0 { empty + 1 } else { 0 };
+        match idle {
+            Idle::Backoff { sleep } if empty >= EMPTY_POLLS => std::thread::sleep(sleep),
+            _ => std::hint::spin_loop(),
+        }
+    }
+    worker
+}
+
+/// How late a sleep of this length may end before a poll counts as late.
+pub fn expected_poll_gap(idle: Idle) -> Duration {
+    match idle {
+        Idle::Spin => Duration::ZERO,
+        Idle::Backoff { sleep } => sleep,
+    }
+}
