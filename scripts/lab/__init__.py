@@ -1,0 +1,1 @@
+"""Foreshift's lab: two sites in network namespaces, real traffic, real faults, honest measurement."""

@@ -1,0 +1,192 @@
+"""One end of one stream; runs alone inside a host's namespace (stdlib only, started by path).
+
+Ends by SIGTERM or after --seconds, then writes what it saw. Times are wall-clock ns; arrival times are the kernel's,
+so a late wake-up of this process does not look like a slow network.
+"""
+import argparse
+import array
+import json
+import signal
+import socket
+import struct
+import sys
+import time
+
+HEADER = struct.Struct("!IIQQ")  # magic, stream, sequence number, send time ns
+MAGIC = 0xF05E5417
+SO_TIMESTAMPNS, SO_MAX_PACING_RATE, SO_RCVBUFFORCE = 35, 47, 33
+LIVE_EVERY_NS = 200_000_000
+
+
+class Ended(Exception):
+    """SIGTERM or SIGINT arrived."""
+
+
+def _end(*_):
+    raise Ended
+
+
+def _socket(address: str, kind: int, dscp: int = 0) -> socket.socket:
+    six = ":" in address
+    sock = socket.socket(socket.AF_INET6 if six else socket.AF_INET, kind)
+    if six:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+    return sock
+
+
+def _live(**fields) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+def udp_send(args) -> None:
+    """A packet every 1/pps s against an absolute schedule, on --flows source ports in turn.
+
+    A sequence number is spent on each packet, sent or not: number n is of flow n modulo flows.
+    """
+    socks = [_socket(args.to, socket.SOCK_DGRAM, args.dscp) for _ in range(args.flows)]
+    where, pad = (args.to, args.port), bytes(max(0, args.size - HEADER.size))
+    sent, refused = array.array("q"), 0
+    begin, until = time.monotonic(), time.monotonic() + args.seconds
+    try:
+        while True:
+            due = begin + len(sent) / args.pps
+            wait = due - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            if due >= until:
+                break
+            stamp = time.time_ns()
+            packet = HEADER.pack(MAGIC, args.stream, len(sent), stamp) + pad
+            sock = socks[len(sent) % args.flows]
+            sent.append(stamp)
+            try:
+                sock.sendto(packet, where)
+            except OSError:
+                refused += 1
+    except Ended:
+        pass
+    with open(args.out, "wb") as out:
+        sent.tofile(out)
+    _live(sent=len(sent), refused=refused)
+
+
+def udp_recv(args) -> None:
+    """Rows of (sequence number, send time, arrival time)."""
+    sock = _socket(args.bind, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.bind((args.bind, args.port))
+    sock.settimeout(0.2)
+    rows, highest, shown = array.array("q"), -1, time.time_ns()
+    _live(ready=True)
+    try:
+        while True:
+            try:
+                data, ancillary, _, _ = sock.recvmsg(2048, 64)
+            except TimeoutError:
+                data = b""
+            arrived = time.time_ns()
+            if len(data) >= HEADER.size:
+                magic, stream, seq, stamp = HEADER.unpack_from(data)
+                if magic == MAGIC and stream == args.stream:
+                    seconds, nanos = struct.unpack("qq", ancillary[0][2][:16])
+                    rows.extend((seq, stamp, seconds * 10**9 + nanos))
+                    highest = max(highest, seq)
+            if arrived - shown >= LIVE_EVERY_NS:
+                shown = arrived
+                _live(received=len(rows) // 3, highest=highest)
+    except Ended:
+        pass
+    with open(args.out, "wb") as out:
+        rows.tofile(out)
+
+
+def tcp_serve(args) -> None:
+    """Serve bytes to one client at a time at --rate bit/s (0: as fast as TCP goes); the kernel paces."""
+    listener = _socket(args.bind, socket.SOCK_STREAM, args.dscp)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((args.bind, args.port))
+    listener.listen(4)
+    _live(ready=True)
+    chunk = bytes(16384)
+    try:
+        while True:
+            peer, _ = listener.accept()
+            with peer:
+                if args.rate:
+                    peer.setsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, args.rate // 8)
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 256 << 10)
+                left = args.bytes or 1 << 60
+                try:
+                    while left > 0:
+                        left -= peer.send(chunk[:min(left, len(chunk))])
+                except OSError:
+                    continue
+                _live(segment=peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+    except Ended:
+        pass
+
+
+def tcp_fetch(args) -> None:
+    """Rows of (time, bytes so far) at each progress, at most one every 5 ms."""
+    sock = _socket(args.to, socket.SOCK_STREAM, args.dscp)
+    sock.settimeout(max(args.seconds, 1) if args.bytes else None)
+    begin, total, rows, error = time.time_ns(), 0, array.array("q"), None
+    rows.extend((begin, 0))
+    shown = begin
+    try:
+        sock.connect((args.to, args.port))
+        while True:
+            data = sock.recv(65536)
+            if not data:
+                break
+            now = time.time_ns()
+            total += len(data)
+            if now - rows[-2] >= 5_000_000:
+                rows.extend((now, total))
+            if now - shown >= LIVE_EVERY_NS:
+                shown = now
+                _live(bytes=total)
+    except Ended:
+        pass
+    except OSError as err:
+        error = str(err)
+    end = time.time_ns()
+    if args.out:
+        with open(args.out, "wb") as out:
+            rows.tofile(out)
+    _live(bytes=total, seconds=(end - begin) / 1e9, error=error)
+
+
+ROLES = {"udp-send": udp_send, "udp-recv": udp_recv, "tcp-serve": tcp_serve, "tcp-fetch": tcp_fetch}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("--to", default="")
+    parser.add_argument("--bind", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=9000)
+    parser.add_argument("--pps", type=float, default=500)
+    parser.add_argument("--size", type=int, default=200, help="UDP payload bytes")
+    parser.add_argument("--dscp", type=int, default=0)
+    parser.add_argument("--stream", type=int, default=1)
+    parser.add_argument("--flows", type=int, default=1)
+    parser.add_argument("--rate", type=int, default=0, help="bit/s")
+    parser.add_argument("--bytes", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--out", default="")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    try:
+        ROLES[args.role](args)
+    except Ended:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""scripts/test: everything, one step after the other; it closes with 'N passed, N failed'."""
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+from .engines import binary
+from .shell import ROOT
+
+CARGO_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.M)
+# Instruments first: what they measure with must be right before it is believed.
+LAB_MODULES = ("test_instruments", "test_commands", "test_forwarding", "test_tunnels", "test_failover")
+
+
+class Tally:
+    """What passed and failed so far; a step without counted tests is one."""
+
+    def __init__(self):
+        self.passed, self.failed, self.broken = 0, 0, []
+
+    def add(self, step: str, passed: int, failed: int) -> None:
+        self.passed, self.failed = self.passed + passed, self.failed + failed
+        if failed:
+            self.broken.append(step)
+
+
+def cargo(tally: Tally, step: str, *argv: str, env: dict | None = None) -> None:
+    """Run a cargo command, its output shown as it comes, its test results counted."""
+    print(f"== {step}: cargo {' '.join(argv)}", flush=True)
+    process = subprocess.Popen(["cargo", *argv], cwd=ROOT, env=os.environ | (env or {}), text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = []
+    for line in process.stdout:
+        output.append(line)
+        print(line, end="", flush=True)
+    code = process.wait()
+    counts = CARGO_RESULT.findall("".join(output))
+    passed, failed = sum(int(p) for p, _ in counts), sum(int(f) for _, f in counts)
+    if code and not failed:
+        failed = 1  # did not build, or is not tidy
+    tally.add(step, passed if counts else int(code == 0), failed)
+
+
+def lab(tally: Tally, names: list[str]) -> None:
+    """The namespace tests, in this process."""
+    loader = unittest.TestLoader()
+    for name in names or LAB_MODULES:
+        print(f"== lab: {name}", flush=True)
+        suite = loader.loadTestsFromName(f"lab.tests.{name}")
+        result = unittest.TextTestRunner(verbosity=2, stream=sys.stdout).run(suite)
+        wrong = {str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors}
+        ran = max(result.testsRun, len(wrong))
+        tally.add(f"lab {name}", ran - len(wrong) - len(result.skipped), len(wrong))
+
+
+STEPS = {
+    "fmt": lambda t: cargo(t, "fmt", "fmt", "--check", "--all"),
+    "clippy": lambda t: cargo(t, "clippy", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
+    "unit": lambda t: cargo(t, "unit", "test", "--workspace"),
+    "doc": lambda t: cargo(t, "doc", "doc", "--no-deps", "--workspace", env={"RUSTDOCFLAGS": "-D warnings"}),
+    "loom": lambda t: cargo(t, "loom", "test", "-p", "foreshift-sync", "--lib", "--target-dir",
+                            str(binary().parents[1] / "loom"), env={"RUSTFLAGS": "--cfg loom"}),
+}
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts/test", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=[*STEPS, "lab"], help="these steps instead of all")
+    parser.add_argument("--lab", nargs="+", metavar="NAME", default=[],
+                        help="these lab tests, e.g. test_forwarding or test_failover.Death")
+    parser.add_argument("--udp-seconds", type=float, default=10.0, metavar="N",
+                        help="how long UDP must lose nothing (default: %(default)s)")
+    args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    os.environ["LAB_UDP_SECONDS"] = str(args.udp_seconds)
+    tally, begin = Tally(), time.monotonic()
+    chosen = args.only or (["lab"] if args.lab else [*STEPS, "lab"])
+    for step in chosen:
+        if step != "lab":
+            STEPS[step](tally)
+    if "lab" in chosen:
+        cargo(tally, "build", "build", "-p", "foreshift")
+        lab(tally, args.lab)
+    if tally.broken:
+        print(f"failed in: {', '.join(tally.broken)}")
+    print(f"({time.monotonic() - begin:.0f} s)")
+    print(f"{tally.passed} passed, {tally.failed} failed", flush=True)
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

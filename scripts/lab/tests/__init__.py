@@ -1,0 +1,1 @@
+"""Tests of the lab's own instruments, and of the engine through them."""

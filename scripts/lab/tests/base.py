@@ -1,0 +1,102 @@
+"""A lab for a class of tests; after every test packets are conserved and the pools are full."""
+import contextlib
+import re
+import subprocess
+import time
+import unittest
+
+from ..engines import Engine
+from ..progress import Progress
+from ..scenario import Scenario
+from ..shell import run, stop
+from ..topology import HOST_B4, HOST_B6
+
+SETTLE_S = 5.0
+
+
+class EngineLab(unittest.TestCase):
+    """Override `change` to edit the engines' configurations."""
+    scenario: Scenario
+
+    @classmethod
+    def change(cls, config: dict) -> dict:
+        config["prediction"] = {"mode": "observe"}
+        return config
+
+    @classmethod
+    def setUpClass(cls):
+        cls.scenario = Scenario(cls.__name__, "death", cls.change, Progress())
+        cls.scenario.__enter__()
+        cls.addClassCleanup(cls.scenario.__exit__)
+        cls.topo, cls.engines = cls.scenario.topo, cls.scenario.engines
+
+    def tearDown(self):
+        for engine in self.engines:
+            if engine.alive():
+                self.assert_conserved(engine)
+                self.assert_pools_full(engine)
+
+    def assert_conserved(self, engine: Engine) -> None:
+        """received + originated = transmitted + drops + held, once nothing is under way."""
+        def balance():
+            c = engine.packet_counts()
+            return c, c["received"] + c["originated"] - c["transmitted"] - sum(c["dropped"].values()) - c["held"]
+        counts, difference = settle(balance, lambda b: b[1] == 0)
+        self.assertEqual(difference, 0, f"{engine.name}: packets are not conserved: {counts}")
+
+    def assert_pools_full(self, engine: Engine) -> None:
+        """Every buffer is back in its pool but for the packets that are held."""
+        def missing():
+            c = engine.packet_counts()
+            return max(0, sum(p["in_use"] for p in c["pools"]) - c["held"])
+        self.assertEqual(settle(missing, lambda m: m == 0), 0, f"{engine.name}: buffers are missing")
+
+    def host(self, node: str, *argv: str, check=True, timeout=60) -> str:
+        """Run a command on a host; its stdout and stderr."""
+        done = run(*self.topo.exec(node, *argv), check=check, timeout=timeout)
+        return done.stdout + done.stderr
+
+    def wait(self, seconds: float) -> None:
+        """Let the traffic run."""
+        time.sleep(seconds)
+
+    def ping(self, address: str, *options: str, check=True) -> str:
+        return self.host("ha", "ping", "-n", "-c", "5", "-i", "0.2", "-W", "2", *options, address, check=check)
+
+    @contextlib.contextmanager
+    def capture(self, node: str, port: str, expression: str):
+        """Capture at a port for the block; yields the file's path, complete when the block has ended."""
+        path = self.topo.dir / f"{node}-{port}.pcap"
+        process = subprocess.Popen(
+            self.topo.exec(node, "tcpdump", "-U", "-n", "-i", port, "-w", str(path), "-Z", "root", expression),
+            stderr=subprocess.PIPE, text=True)
+        self.topo.on_close(stop, process)
+        process.stderr.readline()  # "listening on": the socket is open
+        try:
+            yield path
+            time.sleep(0.5)
+        finally:
+            stop(process)
+            process.stderr.close()
+
+
+def settle(read, good, within_s: float = SETTLE_S):
+    """Read until it is good or the time is up; the last value. Live counters are never read at one instant."""
+    deadline = time.monotonic() + within_s
+    while not good(value := read()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return value
+
+
+def tshark(path, *options: str) -> list[list[str]]:
+    """Rows of tshark -T fields; several values in one field are joined by commas."""
+    out = run("tshark", "-n", "-r", path, "-T", "fields", *options).stdout
+    return [line.split("\t") for line in out.splitlines()]
+
+
+def received(ping_output: str) -> int:
+    match = re.search(r"(\d+) received", ping_output)
+    return int(match[1]) if match else 0
+
+
+FAMILIES = (("IPv4", HOST_B4), ("IPv6", HOST_B6))

@@ -1,0 +1,112 @@
+"""The lab's own instruments: pure judgement on made-up streams, and the whole lab over plain kernel routers."""
+import array
+import time
+import unittest
+
+from .. import analysis, report
+from ..counters import Counters, swallowed
+from ..engines import Decision
+from ..faults import Moments, Plan, make
+from ..standin import StandIn
+from ..topology import Topology
+from ..traffic import Load, Traffic
+
+MS = 1_000_000
+
+
+def stream(arrived, count=100, each_ms=2):
+    sent = array.array("q", (i * each_ms * MS for i in range(count)))
+    rows = array.array("q")
+    for seq, at_ms in arrived:
+        rows.extend((seq, sent[seq], int(at_ms * MS)))
+    return analysis.udp(sent, rows)
+
+
+class Judgement(unittest.TestCase):
+    def test_loss_duplicates_and_reordering_are_told_apart(self):
+        arrived = [(i, 2 * i + 1) for i in range(100) if i not in (10, 11, 50)]
+        arrived[20], arrived[21] = (arrived[21][0], arrived[20][1]), (arrived[20][0], arrived[21][1])
+        arrived.insert(60, arrived[59])
+        result = stream(arrived)
+        self.assertEqual((result.lost, result.duplicated, result.reordered), (3, 1, 1))
+        self.assertEqual(result.lost_at_ms, [20.0, 22.0, 100.0])
+
+    def test_gaps_at_the_start_in_the_middle_and_at_the_end_are_seen(self):
+        result = stream([(i, 2 * i + 1) for i in range(100) if not (i < 30 or 40 <= i < 60 or i >= 70)])
+        self.assertEqual([round(g["ms"]) for g in result.gaps], [61, 59])  # 42 ms is below the limit
+
+    def test_a_download_that_never_goes_on_is_stalled_to_the_end(self):
+        rows = array.array("q", (0, 0, 50 * MS, 1000, 400 * MS, 2000))
+        result = analysis.tcp(rows, 1000.0)
+        self.assertEqual((result.stalled_ms, result.longest_stall_ms), (950.0, 600.0))
+
+    def test_reordering_is_judged_flow_by_flow(self):
+        arrived = [(i, 2 * i + 1) for i in range(100)]
+        arrived[20], arrived[21] = arrived[21], arrived[20]
+        rows, sent = array.array("q"), array.array("q", (i * 2 * MS for i in range(100)))
+        for seq, at_ms in arrived:
+            rows.extend((seq, sent[seq], int(at_ms * MS)))
+        self.assertEqual([analysis.udp(sent, rows, flows).reordered for flows in (1, 2)], [1, 0])
+
+    def test_milestones_are_of_a1_and_of_the_move_that_was_completed(self):
+        def said(at, action, outcome="done", engine="a1", rule=""):
+            return Decision(at, engine, at, action, rule, outcome)
+        found = report.milestones([said(5, "hold", "observed", "b1", "probability >= threshold"),
+                                   said(20, "shift a1 -> a2", "done", rule="probability >= threshold"),
+                                   said(25, "shift a1 -> a2 rolled back", "rolled_back"),
+                                   said(30, "shift a1 -> a2"), said(40, "shift a1 -> a2 complete"),
+                                   said(50, "handover a2 -> a1")])
+        self.assertEqual(found, {"alarm": 20, "started": 30, "done": 40})
+        observed = report.milestones([said(20, "shift a1 -> a2", "observed", rule="probability >= threshold"),
+                                      said(60, "takeover a1 -> a2", engine="a2")])
+        self.assertEqual(observed, {"alarm": 20, "started": 60, "done": 60})
+
+    def test_the_verdict_names_what_is_wrong(self):
+        good = dict.fromkeys(report.KEYS, 0) | {"packets_sent": 10, "first_alarm_ms": 1, "hard_failure_ms": 5}
+        self.assertEqual(report.verdict(good), [])
+        for change in ({"packets_lost_by_failover": 1}, {"packets_lost_by_failover": -1}, {"hard_failure_ms": None},
+                       {"first_alarm_ms": 6}, {"first_alarm_ms": -1}, {"shift_done_ms": None}, {"packets_lost_total": 10}):
+            self.assertTrue(report.verdict(good | change), change)
+
+
+class OverKernelRouters(unittest.TestCase):
+    """The accounting is exact: what it says is known beforehand here."""
+
+    def run_fault(self, move_after_s):
+        with Topology(kernel_ports=True) as topo:
+            routers = StandIn(topo)
+            topo.wait_path()
+            counters = Counters(topo)
+            traffic = Traffic(topo, Load(download_bps=1_000_000))
+            time.sleep(1)
+            fault = make("loss", Plan(3.0, peak=0.3), topo, None, counters, None)
+            fault.start()
+            time.sleep(move_after_s)
+            routers.take_over("a2", "a1")
+            time.sleep(4.5 - move_after_s)
+            result = traffic.finish()
+            lost_by_fault, counts = fault.lost_by_fault(), fault.counts()
+            inside = swallowed(counters.read(), "a1")
+            fault.close()
+        self.assertIsNone(fault.error)
+        return report.summary("x", "loss", result, lost_by_fault, fault.moments, []), counts, inside
+
+    def test_moved_in_time_the_failover_loses_nothing(self):
+        entry, counts, inside = self.run_fault(2.0)
+        self.assertGreater(entry["packets_lost_by_fault"], 10)
+        self.assertEqual(entry["packets_lost_by_failover"], 0)
+        self.assertEqual((counts["hard_out_stream"], counts["hard_in_stream"], inside), (0, 0, 0))
+
+    def test_moved_too_late_the_failover_loses_what_the_dead_link_dropped(self):
+        entry, counts, inside = self.run_fault(3.8)
+        hard = counts["hard_out_stream"] + counts["hard_in_stream"]
+        self.assertGreater(hard, 200)
+        self.assertEqual(entry["packets_lost_by_failover"], hard)
+        self.assertEqual(inside, 0)
+
+    def test_moments_are_of_one_clock(self):
+        moments = Moments(start_ms=1000.0, hard_ms=3500.0)
+        result = analysis.UdpResult(10, 10, 0, 0, 0, [], [], [], [])
+        from ..traffic import Result
+        entry = report.summary("m", "loss", Result([result], None, {}, 0, 0), 0, moments, [])
+        self.assertEqual(entry["hard_failure_ms"], 2500)

@@ -1,0 +1,112 @@
+"""The tunnels as an outsider reads them: tshark decodes the GRE and, with the exported keys, the ESP."""
+from .. import configfile
+from ..shell import run
+from ..traffic import Load, Traffic, download
+from .base import FAMILIES, EngineLab, received, tshark
+from .test_forwarding import found_mtu
+
+
+class Gre(EngineLab):
+    """GRE with key and sequence, and no MSS clamping: TCP has to find the path MTU by itself."""
+
+    @classmethod
+    def change(cls, config):
+        for group in config["group"]:
+            group["mss_clamp"] = False
+        return configfile.use_gre(super().change(config))
+
+    def test_tshark_decodes_it(self):
+        with self.capture("wan", "wb", "ip proto 47") as path:
+            for _, address in FAMILIES:
+                self.assertEqual(received(self.ping(address)), 5)
+        rows = tshark(path, "-Y", "icmp || icmpv6", "-e", "gre.key", "-e", "gre.sequence_number", "-e", "ip.src",
+                      "-e", "ipv6.src")
+        v4 = [r for r in rows if "10.1.0.10" in r[2]]
+        v6 = [r for r in rows if "fd00:a::10" in r[3]]
+        self.assertEqual((len(v4), len(v6)), (5, 5))
+        for row in v4 + v6:
+            self.assertEqual(int(row[0], 0), 42)
+        self.assertEqual(len({r[1] for r in v4 + v6}), 10, "sequence numbers repeat")
+        malformed = tshark(path, "-Y", "_ws.malformed", "-e", "frame.number")
+        self.assertEqual(malformed, [])
+
+    def test_tcp_finds_the_path_mtu(self):
+        for v6 in (False, True):
+            with self.subTest("IPv6" if v6 else "IPv4"):
+                result = download(self.topo, v6)
+                self.assertIsNone(result["error"])
+                self.assertEqual(result["bytes"], 2_000_000)
+                self.assertLess(result["segment"], 1460 - 12 if not v6 else 1440 - 12)
+
+    def test_ping_df(self):
+        told = self.ping(FAMILIES[0][1], "-M", "do", "-s", "1472", check=False)
+        self.assertEqual(found_mtu(told), 1500 - 20 - 12, told)  # outer IPv4, GRE with key and sequence (RFC 2890)
+
+
+class GreOverIpv6(EngineLab):
+    @classmethod
+    def change(cls, config):
+        return configfile.use_outer_v6(configfile.use_gre(super().change(config)))
+
+    def test_ping_and_download(self):
+        for _, address in FAMILIES:
+            self.assertEqual(received(self.ping(address)), 5)
+        self.assertEqual(download(self.topo)["bytes"], 2_000_000)
+
+
+class Esp(EngineLab):
+    @classmethod
+    def change(cls, config):
+        config["debug"] = {"export_esp_keys": f"/tmp/{cls.key_file(config)}"}
+        return super().change(config)
+
+    @classmethod
+    def key_file(cls, config) -> str:
+        folder = config["api"]["socket"].split("/")[2]  # /tmp/fs-<id>/
+        return f"{folder}/esp_sa-{config['engine']['name']}"
+
+    def test_ciphertext_shows_nothing_and_decrypts_with_the_exported_keys(self):
+        with self.capture("wan", "wb", "esp or ip6 proto 50") as path:
+            for _, address in FAMILIES:
+                self.assertEqual(received(self.ping(address)), 5)
+        self.assertEqual(tshark(path, "-Y", "icmp || icmpv6", "-e", "ip.src"), [])
+        keys = (self.topo.dir / "esp_sa-a1").read_text().splitlines()
+        options = [w for line in keys if line.strip() and not line.startswith("#")
+                   for w in ("-o", f"uat:esp_sa:{line}")]
+        text = run("tshark", "-n", "-r", path, "-o", "esp.enable_encryption_decode:TRUE", *options,
+                   "-Y", "icmp || icmpv6", "-T", "fields", "-e", "ip.src", "-e", "ipv6.src").stdout
+        rows = [line.split("\t") for line in text.splitlines()]
+        self.assertEqual(sum("10.1.0.10" in r[0] for r in rows), 5)
+        self.assertEqual(sum("fd00:a::10" in r[1] for r in rows if len(r) > 1), 5)
+
+
+class EspOverIpv6(EngineLab):
+    @classmethod
+    def change(cls, config):
+        return configfile.use_outer_v6(super().change(config))
+
+    def test_ping_and_download(self):
+        for _, address in FAMILIES:
+            self.assertEqual(received(self.ping(address)), 5)
+        self.assertEqual(download(self.topo, v6=True)["bytes"], 2_000_000)
+
+
+class Rekey(EngineLab):
+    """New keys every few seconds by packet count, under traffic."""
+
+    @classmethod
+    def change(cls, config):
+        for tunnel in config["tunnel"]:
+            if tunnel["protocol"] == "esp":
+                tunnel["rekey_packets"] = 2000
+        return super().change(config)
+
+    def test_rekeying_loses_nothing(self):
+        def generation():
+            return self.engines["a1"].tunnels()["a1-b1"]["outbound_generation"]
+        before = generation()
+        traffic = Traffic(self.topo, Load(pps=1000, download_bps=0))
+        self.wait(12)
+        result = traffic.finish()
+        self.assertEqual([result.total(n) for n in ("lost", "reordered", "duplicated")], [0, 0, 0])
+        self.assertGreaterEqual(generation() - before, 2)

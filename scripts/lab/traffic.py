@@ -1,0 +1,150 @@
+"""The hosts' traffic: UDP both ways at a fixed rate, a TCP download, a ping; each end a process in its namespace."""
+import contextlib
+import json
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import analysis
+from .shell import PYTHON, LabError, now_ms, stop
+from .topology import HOST_A4, HOST_A6, HOST_B4, HOST_B6
+
+AF41, AF11 = 34, 10
+ENDPOINT = Path(__file__).with_name("endpoint.py")
+DRAIN_S = 1.5  # what is still queued somewhere has this long to arrive
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the hosts do. `pps` is each UDP stream's, over all its flows; `download_bps` 0 means no download."""
+    pps: int = 500
+    flows: int = 16
+    payload: int = 200
+    download_bps: int = 8_000_000
+    ping_per_s: int = 10
+    v6: bool = False
+
+
+class Endpoint:
+    """A traffic process; its JSON lines are read in a thread, merged into `live`."""
+
+    def __init__(self, topo, node: str, role: str, **options):
+        argv = [PYTHON, str(ENDPOINT), role]
+        for key, value in options.items():
+            argv += [f"--{key}", str(value)]
+        self.live: dict = {}
+        self.process = subprocess.Popen(topo.exec(node, *argv), stdout=subprocess.PIPE, text=True)
+        topo.on_close(stop, self.process)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with self.process.stdout:
+            for line in self.process.stdout:
+                self.live |= json.loads(line)
+
+    def wait_ready(self, timeout_s: float = 10.0) -> "Endpoint":
+        deadline = time.monotonic() + timeout_s
+        while "ready" not in self.live:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise LabError(f"traffic endpoint did not start: {self.process.args}")
+            time.sleep(0.02)
+        return self
+
+    def finish(self, timeout_s: float | None = None) -> dict:
+        """Wait (or, without a timeout, end it now) and return its last words."""
+        if timeout_s is None:
+            stop(self.process)
+        else:
+            self.process.wait(timeout_s)
+        self._thread.join(2)
+        return self.live
+
+
+@dataclass
+class Result:
+    """Everything the hosts saw. `streams` are A→B and B→A."""
+    streams: list[analysis.UdpResult]
+    tcp: analysis.TcpResult | None
+    ping: dict
+    start_ms: float
+    end_ms: float
+
+    def total(self, name: str) -> int:
+        return sum(getattr(s, name) for s in self.streams)
+
+    @property
+    def longest_gap_ms(self) -> float:
+        return max(s.longest_gap_ms for s in self.streams)
+
+
+class Traffic:
+    """Starts on construction; `finish()` stops the senders, lets the network drain and judges."""
+
+    def __init__(self, topo, load: Load = Load()):
+        self.load, self._dir, self.start_ms = load, topo.dir, now_ms()
+        a, b = (HOST_A6, HOST_B6) if load.v6 else (HOST_A4, HOST_B4)
+        any_address = "::" if load.v6 else "0.0.0.0"
+        ways = (("ha", "hb", b, 1), ("hb", "ha", a, 2))
+        self._files = [(self._dir / f"sent-{s}.bin", self._dir / f"rows-{s}.bin") for *_, s in ways]
+        self._recv = [Endpoint(topo, to, "udp-recv", bind=any_address, port=9000, stream=s, out=f[1]).wait_ready()
+                      for (_, to, _, s), f in zip(ways, self._files)]
+        self._tcp = self._start_download(topo, b, any_address)
+        self._ping_out = open(self._dir / "ping.txt", "w")
+        self._ping = subprocess.Popen(
+            topo.exec("ha", "ping", "-n", "-D", "-i", str(1 / load.ping_per_s), b),
+            stdout=self._ping_out, stderr=subprocess.STDOUT)
+        topo.on_close(stop, self._ping)
+        self._send = [Endpoint(topo, node, "udp-send", to=address, port=9000, pps=load.pps, flows=load.flows,
+                               size=load.payload, dscp=AF41, stream=s, out=f[0])
+                      for (node, _, address, s), f in zip(ways, self._files)]
+
+    def _start_download(self, topo, b: str, any_address: str):
+        if not self.load.download_bps:
+            return None
+        serve = Endpoint(topo, "hb", "tcp-serve", bind=any_address, port=9001, rate=self.load.download_bps,
+                         dscp=AF11).wait_ready()
+        fetch = Endpoint(topo, "ha", "tcp-fetch", to=b, port=9001, dscp=AF11, out=self._dir / "tcp.bin")
+        return serve, fetch
+
+    def live(self) -> dict:
+        """Received so far (both streams), the highest sequence numbers, bytes downloaded; cheap, a little old."""
+        received = [r.live.get("received", 0) for r in self._recv]
+        highest = [r.live.get("highest", -1) + 1 for r in self._recv]
+        return {"received": sum(received), "missing": sum(highest) - sum(received),
+                "bytes": self._tcp[1].live.get("bytes", 0) if self._tcp else 0}
+
+    def finish(self) -> Result:
+        for sender in self._send:
+            sender.finish()
+        end_ms = now_ms()
+        time.sleep(DRAIN_S)
+        for receiver in self._recv:
+            receiver.finish()
+        if self._tcp:
+            self._tcp[1].finish()
+            self._tcp[0].finish()
+        self._ping.send_signal(signal.SIGINT)  # ping prints its totals
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._ping.wait(2)
+        stop(self._ping)
+        self._ping_out.close()
+        gap_ms = max(analysis.GAP_MS, 3e3 * self.load.flows / self.load.pps)  # more than two of a flow's packets
+        streams = [analysis.udp(analysis.load(sent), analysis.load(rows), self.load.flows, gap_ms)
+                   for sent, rows in self._files]
+        tcp = analysis.tcp(analysis.load(self._dir / "tcp.bin"), end_ms) if self._tcp else None
+        ping = analysis.ping((self._dir / "ping.txt").read_text())
+        return Result(streams, tcp, ping, self.start_ms, end_ms)
+
+
+def download(topo, v6: bool = False, size: int = 2_000_000, timeout_s: float = 30.0) -> dict:
+    """One download of `size` bytes hostB → hostA: bytes, seconds, error, and the server's segment size."""
+    serve = Endpoint(topo, "hb", "tcp-serve", bind="::" if v6 else "0.0.0.0", port=9002, bytes=size).wait_ready()
+    fetch = Endpoint(topo, "ha", "tcp-fetch", to=HOST_B6 if v6 else HOST_B4, port=9002, bytes=size,
+                     seconds=timeout_s)
+    result = dict(fetch.finish(timeout_s + 5))
+    result["segment"] = serve.finish().get("segment")
+    return result
