@@ -196,6 +196,10 @@ impl Run {
     pub fn failure_ms(&self) -> Option<u64> {
         self.first(|e| matches!(e, EventKind::Breach | EventKind::HardFailure))
     }
+    /// When the subject died or its path went down for good, if it did.
+    pub fn death_ms(&self) -> Option<u64> {
+        self.first(|e| e == EventKind::HardFailure)
+    }
     /// When the fault began.
     pub fn inject_ms(&self) -> Option<u64> {
         self.first(|e| e == EventKind::Inject)

@@ -26,8 +26,8 @@ def arguments(argv) -> argparse.Namespace:
                         help="seconds of traffic in each run (default: 40; a short run gives the model less to learn from)")
     parser.add_argument("--keep", action="store_true", help="leave the last run's lab running to look at")
     args = parser.parse_args(argv)
-    if args.seconds is not None and args.seconds < 10:
-        parser.error("--seconds: the baseline needs some calm before the fault; at least 10")
+    if args.seconds is not None and args.seconds < 15:
+        parser.error("--seconds: the baseline needs some calm before the fault; at least 15")
     return args
 
 
@@ -104,6 +104,10 @@ def main(argv=None) -> int:
     write(runs, OUT)
     print(report.table([r["summary"] for r in runs]))
     print(f"\n{OUT.relative_to(ROOT)}/summary.json, details.json, timeline.png")
+    for entry in (r["summary"] for r in runs):
+        if entry["shift_started_ms"] is not None and entry["shift_started_ms"] < 0:
+            print(f"{entry['mode']}: the traffic moved before the fault began, so this run says little; "
+                  "is the machine busy with something else?")
     wrong = [w for r in runs if r["summary"]["mode"] == "predictive" for w in report.verdict(r["summary"])]
     for reason in wrong:
         print(f"not a success: {reason}")

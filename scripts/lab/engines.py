@@ -172,9 +172,6 @@ class Engines:
                 raise LabError(f"{', '.join(e.name for e in dead) or ', '.join(waiting)}: {what}\n{said}")
             time.sleep(0.1)
 
-    def decisions(self) -> list[Decision]:
-        return sorted((d for e in self if e.alive() for d in e.decisions()), key=lambda d: d.unix_ms)
-
 
 def _settled(engine: Engine) -> bool:
     status = engine.status()
@@ -189,12 +186,17 @@ class StatusLog:
     def __init__(self, engines: Engines, every_s: float = 0.2):
         self.samples: dict[str, list[Status]] = {e.name: [] for e in engines}
         self._decisions: dict[tuple, Decision] = {}
+        self._lease_expired: dict[str, int] = {}
         self._engines, self._every_s, self._stop = engines, every_s, threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
     def last(self, name: str) -> Status | None:
         return self.samples[name][-1] if self.samples[name] else None
+
+    def lease_expired(self, name: str) -> int:
+        """Packets that an engine dropped because it was no longer, or not yet again, allowed to forward."""
+        return self._lease_expired.get(name, 0)
 
     def decisions(self) -> list[Decision]:
         return sorted(self._decisions.values(), key=lambda d: d.unix_ms)
@@ -209,13 +211,17 @@ class StatusLog:
                 if status := engine.status():
                     self.samples[engine.name].append(status)
                 if turn % 2 == 0:
-                    self._keep(engine.decisions())
+                    self._keep(engine)
 
-    def _keep(self, decisions: list[Decision]) -> None:
-        for d in decisions:
-            self._decisions[(d.engine, d.id, d.outcome)] = d
+    def _keep(self, engine: Engine) -> None:
+        for d in engine.decisions():
+            self._decisions[(d.engine, d.id)] = d  # a decision's outcome may change
+        with contextlib.suppress(LabError):
+            self._lease_expired[engine.name] = engine.packet_counts()["dropped"].get("lease_expired", 0)
 
     def close(self) -> None:
         self._stop.set()
         self._thread.join()
-        self._keep(self._engines.decisions())
+        for engine in self._engines:
+            if engine.alive():
+                self._keep(engine)

@@ -1,7 +1,8 @@
 """From measurements to the summary: who lost what, and when things happened. Pure functions.
 
 Lost by the fault: what the ramp itself dropped, counted packet by packet where it was dropped (nftables counters of the
-loss ramp; for a starved engine the stream packets delivered to it that had not left it when it died).
+loss ramp; for a starved engine the stream packets delivered to it that had not left it when it died, less all that it
+says it dropped because it had no lease).
 Lost by the failover: everything else that was sent and never arrived. Nothing is subtracted but those counted packets.
 """
 from .counters import carried

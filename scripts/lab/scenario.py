@@ -86,13 +86,15 @@ class Scenario:
             self._watch("after", timing.after_s, fault, traffic, counters, statuses, during)
             self._say("traffic ends; what is under way has a moment to arrive")
             result = traffic.finish()
-            lost_by_fault = fault.lost_by_fault()
         finally:
             statuses.close()
             samples = counters.close()
             fault.close()
         if fault.error:
             raise LabError(f"the fault could not be made: {fault.error}")
+        # What a starved engine dropped for want of a lease is the price of the failover, whoever's packets they were.
+        unleased = statuses.lease_expired("a1") if isinstance(fault, faults.ProcessFault) else 0
+        lost_by_fault = max(0, fault.lost_by_fault() - unleased)
         return Outcome(result, fault.moments, lost_by_fault, statuses.decisions(), samples, statuses.samples,
                        fault.counts() if isinstance(fault, faults.LossFault) else {})
 

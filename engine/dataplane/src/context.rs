@@ -3,6 +3,7 @@
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
 use crate::id::{InterfaceId, Nanos, Spi, TunnelId, WorkerId};
+use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::EVENTS;
 use crate::message::{Event, Inbound};
@@ -15,7 +16,6 @@ use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Packets the engine may make while it handles one burst; more are dropped as
 /// [`DropReason::PoolExhausted`].
@@ -142,15 +142,15 @@ pub struct Context<A: PacketPool> {
     pub originated: ArrayVec<Slot<A::Packet>, ORIGINATED>,
     /// ICMP errors allowed (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f).
     pub icmp_errors: TokenBucket,
-    /// The lease: until when, in nanoseconds, packets may be forwarded.
-    pub forward_until: Arc<AtomicU64>,
+    /// The right to forward.
+    pub lease: Lease,
 }
 
 impl<A: PacketPool> Context<A> {
     /// Whether the lease holds at the time of this burst.
     #[inline]
     pub fn may_forward(&self) -> bool {
-        self.now.0 < self.forward_until.load(Ordering::Relaxed)
+        self.lease.holds()
     }
 
     /// Reports to control; a full ring is counted by the ring.

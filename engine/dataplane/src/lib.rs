@@ -8,6 +8,7 @@ pub mod ecmp;
 pub mod fib;
 pub mod frame;
 pub mod id;
+pub mod lease;
 pub mod limiter;
 pub mod links;
 pub mod message;

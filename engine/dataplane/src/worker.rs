@@ -4,6 +4,7 @@ use crate::context::{Batch, Context, Egress, MAX_INBOUND, Meta, SaTable, Slot, T
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
 use crate::id::{Nanos, PortId, TunnelId, WorkerId};
+use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::{Handoff, WorkerLinks};
 use crate::message::{Command, Event, Retired};
@@ -88,7 +89,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             pool: parts.pool,
             originated: ArrayVec::new(),
             icmp_errors: TokenBucket::new(parts.icmp_errors_per_second, parts.icmp_errors_per_second),
-            forward_until: links.forward_until,
+            lease: Lease::new(links.forward_until, now),
         };
         Worker {
             context,
@@ -112,10 +113,11 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// Polls every queue once and walks what was received. Returns how many packets that was.
     pub fn poll(&mut self) -> usize {
         self.begin();
-        let mut received = 0;
+        let (mut received, mut drained) = (0, true);
         for port in 0..self.ports.len() {
             let mut batch = self.receive(port);
             received += batch.len();
+            drained &= !batch.is_full();
             self.stage(&mut batch, |context, packet, meta| {
                 parse::parse(context, PortId(port as u16), packet, meta)
             });
@@ -124,6 +126,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         received += self.handed_in();
         self.originated();
+        self.context.lease.end(received, drained);
         self.finish(received)
     }
 
@@ -269,6 +272,10 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         let gap = now.since(self.last_poll);
         self.latency.poll_gap_max = self.latency.poll_gap_max.max(gap);
         self.last_poll = now;
+        self.context.lease.begin(now);
+        if self.context.lease.lapsed() {
+            self.discard_unsent();
+        }
         if let Some(snapshot) = self.snapshots.take() {
             let old = std::mem::replace(&mut self.context.snapshot, snapshot);
             // Control sizes the ring so that this cannot fail while it keeps its own copy alive.
@@ -286,6 +293,15 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         while let Some(slot) = self.hold.expired(now) {
             self.unresolved(slot);
+        }
+    }
+
+    /// What waited in TX through a lapse of the lease.
+    #[cold]
+    fn discard_unsent(&mut self) {
+        for tx in &mut self.tx {
+            self.context.counters.dropped(DropReason::LeaseExpired).add(tx.len() as u64);
+            tx.clear();
         }
     }
 

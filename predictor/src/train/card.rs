@@ -136,7 +136,7 @@ impl Card {
              {hidden} units, {metrics} metrics, features version {version}. Failure is a measured breach of the SLO or death, never \
              the injection of a fault.\n\n\
              ## Data\n{runs}; {failing} runs fail; {hours:.2} h; {base:.1} % of the steps precede a failure by no more than the \
-             horizon. Steps after the failure, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
+             horizon. Steps between a breach and death are taught as failing and not judged; steps after the end, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
              ## Training\nSeed {seed}; weighted cross entropy, AdamW, epoch {best} of {epochs} kept (best validation AUC-PR); Platt \
              scaling on the validation runs: {scale:.3}·logit {offset:+.3}. By whole runs, within each kind in order of time: \
              {train} train, {validation} validation, {test} test. Faults never trained on: {held_out}.\n\n\

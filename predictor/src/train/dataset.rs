@@ -13,6 +13,8 @@ pub enum Label {
     Failing,
     /// None does.
     Healthy,
+    /// The SLO is breached and worse is to come: taught as failing, never judged, for the alarm is too late.
+    Failed,
     /// Warm-up, or within the horizon but before the fault began: nothing to be learnt.
     Ignored,
 }
@@ -28,7 +30,7 @@ pub struct Simple {
     pub drift: f32,
 }
 
-/// One run as features and labels, up to its failure.
+/// One run as features and labels, up to its end: its death, or a breach that led to none.
 #[derive(Clone, Debug)]
 pub struct Series {
     /// Name of the run.
@@ -67,7 +69,8 @@ impl Series {
         };
         let mut extractor = FeatureExtractor::new();
         for sample in &run.samples {
-            if series.failure_ms.is_some_and(|f| sample.at_ms >= f) {
+            // Behind a breach that led to no death, the subject may be recovering.
+            if run.death_ms().or(series.failure_ms).is_some_and(|end| sample.at_ms >= end) {
                 break;
             }
             if extractor.push(sample).stepped && extractor.ready() {
@@ -82,6 +85,7 @@ impl Series {
 
     fn label(&self, at_ms: u64, horizon_ms: u64) -> Label {
         match self.failure_ms {
+            Some(failure) if at_ms >= failure => Label::Failed,
             Some(failure) if at_ms + horizon_ms >= failure => match self.inject_ms {
                 Some(inject) if at_ms < inject => Label::Ignored,
                 _ => Label::Failing,

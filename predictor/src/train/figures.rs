@@ -75,7 +75,7 @@ pub(crate) fn labelled(series: &[Series], scores: &[Scores]) -> Vec<(f64, bool)>
     let mut steps = Vec::new();
     for (s, scores) in series.iter().zip(scores).filter(|(s, _)| s.kind != RunKind::Abrupt) {
         for (label, &score) in s.labels.iter().zip(scores) {
-            if *label != Label::Ignored {
+            if matches!(label, Label::Failing | Label::Healthy) {
                 steps.push((f64::from(score), *label == Label::Failing));
             }
         }
@@ -165,7 +165,8 @@ fn alarms(series: &[Series], scores: &[Scores], threshold: f64) -> Alarms {
         let inject = s.inject_ms.filter(|_| s.kind != RunKind::Calm);
         let calm_until = inject.or(s.failure_ms).unwrap_or(u64::MAX);
         let (mut warned, mut last_above) = (None, None::<u64>);
-        for (&at, &score) in s.at_ms.iter().zip(scores) {
+        let too_late = s.failure_ms.unwrap_or(u64::MAX);
+        for (&at, &score) in s.at_ms.iter().zip(scores).take_while(|(at, _)| **at < too_late) {
             let calm = at < calm_until;
             sum.calm_ms += if calm { STRIDE_MS } else { 0 };
             if f64::from(score) < threshold {

@@ -173,9 +173,9 @@ fn loss(
     for &(i, start) in batch {
         for t in burn_in(window)..window {
             let label = usize::try_from(start + t as isize).ok().and_then(|s| train[i].labels.get(s));
-            truth.push(f32::from(label == Some(&Label::Failing)));
+            truth.push(f32::from(matches!(label, Some(Label::Failing | Label::Failed))));
             weights.push(match label {
-                Some(Label::Failing) => weight,
+                Some(Label::Failing | Label::Failed) => weight,
                 Some(Label::Healthy) => 1.0,
                 _ => 0.0,
             });

@@ -1,7 +1,7 @@
 //! Longest-prefix match: an IPv4 or IPv6 destination → a next hop (RFC 1812 §5.2.4.3, RFC 7608).
 //!
 //! Control keeps a [`FibBuilder`] and publishes what [`FibBuilder::build`] makes of it: a [`Fib`]
-//! is immutable. Each family is a [`trie::Trie`], which costs 256 KiB and a few bytes
+//! is immutable. Each family is a compressed trie, which costs 256 KiB and a few bytes
 //! a route.
 
 mod trie;
