@@ -95,22 +95,28 @@ impl Card {
     /// The comparison as a Markdown table.
     pub fn table(&self) -> String {
         let mut t = String::from(
-            "| detector | AUC-PR | AUC-ROC | threshold | runs foreseen | steps recalled | median lead s | false alarms/h | \
-             stopped short, alarmed | Brier | ECE |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+            "| detector | AUC-PR | AUC-ROC | threshold | breaches foreseen | median lead s | deaths foreseen | median lead s | \
+             steps recalled | false alarms/h | stopped short, alarmed | Brier | ECE |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
+        let seconds =
+            |ms: Option<u64>| ms.map_or("–".to_owned(), |ms| format!("{:.1}", ms as f64 / 1000.0));
         let number = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.3}"));
         for (name, f) in &self.figures {
             let foreseen = (f.recall_runs * f.failing_runs as f64).round();
             // Writing to a String cannot fail.
             let _ = writeln!(
                 t,
-                "| {name} | {:.3} | {:.3} | {:.3} | {foreseen} of {} | {:.2} | {} | {:.1} | {} of {} | {} | {} |",
+                "| {name} | {:.3} | {:.3} | {:.3} | {foreseen} of {} | {} | {} of {} | {} | {:.2} | {:.1} | {} of {} | {} | {} |",
                 f.auc_pr,
                 f.auc_roc,
                 f.threshold,
                 f.failing_runs,
+                seconds(f.median_lead_ms),
+                f.deaths.1,
+                f.deaths.0,
+                seconds(f.median_lead_to_death_ms),
                 f.recall_steps,
-                f.median_lead_ms.map_or("–".into(), |ms| format!("{:.1}", ms as f64 / 1000.0)),
                 f.false_alarms_per_hour,
                 f.stopped_short.1,
                 f.stopped_short.0,
@@ -136,7 +142,8 @@ impl Card {
              {hidden} units, {metrics} metrics, features version {version}. Failure is a measured breach of the SLO or death, never \
              the injection of a fault.\n\n\
              ## Data\n{runs}; {failing} runs fail; {hours:.2} h; {base:.1} % of the steps precede a failure by no more than the \
-             horizon. Steps between a breach and death are taught as failing and not judged; steps after the end, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
+             horizon. Steps between a breach and death are taught as failing; the probability is calibrated over them too (failing \
+             within the horizon, or already), the areas and the recall are of the steps before the breach alone. Steps after the end, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
              ## Training\nSeed {seed}; weighted cross entropy, AdamW, epoch {best} of {epochs} kept (best validation AUC-PR); Platt \
              scaling on the validation runs: {scale:.3}·logit {offset:+.3}. By whole runs, within each kind in order of time: \
              {train} train, {validation} validation, {test} test. Faults never trained on: {held_out}.\n\n\

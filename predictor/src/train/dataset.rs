@@ -41,6 +41,8 @@ pub struct Series {
     pub fault: String,
     /// When it failed (ms).
     pub failure_ms: Option<u64>,
+    /// When it died or its path went down for good (ms).
+    pub death_ms: Option<u64>,
     /// When its fault began (ms).
     pub inject_ms: Option<u64>,
     /// Time of each step (ms).
@@ -61,6 +63,7 @@ impl Series {
             kind: run.header.kind,
             fault: run.header.fault.clone(),
             failure_ms: run.failure_ms(),
+            death_ms: run.death_ms(),
             inject_ms: run.inject_ms(),
             at_ms: Vec::new(),
             features: Vec::new(),
@@ -70,7 +73,7 @@ impl Series {
         let mut extractor = FeatureExtractor::new();
         for sample in &run.samples {
             // Behind a breach that led to no death, the subject may be recovering.
-            if run.death_ms().or(series.failure_ms).is_some_and(|end| sample.at_ms >= end) {
+            if series.death_ms.or(series.failure_ms).is_some_and(|end| sample.at_ms >= end) {
                 break;
             }
             if extractor.push(sample).stepped && extractor.ready() {

@@ -26,15 +26,20 @@ pub struct Figures {
     pub recall_runs: f64,
     /// Median time from the first such alarm to the failure (ms).
     pub median_lead_ms: Option<u64>,
+    /// Runs that died or lost their path for good (those without warning left out), and how many of them were
+    /// alarmed before: in time for traffic to be moved.
+    pub deaths: (usize, usize),
+    /// Median time from the first such alarm to the death (ms).
+    pub median_lead_to_death_ms: Option<u64>,
     /// Alarms in runs that never fail or before the fault began, an hour.
     pub false_alarms_per_hour: f64,
     /// The time that is judged so (hours).
     pub calm_hours: f64,
     /// Runs of a fault that stopped short of failure, and how many of them were alarmed.
     pub stopped_short: (usize, usize),
-    /// Mean squared error of the probability; only for probabilities.
+    /// Mean squared error of the probability, up to the death; only for probabilities.
     pub brier: Option<f64>,
-    /// Expected calibration error over ten bins; only for probabilities.
+    /// Expected calibration error over ten bins, up to the death; only for probabilities.
     pub ece: Option<f64>,
 }
 
@@ -49,7 +54,8 @@ pub enum Meaning {
 
 /// Judges a detector on whole runs.
 pub fn judge(series: &[Series], scores: &[Scores], threshold: f64, meaning: Meaning) -> Figures {
-    let steps = labelled(series, scores);
+    let steps = labelled(series, scores, &[Label::Failing]);
+    let whole = labelled(series, scores, &FAILING);
     let alarms = alarms(series, scores, threshold);
     let failing: Vec<f64> = steps.iter().filter(|s| s.1).map(|s| s.0).collect();
     let hits = failing.iter().filter(|&&s| s >= threshold).count();
@@ -62,21 +68,27 @@ pub fn judge(series: &[Series], scores: &[Scores], threshold: f64, meaning: Mean
         failing_runs: alarms.failing,
         recall_runs: ratio(alarms.leads.len() as f64, alarms.failing as f64),
         median_lead_ms: median(alarms.leads),
+        deaths: (alarms.deaths, alarms.leads_to_death.len()),
+        median_lead_to_death_ms: median(alarms.leads_to_death),
         false_alarms_per_hour: ratio(alarms.wrong as f64, alarms.calm_ms as f64 / 3.6e6),
         calm_hours: alarms.calm_ms as f64 / 3.6e6,
         stopped_short: alarms.stopped_short,
-        brier: probability.then(|| brier(&steps)),
-        ece: probability.then(|| calibration_error(&steps)),
+        brier: probability.then(|| brier(&whole)),
+        ece: probability.then(|| calibration_error(&whole)),
     }
 }
 
-/// Score and truth of every labelled step.
-pub(crate) fn labelled(series: &[Series], scores: &[Scores]) -> Vec<(f64, bool)> {
+/// What a calibrated probability means: the subject fails within the horizon, or has begun to.
+pub(crate) const FAILING: [Label; 2] = [Label::Failing, Label::Failed];
+
+/// Score and truth of every healthy step and of those labelled `positive`.
+pub(crate) fn labelled(series: &[Series], scores: &[Scores], positive: &[Label]) -> Vec<(f64, bool)> {
     let mut steps = Vec::new();
     for (s, scores) in series.iter().zip(scores).filter(|(s, _)| s.kind != RunKind::Abrupt) {
         for (label, &score) in s.labels.iter().zip(scores) {
-            if matches!(label, Label::Failing | Label::Healthy) {
-                steps.push((f64::from(score), *label == Label::Failing));
+            let failing = positive.contains(label);
+            if failing || *label == Label::Healthy {
+                steps.push((f64::from(score), failing));
             }
         }
     }
@@ -86,7 +98,7 @@ pub(crate) fn labelled(series: &[Series], scores: &[Scores]) -> Vec<(f64, bool)>
 /// The threshold with the best F1, for detectors that come without one.
 pub fn best_threshold(series: &[Series], scores: &[Scores]) -> f64 {
     let mut best = (0.0, f64::INFINITY);
-    curve(&labelled(series, scores), |threshold, hits, alarms, positives| {
+    curve(&labelled(series, scores, &[Label::Failing]), |threshold, hits, alarms, positives| {
         let f1 = 2.0 * hits / (alarms + positives);
         if f1 > best.0 {
             best = (f1, threshold);
@@ -153,6 +165,8 @@ struct Alarms {
     wrong: usize,
     calm_ms: u64,
     stopped_short: (usize, usize),
+    deaths: usize,
+    leads_to_death: Vec<u64>,
 }
 
 /// Counts alarms as an operator would: one lasts from crossing the threshold until the score
@@ -179,6 +193,11 @@ fn alarms(series: &[Series], scores: &[Scores], threshold: f64) -> Alarms {
                 warned.get_or_insert(at);
             }
             last_above = Some(at);
+        }
+        if let Some(death) = s.death_ms {
+            let alarmed = |(at, score): &(&u64, &f32)| **at >= calm_until && f64::from(**score) >= threshold;
+            sum.deaths += 1;
+            sum.leads_to_death.extend(s.at_ms.iter().zip(scores).find(alarmed).map(|(at, _)| death - at));
         }
         match s.failure_ms {
             Some(failure) => {

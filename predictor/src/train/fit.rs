@@ -4,7 +4,7 @@ use candle_core::{Device, Result, Tensor, Var};
 use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
 
 use super::dataset::{Label, Series};
-use super::figures::{Scores, average_precision, labelled};
+use super::figures::{FAILING, Scores, average_precision, labelled};
 use super::rng::Rng;
 use crate::features::{N_FEATURES, PER_METRIC};
 use crate::net::{GruNet, input, layout};
@@ -66,7 +66,7 @@ pub(crate) fn fit(
         }
         let candidate = averaged.net()?;
         let scores = judge(&candidate, validation, plan.window)?;
-        let rank = average_precision(&labelled(validation, &scores));
+        let rank = average_precision(&labelled(validation, &scores, &FAILING));
         if rank > best.0 {
             best = (rank, epoch, candidate);
         } else if (epoch - best.1).is_multiple_of(6) {

@@ -106,7 +106,9 @@ pub fn train(runs: &[Run], options: &Options, mut progress: impl FnMut(&str)) ->
     let shape = (options.hidden, WINDOW);
     let mut description = Description::new(options.name.clone(), shape, options.horizon_ms, options.seed);
     let raw = fit::judge(&fitted.net, &split.validation, WINDOW)?;
-    if let Some(calibration) = calibrate::platt(&figures::labelled(&split.validation, &raw)) {
+    if let Some(calibration) =
+        calibrate::platt(&figures::labelled(&split.validation, &raw, &figures::FAILING))
+    {
         description.calibration = calibration;
     }
     let model = Model::new(fitted.net.clone(), description)?;
