@@ -1,4 +1,5 @@
 """An engine dies, or sleeps and wakes: the traffic goes on, and only one engine is the owner."""
+import json
 import signal
 
 from ..faults import Pause
@@ -49,6 +50,6 @@ class Fencing(EngineLab):
     def _claims(self, path) -> list:
         """ARP and neighbour advertisements for the gateway from a1's own MAC."""
         from .base import tshark
-        mac = self.host("a1", "cat", "/sys/class/net/lan0/address").strip()
+        mac = json.loads(self.host("a1", "ip", "-j", "link", "show", "lan0"))[0]["address"]
         return tshark(path, "-Y", f"eth.src=={mac} && (arp.src.proto_ipv4==10.1.0.1 || icmpv6.nd.na.target_address==fd00:a::1)",
                       "-e", "frame.time_relative")
