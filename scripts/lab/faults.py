@@ -221,10 +221,21 @@ class MemoryFault(ProcessFault):
 
     def _grow(self, target_mb: int) -> None:
         if target_mb > self._held_mb:
-            self._hog.stdin.write(f"{target_mb - self._held_mb}\n")
-            self._hog.stdin.flush()
+            try:
+                self._hog.stdin.write(f"{target_mb - self._held_mb}\n")
+                self._hog.stdin.flush()
+            except BrokenPipeError:
+                self._after_the_hog()
             self._held_mb = target_mb
         self._note_death()
+
+    def _after_the_hog(self) -> None:
+        """The kernel took the hog too. Right if the engine went before it, which may take a moment to show."""
+        deadline = time.monotonic() + 1.0
+        while not self._note_death():
+            if time.monotonic() > deadline:
+                raise LabError("the OOM killer took the hog and left the engine")
+            time.sleep(0.01)
 
     def _note_death(self) -> bool:
         if self.moments.hard_ms is None and self._process.poll() is None:
