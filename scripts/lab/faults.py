@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from .cgroup import Cgroup
 from .counters import FAULT_PRIORITY, STREAM_DSCP, Counters, dscp_rules, swallowed
 from .nft import Nft
-from .shell import PYTHON, now_ms, stop
+from .shell import LabError, PYTHON, now_ms, stop
 
 SHAPES = {
     "linear": lambda x: x,
