@@ -102,8 +102,8 @@ impl Engine {
                     ending = Some(Instant::now() + LINGER);
                 }
                 _ = sample.tick() => self.sample(),
-                now = tick.tick() => {
-                    self.sampler.ticked(now.saturating_duration_since(due).max(due.elapsed()).saturating_sub(TICK));
+                _ = tick.tick() => {
+                    self.sampler.ticked(due.elapsed().saturating_sub(TICK));
                     due = Instant::now();
                     self.tick();
                 }
