@@ -1,15 +1,16 @@
 //! What a stage sees beside its packet: the snapshot, and everything one worker owns.
 
+use crate::batch::Slot;
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
-use crate::id::{InterfaceId, Nanos, Spi, TunnelId, WorkerId};
+use crate::id::{AdjacencyId, InterfaceId, Nanos, NextHopId, Spi, TunnelId, WorkerId};
 use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::EVENTS;
 use crate::message::{Event, Inbound};
 use crate::packet::{BURST, Packet, PacketPool};
 use crate::sa::OutboundSa;
-use crate::snapshot::{NextHop, Snapshot};
+use crate::snapshot::Snapshot;
 use crate::telemetry::Counters;
 use crate::wire::{EtherType, MacAddr, Protocol};
 use arrayvec::ArrayVec;
@@ -37,11 +38,11 @@ pub enum Egress {
     /// Not looked up yet.
     #[default]
     Unknown,
-    /// The FIB's answer.
-    Routed(NextHop),
     /// Into a tunnel.
     Tunnel(TunnelId),
-    /// To a neighbour whose MAC address is to be found.
+    /// To this neighbour.
+    Adjacency(AdjacencyId),
+    /// To a neighbour that has no adjacency, or had none when the packet was held.
     Neighbor { interface: InterfaceId, ip: IpAddr },
     /// To this MAC address: an answer on the link.
     Link { interface: InterfaceId, mac: MacAddr, ether_type: EtherType },
@@ -49,7 +50,7 @@ pub enum Egress {
 
 /// What the walk knows of a packet. The packet itself begins with its IP header (or ARP body) from
 /// parse to rewrite.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Meta {
     /// Where it came in.
     pub interface: InterfaceId,
@@ -67,32 +68,52 @@ pub struct Meta {
     pub fragment: bool,
     /// `upper` is where the upper-layer header begins: not a later fragment.
     pub has_upper: bool,
+    /// Its source or destination is a link-local address.
+    pub link_local: bool,
     /// The tunnel it came out of.
     pub tunnel_in: Option<TunnelId>,
+    /// The route to its destination.
+    pub route: NextHopId,
+    /// The route to its source.
+    pub reverse: NextHopId,
     /// Where it goes.
     pub egress: Egress,
     /// Made or turned round here: no TTL is taken.
     pub own: bool,
 }
 
+impl Default for Meta {
+    #[inline]
+    fn default() -> Meta {
+        Meta::NEW
+    }
+}
+
 impl Meta {
+    /// Nothing known yet. A constant: written to a whole burst, it is to be plain stores.
+    pub const NEW: Meta = Meta {
+        interface: InterfaceId(0),
+        link_src: MacAddr::ZERO,
+        link_group: false,
+        version: Version::V4,
+        protocol: Protocol(0),
+        upper: 0,
+        fragment: false,
+        has_upper: false,
+        link_local: false,
+        tunnel_in: None,
+        route: NextHopId::NONE,
+        reverse: NextHopId::NONE,
+        egress: Egress::Unknown,
+        own: false,
+    };
+
     /// Forwarded for others, whole or in fragments made here: the lease is needed.
     #[inline]
     pub const fn forwarded(&self) -> bool {
         !self.own || self.fragment
     }
 }
-
-/// A packet and what the walk knows of it.
-pub struct Slot<P> {
-    /// The buffer.
-    pub packet: P,
-    /// The knowledge.
-    pub meta: Meta,
-}
-
-/// Up to [`BURST`] packets on their way.
-pub type Batch<P> = ArrayVec<Slot<P>, BURST>;
 
 /// The SAs of one worker.
 pub struct SaTable {
@@ -148,7 +169,7 @@ pub struct Context<A: PacketPool> {
 
 impl<A: PacketPool> Context<A> {
     /// Whether the lease holds at the time of this burst.
-    #[inline]
+    #[inline(always)]
     pub fn may_forward(&self) -> bool {
         self.lease.holds()
     }
@@ -165,6 +186,12 @@ impl<A: PacketPool> Context<A> {
         if self.events.free() > EVENTS / 2 {
             self.report(event);
         }
+    }
+
+    /// Whether a stage lets a packet pass; if not, its end is counted.
+    #[inline]
+    pub fn passes(&self, verdict: Result<(), DropReason>) -> bool {
+        verdict.map_err(|reason| self.count_drop(reason)).is_ok()
     }
 
     /// Counts the end of a packet.
@@ -189,11 +216,5 @@ impl<A: PacketPool> Context<A> {
             self.count_drop(DropReason::NoRoom);
         }
         made
-    }
-
-    /// The route to `dst`, or why there is none.
-    #[inline]
-    pub fn route(&self, dst: IpAddr) -> Result<NextHop, DropReason> {
-        self.snapshot.route(dst).copied().ok_or(DropReason::NoRoute)
     }
 }

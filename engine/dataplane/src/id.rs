@@ -38,6 +38,8 @@ id!(/// A tunnel group of this engine.
     GroupId(u16));
 id!(/// An entry of the next-hop table; what the FIB maps to.
     NextHopId(u32));
+id!(/// An entry of the adjacency table: a neighbour and the link header that reaches it.
+    AdjacencyId(u32));
 id!(/// A steering bucket, 0–65,535.
     Bucket(u16));
 id!(/// An ESP security parameters index (RFC 4303 §2.1).
@@ -46,6 +48,11 @@ id!(/// Leadership: increases with every change of owner.
     Epoch(u64));
 id!(/// Configuration: increases with every published snapshot.
     Generation(u64));
+
+impl NextHopId {
+    /// What the FIB answers where no route leads: the first entry of every next-hop table.
+    pub const NONE: NextHopId = NextHopId(0);
+}
 
 /// Nanoseconds on one engine's monotonic clock. Never compared between engines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! time come in through the traits of [`packet`]. Begin with [`worker::Worker::poll`].
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod context;
 pub mod drop_reason;
 pub mod ecmp;

@@ -1,6 +1,6 @@
 //! The two ends of everything that runs between control and the workers.
 
-use crate::context::Slot;
+use crate::batch::Slot;
 use crate::message::{Command, Event};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Counters, Latency};

@@ -2,13 +2,16 @@
 
 use crate::ecmp::BucketTable;
 use crate::fib::Fib;
-use crate::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
-use crate::neighbor::AdjacencyTable;
+use crate::id::{AdjacencyId, Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
+use crate::neighbor::{AdjacencyTable, Neighbors};
+use crate::tunnel::template::Template;
+use crate::wire::flow::as_bits;
 use crate::wire::{MacAddr, VlanId};
 use arrayvec::ArrayVec;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Most members of one tunnel group.
@@ -82,12 +85,28 @@ impl Interface {
     }
 }
 
-/// Outer source, outer destination and GRE key of a packet as it is received.
-pub type Endpoints = (IpAddr, IpAddr, Option<u32>);
+/// What tells GRE tunnels apart: outer source, outer destination and key of a packet as it is received. In words that
+/// hash fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Endpoints {
+    src: u128,
+    dst: u128,
+    key: u64,
+}
+
+impl Endpoints {
+    #[inline]
+    fn new(src: IpAddr, dst: IpAddr, key: Option<u32>) -> Endpoints {
+        let key = key.map_or(u64::MAX, u64::from);
+        Endpoints { src: as_bits(src), dst: as_bits(dst), key }
+    }
+}
 
 /// What a route leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHop {
+    /// Nowhere: the sender is told. The first entry of every next-hop table, for what no route covers.
+    Unreachable,
     /// An address of this engine.
     Local,
     /// Drop silently.
@@ -153,23 +172,49 @@ pub struct Group {
     pub mss_clamp: bool,
 }
 
-/// All that a worker only reads.
+/// A next hop with everything looked up beforehand ("stacked").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// See [`NextHop::Unreachable`].
+    Unreachable,
+    /// See [`NextHop::Local`].
+    Local,
+    /// See [`NextHop::Blackhole`].
+    Blackhole,
+    /// See [`NextHop::Connected`].
+    Connected(InterfaceId),
+    /// This neighbour.
+    Neighbor(AdjacencyId),
+    /// See [`NextHop::Group`].
+    Group(GroupId),
+}
+
+/// A tunnel's headers and the neighbour they go to.
 #[derive(Clone, Debug)]
-pub struct Snapshot {
+pub struct Outer {
+    /// The underlay's next hop.
+    pub adjacency: AdjacencyId,
+    /// The outer headers; `None` for a direct tunnel.
+    pub template: Option<Template>,
+    /// Some group that the tunnel is a member of clamps the MSS of TCP SYNs.
+    pub mss_clamp: bool,
+}
+
+/// What control knows and workers read.
+#[derive(Clone, Debug)]
+pub struct Tables {
     /// Increases with every publication.
     pub generation: Generation,
     /// By [`InterfaceId`].
     pub interfaces: Arc<[Interface]>,
     /// Longest prefix → [`NextHopId`].
     pub fib: Arc<Fib>,
-    /// By [`NextHopId`].
+    /// By [`NextHopId`]; the first is [`NextHop::Unreachable`].
     pub next_hops: Arc<[NextHop]>,
     /// Resolved neighbours.
-    pub adjacencies: Arc<AdjacencyTable>,
+    pub neighbors: Arc<Neighbors>,
     /// By [`TunnelId`].
     pub tunnels: Arc<[Tunnel]>,
-    /// (outer source, outer destination) as received → tunnel, for decapsulation without an SPI.
-    pub endpoints: Arc<FxHashMap<Endpoints, TunnelId>>,
     /// By [`GroupId`].
     pub groups: Arc<[Group]>,
     /// Source of ICMP errors about packets that came out of a tunnel.
@@ -178,15 +223,92 @@ pub struct Snapshot {
     pub router_v6: Option<Ipv6Addr>,
 }
 
-impl Snapshot {
-    /// The next hop for `dst`.
+/// All that a worker only reads: the tables, and what follows from them.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    tables: Tables,
+    /// Neighbours with their link headers.
+    pub adjacencies: AdjacencyTable,
+    /// By [`NextHopId`].
+    ways: Box<[Way]>,
+    /// By [`TunnelId`].
+    outers: Box<[Outer]>,
+    endpoints: FxHashMap<Endpoints, TunnelId>,
+}
+
+impl Deref for Snapshot {
+    type Target = Tables;
+
     #[inline]
-    pub fn route(&self, dst: IpAddr) -> Option<&NextHop> {
-        let NextHopId(id) = match dst {
-            IpAddr::V4(dst) => self.fib.lookup4(dst)?,
-            IpAddr::V6(dst) => self.fib.lookup6(dst)?,
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl From<Tables> for Snapshot {
+    /// Stacks the tables: each next hop gets its adjacency, each tunnel its headers and adjacency.
+    fn from(tables: Tables) -> Snapshot {
+        let via = tables.next_hops.iter().filter_map(|next_hop| match *next_hop {
+            NextHop::Via { interface, gateway } => Some((interface, gateway)),
+            _ => None,
+        });
+        let underlay = tables.tunnels.iter().map(|tunnel| (tunnel.interface, tunnel.next_hop));
+        let named = via.chain(underlay);
+        let adjacencies = AdjacencyTable::stack(&tables.interfaces, &tables.neighbors, named);
+        let find =
+            |interface, ip| adjacencies.find(interface, ip).expect("every named neighbour has an entry");
+        let way = |next_hop: &NextHop| match *next_hop {
+            NextHop::Unreachable => Way::Unreachable,
+            NextHop::Local => Way::Local,
+            NextHop::Blackhole => Way::Blackhole,
+            NextHop::Connected(interface) => Way::Connected(interface),
+            NextHop::Via { interface, gateway } => Way::Neighbor(find(interface, gateway)),
+            NextHop::Group(group) => Way::Group(group),
         };
-        self.next_hops.get(id as usize)
+        let outer = |tunnel: &Tunnel| Outer {
+            adjacency: find(tunnel.interface, tunnel.next_hop),
+            template: Template::new(tunnel),
+            mss_clamp: tables
+                .groups
+                .iter()
+                .any(|group| group.mss_clamp && group.members.contains(&tunnel.id)),
+        };
+        let ways = tables.next_hops.iter().map(way).collect();
+        let outers = tables.tunnels.iter().map(outer).collect();
+        let endpoints = |tunnel: &Tunnel| match tunnel.encapsulation {
+            Encapsulation::Gre { key, .. } => {
+                Some((Endpoints::new(tunnel.remote, tunnel.local, key), tunnel.id))
+            }
+            _ => None,
+        };
+        let endpoints = tables.tunnels.iter().filter_map(endpoints).collect();
+        Snapshot { adjacencies, ways, outers, endpoints, tables }
+    }
+}
+
+impl Snapshot {
+    /// What a route leads to. An id that this snapshot does not know yet leads nowhere.
+    #[inline]
+    pub fn way(&self, id: NextHopId) -> Way {
+        self.ways.get(id.index()).copied().unwrap_or(Way::Unreachable)
+    }
+
+    /// The way to `dst`.
+    #[inline]
+    pub fn route(&self, dst: IpAddr) -> Way {
+        self.way(self.fib.lookup(dst).unwrap_or(NextHopId::NONE))
+    }
+
+    /// The tunnel that GRE from `src` to `dst` with `key` comes out of.
+    #[inline]
+    pub fn gre_tunnel(&self, src: IpAddr, dst: IpAddr, key: Option<u32>) -> Option<TunnelId> {
+        self.endpoints.get(&Endpoints::new(src, dst, key)).copied()
+    }
+
+    /// The headers of a tunnel and where they go.
+    #[inline]
+    pub fn outer(&self, id: TunnelId) -> &Outer {
+        &self.outers[id.index()]
     }
 
     /// Whether `ip` is an address of this engine now.

@@ -1,6 +1,7 @@
 //! A worker: it polls its queues and runs the packet's whole walk.
 
-use crate::context::{Batch, Context, Egress, MAX_INBOUND, Meta, SaTable, Slot, TunnelSequence};
+use crate::batch::{Batch, Slot};
+use crate::context::{Context, Egress, MAX_INBOUND, Meta, SaTable, TunnelSequence};
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
 use crate::id::{Nanos, PortId, TunnelId, WorkerId};
@@ -12,7 +13,8 @@ use crate::neighbor::HoldQueue;
 use crate::packet::{BURST, Burst, PacketPool, Port};
 use crate::snapshot::Snapshot;
 use crate::stage::icmp_error::{self, Problem};
-use crate::stage::rewrite::{Rewritten, rewrite};
+use crate::stage::parse::Ingress;
+use crate::stage::rewrite::{neighbor as neighbor_of, rewrite};
 use crate::stage::{Verdict, classify, decap, encap, forward, lookup, neighbor, parse, probe, steer};
 use crate::telemetry::{Counters, Latency};
 use arrayvec::ArrayVec;
@@ -55,7 +57,7 @@ pub struct Worker<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     context: Context<A>,
     ports: Vec<Q>,
     tx: Vec<Burst<Q::Packet>>,
-    hold: HoldQueue<Slot<Q::Packet>>,
+    held: HoldQueue<Slot<Q::Packet>>,
     clock: C,
     snapshots: mailbox::Receiver<Snapshot>,
     retired: Producer<Box<Snapshot>>,
@@ -95,7 +97,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             context,
             tx: parts.ports.iter().map(|_| ArrayVec::new()).collect(),
             ports: parts.ports,
-            hold: HoldQueue::new(PATIENCE),
+            held: HoldQueue::new(PATIENCE),
             clock: parts.clock,
             snapshots: links.snapshots,
             retired: links.retired,
@@ -115,12 +117,15 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         self.begin();
         let (mut received, mut drained) = (0, true);
         for port in 0..self.ports.len() {
-            let mut batch = self.receive(port);
+            let mut batch = Batch::receive(|burst| self.ports[port].rx_burst(burst));
+            if batch.is_empty() {
+                continue;
+            }
+            self.context.counters.received.add(batch.len() as u64);
             received += batch.len();
             drained &= !batch.is_full();
-            self.stage(&mut batch, |context, packet, meta| {
-                parse::parse(context, PortId(port as u16), packet, meta)
-            });
+            let ingress = Ingress::of(&self.context.snapshot, PortId(port as u16));
+            self.stage(&mut batch, |context, packet, meta| parse::parse(context, ingress, packet, meta));
             self.hand_off(&mut batch);
             self.walk(&mut batch);
         }
@@ -133,19 +138,37 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// The walk of an IP packet, from the outermost header to the wire.
     #[inline]
     fn walk(&mut self, batch: &mut Batch<Q::Packet>) {
-        self.stage(batch, decap::decap);
-        self.stage(batch, classify::classify);
+        if batch.metas().iter().any(decap::is_tunnelled) {
+            self.stage(batch, decap::decap);
+        }
+        if classify::is_needed(&self.context.snapshot) {
+            lookup::reverse_routes(&self.context.snapshot.fib, batch);
+            self.stage(batch, classify::classify);
+        }
         self.way_out(batch);
     }
 
-    /// The second half of the walk, where own packets join.
+    /// The second half of the walk, where own packets join. One pass: a packet's headers stay at hand.
     #[inline]
     fn way_out(&mut self, batch: &mut Batch<Q::Packet>) {
-        self.stage(batch, lookup::lookup);
-        self.stage(batch, steer::steer);
-        self.stage(batch, forward::forward);
-        self.stage(batch, encap::encap);
-        self.transmit(batch);
+        lookup::routes(&self.context.snapshot.fib, batch);
+        self.stage(batch, |context, packet, meta| match lookup::lookup(context, packet, meta)? {
+            Some(way) => steer::steer(context, packet, meta, way),
+            None => Ok(()),
+        });
+        batch.drain(|mut packet, meta| {
+            let sent = self.out(&mut packet, meta);
+            self.send(packet, meta, sent);
+        });
+    }
+
+    /// A packet's way out, once it is known.
+    #[inline(always)]
+    fn out(&mut self, packet: &mut Q::Packet, meta: &mut Meta) -> Result<Option<PortId>, DropReason> {
+        let context = &mut self.context;
+        forward::forward(context, packet, meta)?;
+        encap::encap(context, packet, meta)?;
+        rewrite(context, packet, meta)
     }
 
     /// Runs a stage over a batch: the one place that counts and compacts.
@@ -156,29 +179,10 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         stage: impl Fn(&mut Context<A>, &mut Q::Packet, &mut Meta) -> Verdict,
     ) {
         let context = &mut self.context;
-        batch.retain(|slot| {
-            // An answer on the link has nothing left to do before it is sent.
-            if matches!(slot.meta.egress, Egress::Link { .. }) {
-                return true;
-            }
-            match stage(context, &mut slot.packet, &mut slot.meta) {
-                Ok(()) => true,
-                Err(reason) => {
-                    context.count_drop(reason);
-                    false
-                }
-            }
+        batch.retain(|packet, meta| {
+            let verdict = stage(context, packet, meta);
+            context.passes(verdict)
         });
-    }
-
-    #[inline]
-    fn receive(&mut self, port: usize) -> Batch<Q::Packet> {
-        let mut burst = Burst::new();
-        let mut batch = Batch::new();
-        self.ports[port].rx_burst(&mut burst);
-        self.context.counters.received.add(burst.len() as u64);
-        batch.extend(burst.drain(..).map(|packet| Slot { packet, meta: Meta::default() }));
-        batch
     }
 
     /// Gives ESP to the worker that owns its SA.
@@ -189,7 +193,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         let mut i = 0;
         while i < batch.len() {
-            let Some(owner) = decap::owner(&self.context, &batch[i].packet, &batch[i].meta) else {
+            let (packet, meta) = batch.get(i);
+            let Some(owner) = decap::owner(&self.context, packet, meta) else {
                 i += 1;
                 continue;
             };
@@ -205,8 +210,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     fn handed_in(&mut self) -> usize {
         let mut received = 0;
         for ring in 0..self.handoff_in.len() {
-            let mut batch = Batch::new();
-            while batch.len() < BURST
+            let mut batch = Batch::default();
+            while !batch.is_full()
                 && let Some(slot) = self.handoff_in[ring].pop()
             {
                 batch.push(slot);
@@ -222,31 +227,38 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[inline]
     fn originated(&mut self) {
         while !self.context.originated.is_empty() {
-            let mut batch = Batch::new();
+            let mut batch = Batch::default();
             let many = self.context.originated.len().min(BURST);
-            batch.extend(self.context.originated.drain(..many));
+            self.context.originated.drain(..many).for_each(|slot| batch.push(slot));
             self.way_out(&mut batch);
         }
     }
 
-    /// Link headers on, and out; or held until the neighbour is known.
-    #[inline]
-    fn transmit(&mut self, batch: &mut Batch<Q::Packet>) {
-        for mut slot in batch.drain(..) {
-            match rewrite(&self.context, &mut slot.packet, &slot.meta) {
-                Ok(Rewritten::Ready(port)) => self.enqueue(port, slot.packet),
-                Ok(Rewritten::Unresolved { interface, ip }) => {
-                    self.context.report_neighbor(Event::NeighborWanted { interface, ip });
-                    if let Some(_oldest) = self.hold.push(interface, ip, slot, self.context.now) {
-                        self.context.count_drop(DropReason::NeighborUnresolved);
-                    }
-                }
-                Err(reason) => self.context.count_drop(reason),
-            }
+    /// Keeps a packet until its neighbour is known.
+    #[cold]
+    fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
+        let Some((interface, ip)) = neighbor_of(&self.context, meta) else {
+            return self.context.count_drop(DropReason::NoRoute);
+        };
+        self.context.report_neighbor(Event::NeighborWanted { interface, ip });
+        // By name: the next snapshot numbers its adjacencies anew.
+        let meta = Meta { egress: Egress::Neighbor { interface, ip }, ..*meta };
+        if let Some(_oldest) = self.held.push(interface, ip, Slot { packet, meta }, self.context.now) {
+            self.context.count_drop(DropReason::NeighborUnresolved);
         }
     }
 
-    #[inline]
+    /// Out, or held until the neighbour is known, or counted.
+    #[inline(always)]
+    fn send(&mut self, packet: Q::Packet, meta: &Meta, sent: Result<Option<PortId>, DropReason>) {
+        match sent {
+            Ok(Some(port)) => self.enqueue(port, packet),
+            Ok(None) => self.hold(packet, meta),
+            Err(reason) => self.context.count_drop(reason),
+        }
+    }
+
+    #[inline(always)]
     fn enqueue(&mut self, port: PortId, packet: Q::Packet) {
         let tx = &mut self.tx[port.index()];
         if tx.is_full() {
@@ -291,7 +303,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             let Some(command) = self.commands.pop() else { break };
             self.carry_out(command);
         }
-        while let Some(slot) = self.hold.expired(now) {
+        while let Some(slot) = self.held.expired(now) {
             self.unresolved(slot);
         }
     }
@@ -321,29 +333,29 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     /// Sends what waited for a neighbour that the new snapshot knows.
     fn release_held(&mut self) {
-        let mut released = Batch::new();
-        let adjacencies = self.context.snapshot.adjacencies.clone();
-        while !self.hold.is_empty() {
-            self.hold.release(&adjacencies, released.remaining_capacity(), |_, _, slot| released.push(slot));
+        loop {
+            let mut released = Batch::default();
+            let adjacencies = &self.context.snapshot.adjacencies;
+            let resolves = |interface, ip| adjacencies.resolves(interface, ip);
+            self.held.release(resolves, BURST, |_, _, slot| released.push(slot));
             if released.is_empty() {
                 return;
             }
-            // The lease may have run out while they waited.
-            let context = &self.context;
-            released.retain(|slot| {
-                let may_go = context.may_forward() || !slot.meta.forwarded();
-                if !may_go {
-                    context.count_drop(DropReason::LeaseExpired);
-                }
-                may_go
+            released.drain(|mut packet, meta| {
+                // The lease may have run out while they waited.
+                let may_go = self.context.may_forward() || !meta.forwarded();
+                let sent = match may_go {
+                    true => rewrite(&self.context, &mut packet, meta),
+                    false => Err(DropReason::LeaseExpired),
+                };
+                self.send(packet, meta, sent);
             });
-            self.transmit(&mut released);
         }
     }
 
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.hold.len();
+        let mut waiting = self.held.len();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {
                 Self::flush(port, tx, &self.context.counters);

@@ -11,7 +11,7 @@ use dataplane::message::{Command, Inbound};
 use dataplane::packet::{BURST, Packet, PacketPool};
 use dataplane::replay::WindowSize;
 use dataplane::sa::{InboundSa, Limits, OutboundSa, SaKey};
-use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tunnel};
+use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
 use dataplane::wire::ethernet::Ethernet;
 use dataplane::wire::ipv4::{Fragmentation, Ipv4Fields};
 use dataplane::wire::ipv6::Ipv6Fields;
@@ -273,27 +273,27 @@ fn snapshot(case: Case, side: Side) -> Snapshot {
         _ => NextHop::Group(group),
     };
     let mut fib = FibBuilder::new();
-    let next_hops = [NextHop::Local, NextHop::Connected(InterfaceId(LAN as u16)), to_other];
+    let next_hops =
+        [NextHop::Unreachable, NextHop::Local, NextHop::Connected(InterfaceId(LAN as u16)), to_other];
     for net in [LAN, WAN].into_iter().flat_map(|port| side.addresses(port)) {
-        fib.insert(IpNet::from(net.addr()), NextHopId(0));
+        fib.insert(IpNet::from(net.addr()), NextHopId(1));
     }
     for net in side.addresses(LAN) {
-        fib.insert(net.trunc(), NextHopId(1));
+        fib.insert(net.trunc(), NextHopId(2));
     }
     for net in other.addresses(LAN) {
-        fib.insert(net.trunc(), NextHopId(2));
+        fib.insert(net.trunc(), NextHopId(3));
     }
     let neighbors =
         other.addresses(WAN).into_iter().map(|net| (InterfaceId(WAN as u16), net.addr(), other.mac(WAN)));
     let hosts = [false, true].map(|v6| (InterfaceId(LAN as u16), side.host(v6), HOST));
-    Snapshot {
+    Snapshot::from(Tables {
         generation: Generation(1),
         interfaces: [interface(LAN), interface(WAN)].into(),
         fib: Arc::new(fib.build()),
         next_hops: next_hops.into(),
-        adjacencies: Arc::new(neighbors.chain(hosts).collect()),
+        neighbors: Arc::new(neighbors.chain(hosts).collect()),
         tunnels: [tunnel].into(),
-        endpoints: Arc::new([((other.wan(), side.wan(), None), id)].into_iter().collect()),
         groups: [Group {
             id: group,
             buckets: Arc::new(BucketTable::new(&shares)),
@@ -306,7 +306,7 @@ fn snapshot(case: Case, side: Side) -> Snapshot {
         .into(),
         router_v4: None,
         router_v6: None,
-    }
+    })
 }
 
 /// One AES-128-GCM SA from one end to the other.

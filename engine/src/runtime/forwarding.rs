@@ -4,10 +4,9 @@ use crate::plan::{ForwardingPlan, GroupPlan};
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::fib::{Fib, FibBuilder};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, TunnelId};
-use dataplane::neighbor::AdjacencyTable;
-use dataplane::snapshot::{Encapsulation, Endpoints, Group, Interface, NextHop, Snapshot, Tunnel};
+use dataplane::neighbor::Neighbors;
+use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
 use ipnet::IpNet;
-use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -29,9 +28,8 @@ pub struct Forwarding {
     fib: Arc<Fib>,
     next_hops: Arc<[NextHop]>,
     tunnels: Vec<Tunnel>,
-    endpoints: Arc<FxHashMap<Endpoints, TunnelId>>,
     groups: Vec<Split>,
-    adjacencies: Arc<AdjacencyTable>,
+    neighbors: Arc<Neighbors>,
     dirty: bool,
 }
 
@@ -44,14 +42,6 @@ impl Forwarding {
             .map(|interface| Interface { mac: macs[interface.port.index()], ..interface.clone() })
             .collect();
         let (fib, next_hops) = fib(plan);
-        let endpoints = plan
-            .tunnels
-            .iter()
-            .filter_map(|tunnel| match tunnel.encapsulation {
-                Encapsulation::Gre { key, .. } => Some(((tunnel.remote, tunnel.local, key), tunnel.id)),
-                _ => None,
-            })
-            .collect();
         Forwarding {
             generation: Generation(0),
             interfaces,
@@ -60,9 +50,8 @@ impl Forwarding {
             fib: Arc::new(fib),
             next_hops: next_hops.into(),
             tunnels: plan.tunnels.clone(),
-            endpoints: Arc::new(endpoints),
             groups: plan.groups.iter().map(Split::new).collect(),
-            adjacencies: Arc::default(),
+            neighbors: Arc::default(),
             dirty: true,
         }
     }
@@ -116,8 +105,8 @@ impl Forwarding {
     }
 
     /// The neighbours known now.
-    pub fn set_adjacencies(&mut self, adjacencies: AdjacencyTable) {
-        self.adjacencies = Arc::new(adjacencies);
+    pub fn set_neighbors(&mut self, neighbors: Neighbors) {
+        self.neighbors = Arc::new(neighbors);
         self.dirty = true;
     }
 
@@ -136,18 +125,17 @@ impl Forwarding {
         // Time exceeded from inside a tunnel names the engine by an address that hosts can reach: its LAN's.
         let named = self.gateway.as_ref().map_or(0, |(interface, _)| interface.index());
         let named = interfaces.get(named);
-        Snapshot {
+        Snapshot::from(Tables {
             generation: self.generation,
             fib: self.fib.clone(),
             next_hops: self.next_hops.clone(),
-            adjacencies: self.adjacencies.clone(),
-            endpoints: self.endpoints.clone(),
+            neighbors: self.neighbors.clone(),
             router_v4: named.and_then(Interface::ipv4),
             router_v6: named.and_then(Interface::ipv6),
             groups,
             tunnels,
             interfaces,
-        }
+        })
     }
 
     fn with_gateway(&self, interface: &Interface) -> Interface {
@@ -213,7 +201,7 @@ fn fib(plan: &ForwardingPlan) -> (Fib, Vec<NextHop>) {
     }
     routes.insert(host(Ipv4Addr::BROADCAST.into()), NextHop::Blackhole);
     let mut builder = FibBuilder::new();
-    let mut next_hops = Vec::new();
+    let mut next_hops = vec![NextHop::Unreachable];
     for (prefix, next_hop) in routes {
         let id = next_hops.iter().position(|known| *known == next_hop).unwrap_or_else(|| {
             next_hops.push(next_hop);

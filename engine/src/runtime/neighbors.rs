@@ -44,7 +44,7 @@ impl Neighbors {
             workers.command(WorkerId(0), Command::Solicit { interface, ip, unicast });
         }
         if std::mem::take(&mut self.changed) {
-            forwarding.set_adjacencies(self.table.export());
+            forwarding.set_neighbors(self.table.export());
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Packets that wait for a neighbour's MAC address.
 
-use super::AdjacencyTable;
 use crate::id::{InterfaceId, Nanos};
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -54,17 +53,17 @@ impl<P> HoldQueue<P> {
         evicted.map(|held| held.packet)
     }
 
-    /// Takes out up to `limit` packets whose neighbour is in `adjacencies`, oldest first.
+    /// Takes out up to `limit` packets whose neighbour `resolves`, oldest first.
     pub fn release(
         &mut self,
-        adjacencies: &AdjacencyTable,
+        resolves: impl Fn(InterfaceId, IpAddr) -> bool,
         limit: usize,
         mut sink: impl FnMut(InterfaceId, IpAddr, P),
     ) {
         let mut left = limit;
         for _ in 0..self.queue.len() {
             let Some(held) = self.queue.pop_front() else { return };
-            if left > 0 && adjacencies.get(held.interface, held.ip).is_some() {
+            if left > 0 && resolves(held.interface, held.ip) {
                 left -= 1;
                 sink(held.interface, held.ip, held.packet);
             } else {

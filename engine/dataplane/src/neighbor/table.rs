@@ -3,7 +3,7 @@
 //! The walk does not report each use of a neighbour, so that DELAY has no place here: a neighbour
 //! is probed when its reachability ran out, used or not, and stays usable meanwhile.
 
-use super::AdjacencyTable;
+use super::Neighbors;
 use crate::id::{InterfaceId, Nanos};
 use crate::wire::MacAddr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -201,7 +201,7 @@ impl NeighborTable {
     }
 
     /// What to publish: every neighbour whose MAC address is known.
-    pub fn export(&self) -> AdjacencyTable {
+    pub fn export(&self) -> Neighbors {
         self.neighbors.iter().filter_map(|(&(interface, ip), n)| Some((interface, ip, n.mac?))).collect()
     }
 

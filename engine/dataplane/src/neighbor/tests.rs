@@ -191,9 +191,9 @@ proptest! {
             now = now.plus(Nanos(wait * 100_000));
             match op {
                 0 => {
-                    let known: AdjacencyTable = [(LAN, ip(n), mac(1)), (LAN, ip(n + 2), mac(1))].into_iter().collect();
+                    let known: Neighbors = [(LAN, ip(n), mac(1)), (LAN, ip(n + 2), mac(1))].into_iter().collect();
                     let mut released = vec![];
-                    queue.release(&known, usize::MAX, |_, _, packet| released.push(packet));
+                    queue.release(|interface, ip| known.get(interface, ip).is_some(), usize::MAX, |_, _, packet| released.push(packet));
                     let (due, rest) = list.into_iter().partition(|&(to, ..)| known.get(LAN, to).is_some());
                     list = rest;
                     prop_assert_eq!(released, ids(due));

@@ -4,6 +4,7 @@ use super::Verdict;
 use crate::context::{Context, Meta, Version};
 use crate::drop_reason::DropReason;
 use crate::id::{Spi, TunnelId, WorkerId};
+use crate::message::Inbound;
 use crate::packet::{Packet, PacketPool};
 use crate::sa::SaError;
 use crate::snapshot::Encapsulation;
@@ -51,22 +52,37 @@ pub fn decap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
     }
 }
 
+/// What is between others passes.
+#[cold]
+fn unless_transit<A: PacketPool>(context: &Context<A>, dst: IpAddr, reason: DropReason) -> Verdict {
+    if context.snapshot.is_local(dst) { Err(reason) } else { Ok(()) }
+}
+
+/// Whether a packet may be for a tunnel of ours.
+#[inline]
+pub fn is_tunnelled(meta: &Meta) -> bool {
+    matches!(meta.protocol, Protocol::ESP | Protocol::GRE)
+}
+
 fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let (src, dst, class) = outer(packet, meta.version)?;
-    if !context.snapshot.is_local(dst) {
-        return Ok(()); // transit ESP between others
-    }
     if meta.fragment {
-        return Err(DropReason::FragmentedTunnel); // RFC 4303 §3.4.1
+        // RFC 4303 §3.4.1
+        return unless_transit(context, dst, DropReason::FragmentedTunnel);
     }
     let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
-    let spi = Esp::parse(payload).map_err(|_| DropReason::BadEncapsulation)?.spi;
-    let inbound = context.sas.inbound.get_mut(&spi).ok_or(DropReason::UnknownSpi)?;
+    let Ok(Esp { spi, .. }) = Esp::parse(payload) else {
+        return unless_transit(context, dst, DropReason::BadEncapsulation);
+    };
+    let tunnels = &context.snapshot.tunnels;
+    let ours = |inbound: &&mut Box<Inbound>| {
+        let ends = &tunnels[inbound.tunnel.index()];
+        (ends.remote, ends.local) == (src, dst)
+    };
+    let Some(inbound) = context.sas.inbound.get_mut(&spi).filter(ours) else {
+        return unless_transit(context, dst, DropReason::UnknownSpi);
+    };
     let tunnel = inbound.tunnel;
-    let ends = &context.snapshot.tunnels[tunnel.index()];
-    if (ends.remote, ends.local) != (src, dst) {
-        return Err(DropReason::UnknownSpi);
-    }
     packet.adj(meta.upper as usize);
     let inner = inbound.sa.open(packet).map_err(|error| match error {
         SaError::Replay => DropReason::Replayed,
@@ -82,16 +98,16 @@ fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &m
 
 fn gre<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let (src, dst, class) = outer(packet, meta.version)?;
-    if !context.snapshot.is_local(dst) {
-        return Ok(());
-    }
     if meta.fragment {
-        return Err(DropReason::FragmentedTunnel);
+        return unless_transit(context, dst, DropReason::FragmentedTunnel);
     }
     let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
-    let (header, length) = Gre::parse(payload).map_err(|_| DropReason::BadEncapsulation)?;
-    let tunnel =
-        context.snapshot.endpoints.get(&(src, dst, header.key)).copied().ok_or(DropReason::UnknownTunnel)?;
+    let Ok((header, length)) = Gre::parse(payload) else {
+        return unless_transit(context, dst, DropReason::BadEncapsulation);
+    };
+    let Some(tunnel) = context.snapshot.gre_tunnel(src, dst, header.key) else {
+        return unless_transit(context, dst, DropReason::UnknownTunnel);
+    };
     let Encapsulation::Gre { sequence, .. } = context.snapshot.tunnels[tunnel.index()].encapsulation else {
         return Err(DropReason::UnknownTunnel);
     };

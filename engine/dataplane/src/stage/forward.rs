@@ -5,9 +5,8 @@ use crate::context::{Context, Egress, Meta, Version};
 use crate::drop_reason::DropReason;
 use crate::packet::{Packet, PacketPool};
 use crate::snapshot::Encapsulation;
-use crate::stage::decap::outer;
+use crate::stage::fragment;
 use crate::stage::icmp_error::{self, Problem};
-use crate::stage::{fragment, parse};
 use crate::wire::Protocol;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
@@ -18,39 +17,39 @@ const MSS_OVERHEAD_V4: u16 = 40;
 const MSS_OVERHEAD_V6: u16 = 60;
 
 /// Checks and changes a packet that has found its way out.
-#[inline]
+#[inline(always)]
 pub fn forward<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let (mtu, handed_over) = match meta.egress {
         Egress::Tunnel(tunnel) => {
             let tunnel = &context.snapshot.tunnels[tunnel.index()];
             (tunnel.mtu, tunnel.encapsulation == Encapsulation::Direct)
         }
+        Egress::Adjacency(id) => (context.snapshot.adjacencies.get(id).mtu, false),
         Egress::Neighbor { interface, .. } => (context.snapshot.interfaces[interface.index()].mtu, false),
         _ => return Ok(()),
     };
     if !meta.own {
-        permitted(context, packet, meta)?;
+        permitted(context, meta)?;
         if !handed_over {
             take_hop(context, packet, meta)?;
         }
-        clamp(context, packet, meta);
+        if meta.protocol == Protocol::TCP {
+            clamp(context, packet, meta);
+        }
     }
     fits(context, packet, meta, mtu)
 }
 
 /// Whether this engine may forward at all, and what came out of this tunnel.
 #[inline]
-fn permitted<A: PacketPool>(context: &Context<A>, packet: &A::Packet, meta: &Meta) -> Verdict {
+fn permitted<A: PacketPool>(context: &Context<A>, meta: &Meta) -> Verdict {
     if !context.may_forward() {
         return Err(DropReason::LeaseExpired);
     }
     if meta.tunnel_in.is_some_and(|tunnel| context.snapshot.tunnels[tunnel.index()].fenced) {
         return Err(DropReason::StaleEpoch);
     }
-    match outer(packet, meta.version)? {
-        (src, dst, _) if parse::is_link_local(src) || parse::is_link_local(dst) => Err(DropReason::Martian),
-        _ => Ok(()),
-    }
+    if meta.link_local { Err(DropReason::Martian) } else { Ok(()) }
 }
 
 /// One hop less, or time exceeded. The site link is no hop: the standby takes it.
@@ -73,24 +72,22 @@ fn take_hop<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, met
 /// Lowers the MSS of a SYN to what the tunnel it takes, or came by, carries.
 #[inline]
 fn clamp<A: PacketPool>(context: &Context<A>, packet: &mut A::Packet, meta: &Meta) {
-    let segment = packet.data().get(meta.upper as usize..).unwrap_or_default();
-    if meta.protocol != Protocol::TCP
-        || !meta.has_upper
-        || !TcpHeader::parse(segment).is_ok_and(TcpHeader::is_syn)
-    {
-        return;
-    }
     let tunnel_out = match meta.egress {
         Egress::Tunnel(tunnel) => Some(tunnel),
         _ => None,
     };
+    let segment = packet.data().get(meta.upper as usize..).unwrap_or_default();
+    if !meta.has_upper
+        || tunnel_out.or(meta.tunnel_in).is_none()
+        || !TcpHeader::parse(segment).is_ok_and(TcpHeader::is_syn)
+    {
+        return;
+    }
     let snapshot = &context.snapshot;
-    let clamps =
-        |tunnel| snapshot.groups.iter().any(|group| group.mss_clamp && group.members.contains(&tunnel));
     let mtu = [tunnel_out, meta.tunnel_in]
         .into_iter()
         .flatten()
-        .filter(|&tunnel| clamps(tunnel))
+        .filter(|&tunnel| snapshot.outer(tunnel).mss_clamp)
         .map(|tunnel| snapshot.tunnels[tunnel.index()].mtu)
         .min();
     let overhead = if meta.version == Version::V4 { MSS_OVERHEAD_V4 } else { MSS_OVERHEAD_V6 };

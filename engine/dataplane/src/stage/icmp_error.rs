@@ -65,6 +65,8 @@ fn next_header_field(packet: &[u8], upper: usize) -> usize {
 }
 
 /// Originates an ICMP error about `packet`, if the RFCs and the rate limit allow one.
+#[cold]
+#[inline(never)]
 pub fn send<A: PacketPool>(context: &mut Context<A>, packet: &A::Packet, meta: &Meta, problem: Problem) {
     if meta.own || context.originated.is_full() {
         return;

@@ -8,7 +8,7 @@ use crate::packet::{Packet, PacketPool};
 use crate::snapshot::Encapsulation;
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
-use crate::stage::{lookup, neighbor, probe};
+use crate::stage::{neighbor, probe};
 use crate::wire::esp::Esp;
 use crate::wire::icmp::{self, Icmp, IcmpError};
 use crate::wire::icmpv6::{self, Icmpv6, Icmpv6Error};
@@ -21,7 +21,8 @@ use std::net::IpAddr;
 /// TTL and hop limit of what this engine sends (RFC 1700's default).
 pub const TTL: u8 = 64;
 
-/// Answers or consumes a packet whose destination is one of our addresses or our groups.
+/// Consumes, or turns round with an answer, a packet whose destination is one of our addresses or our groups.
+#[inline(never)]
 pub fn deliver<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let (_, dst, _) = outer(packet, meta.version)?;
     let ours = match dst {
@@ -59,7 +60,8 @@ fn icmp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &
     match Icmp::parse(message) {
         Ok(Icmp::EchoRequest(_)) => {
             icmp::reply_in_place(packet.data_mut(), TTL).map_err(|_| DropReason::NoListener)?;
-            turned_round(context, packet, meta)
+            meta.own = true;
+            Ok(())
         }
         // Routers on the way to a tunnel's end are never heard through a tunnel.
         Ok(Icmp::Error(IcmpError::FragmentationNeeded { mtu }, quoted)) if meta.tunnel_in.is_none() => {
@@ -84,7 +86,8 @@ fn icmpv6<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta:
         Ok(Icmpv6::NeighborDiscovery) if meta.tunnel_in.is_none() => neighbor::ndp(context, packet, meta),
         Ok(Icmpv6::EchoRequest(_)) if !dst.is_multicast() => {
             icmpv6::reply_in_place(packet.data_mut(), TTL).map_err(|_| DropReason::NoListener)?;
-            turned_round(context, packet, meta)
+            meta.own = true;
+            Ok(())
         }
         // Below the least MTU of IPv6 it is not to be believed (RFC 8201 §4).
         Ok(Icmpv6::Error(Icmpv6Error::PacketTooBig { mtu }, quoted))
@@ -105,12 +108,6 @@ fn icmpv6<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta:
         Ok(Icmpv6::Error(..)) => Err(DropReason::IcmpConsumed),
         _ => Err(DropReason::NoListener),
     }
-}
-
-/// A reply made in place finds its own way.
-fn turned_round<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
-    meta.own = true;
-    lookup::lookup(context, packet, meta)
 }
 
 fn rest_spi(rest: &[u8]) -> Option<Esp> {

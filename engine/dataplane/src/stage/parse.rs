@@ -3,34 +3,59 @@
 use super::Verdict;
 use crate::context::{Context, Meta, Version};
 use crate::drop_reason::DropReason;
-use crate::id::PortId;
+use crate::id::{InterfaceId, PortId};
 use crate::packet::{Packet, PacketPool, RxChecksum};
+use crate::snapshot::Snapshot;
 use crate::stage::neighbor;
 use crate::wire::ethernet::Ethernet;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
-use crate::wire::{EtherType, Protocol, WireError};
+use crate::wire::{EtherType, MacAddr, Protocol, WireError};
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Takes the link header off a frame that came in by `port` and checks what is inside.
-#[inline]
+/// What a burst of one port has in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Ingress {
+    port: PortId,
+    /// Who untagged frames are for.
+    untagged: Option<(InterfaceId, MacAddr)>,
+}
+
+impl Ingress {
+    /// The ingress of what `port` receives.
+    #[inline]
+    pub fn of(snapshot: &Snapshot, port: PortId) -> Ingress {
+        let untagged = snapshot.interface_of(port, None).map(|interface| (interface.id, interface.mac));
+        Ingress { port, untagged }
+    }
+}
+
+/// Takes the link header off a frame and checks what is inside.
+#[inline(always)]
 pub fn parse<A: PacketPool>(
     context: &mut Context<A>,
-    port: PortId,
+    ingress: Ingress,
     packet: &mut A::Packet,
     meta: &mut Meta,
 ) -> Verdict {
     let (ethernet, offset) = Ethernet::parse(packet.data()).map_err(link_error)?;
-    let interface = context.snapshot.interface_of(port, ethernet.vlan).ok_or(DropReason::UnknownVlan)?;
-    meta.link_group = ethernet.dst.is_multicast();
-    if !meta.link_group && ethernet.dst != interface.mac {
-        return Err(DropReason::NotForUs);
+    let interface = match ethernet.vlan {
+        None => ingress.untagged,
+        vlan => context.snapshot.interface_of(ingress.port, vlan).map(|tagged| (tagged.id, tagged.mac)),
+    };
+    let (interface, mac) = interface.ok_or(DropReason::UnknownVlan)?;
+    if ethernet.dst != mac {
+        meta.link_group = ethernet.dst.is_multicast();
+        if !meta.link_group {
+            return Err(DropReason::NotForUs);
+        }
     }
-    meta.interface = interface.id;
+    meta.interface = interface;
     meta.link_src = ethernet.src;
     packet.adj(offset);
     match ethernet.ether_type {
-        EtherType::IPV4 | EtherType::IPV6 => ip_header(packet, meta),
+        EtherType::IPV4 => ipv4_header(packet, meta),
+        EtherType::IPV6 => ipv6_header(packet, meta),
         EtherType::ARP => neighbor::arp(context, packet, meta),
         _ => Err(DropReason::UnknownEtherType),
     }
@@ -62,21 +87,18 @@ fn ip_error(error: WireError) -> DropReason {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn ipv4_header<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
     // The port has seen the outermost header only.
     let checked = if meta.tunnel_in.is_none() { packet.rx_checksum() } else { RxChecksum::Unknown };
     let header = Ipv4Header::parse(packet.data(), checked).map_err(ip_error)?;
     let (src, dst) = (header.src(), header.dst());
-    if martian_v4(src) || src.is_multicast() || martian_v4(dst) && !dst.is_broadcast() {
-        return Err(DropReason::Martian);
+    if is_special(src) || is_special(dst) {
+        return Err(special_v4(src, dst));
     }
     // A frame for everyone that holds a packet for one (RFC 1812 §5.3.4).
-    if meta.link_group && !dst.is_multicast() && !dst.is_broadcast() {
+    if meta.link_group {
         return Err(DropReason::NotForUs);
-    }
-    if dst.is_multicast() || dst.is_broadcast() {
-        return Err(DropReason::Multicast);
     }
     let fragmentation = header.fragmentation();
     meta.version = Version::V4;
@@ -84,15 +106,36 @@ fn ipv4_header<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
     meta.upper = header.header_length() as u16;
     meta.fragment = fragmentation.is_fragment();
     meta.has_upper = fragmentation.offset == 0;
+    meta.link_local = src.is_link_local() || dst.is_link_local();
     let padding = packet.len() - header.total_length();
-    packet.trim(padding);
+    if padding > 0 {
+        packet.trim(padding);
+    }
     Ok(())
 }
 
-/// RFC 1812 §5.3.7: never a source or destination on a wire.
+/// First octets 0, 127 and 224 and above.
 #[inline]
-fn martian_v4(ip: Ipv4Addr) -> bool {
-    matches!(ip.octets()[0], 0 | 127 | 240..)
+fn is_special(ip: Ipv4Addr) -> bool {
+    SPECIAL[usize::from(ip.octets()[0])]
+}
+
+static SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        table[octet] = matches!(octet, 0 | 127 | 224..);
+        octet += 1;
+    }
+    table
+};
+
+/// RFC 1812 §5.3.7: never a source or destination on a wire, but for groups and broadcast as destination.
+#[cold]
+fn special_v4(src: Ipv4Addr, dst: Ipv4Addr) -> DropReason {
+    let martian = |ip: Ipv4Addr| matches!(ip.octets()[0], 0 | 127 | 240..);
+    let to_all = dst.is_multicast() || dst.is_broadcast();
+    if martian(src) || src.is_multicast() || !to_all { DropReason::Martian } else { DropReason::Multicast }
 }
 
 #[inline]
@@ -110,15 +153,19 @@ fn ipv6_header<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
     if meta.link_group && !dst.is_multicast() {
         return Err(DropReason::NotForUs);
     }
-    let padding = packet.len() - header.total_length();
     meta.version = Version::V6;
-    packet.trim(padding);
+    meta.link_local = src.is_unicast_link_local() || dst.is_unicast_link_local();
+    let multicast = dst.is_multicast();
+    let padding = packet.len() - header.total_length();
+    if padding > 0 {
+        packet.trim(padding);
+    }
     let upper = ipv6::walk(packet.data()).map_err(ip_error)?;
     meta.protocol = upper.protocol;
     meta.upper = upper.offset as u16;
     meta.fragment = upper.is_fragment();
     meta.has_upper = upper.has_header();
-    match dst.is_multicast() {
+    match multicast {
         true if meta.protocol == Protocol::ICMPV6 && meta.has_upper && !meta.fragment => Ok(()),
         true => Err(DropReason::Multicast),
         false => Ok(()),

@@ -8,33 +8,44 @@ use crate::wire::ethernet::Ethernet;
 use crate::wire::{EtherType, MacAddr};
 use std::net::IpAddr;
 
-/// What rewriting led to.
-pub enum Rewritten {
-    /// Ready to be sent by this port.
-    Ready(PortId),
-    /// The neighbour's MAC address is not known yet.
-    Unresolved { interface: InterfaceId, ip: IpAddr },
-}
-
-/// Puts the link header on.
+/// Puts the link header on and returns the port to send by; `None` while the neighbour's MAC address is not known.
 ///
 /// # Errors
 /// If the packet has found no way out, or has no headroom.
-#[inline]
+#[inline(always)]
 pub fn rewrite<A: PacketPool>(
     context: &Context<A>,
     packet: &mut A::Packet,
     meta: &Meta,
-) -> Result<Rewritten, DropReason> {
-    let (interface, mac, ether_type) = match meta.egress {
-        Egress::Link { interface, mac, ether_type } => (interface, mac, ether_type),
-        Egress::Neighbor { interface, ip } => match context.snapshot.adjacencies.get(interface, ip) {
-            Some(mac) => (interface, mac, ether_type(packet)),
-            None => return Ok(Rewritten::Unresolved { interface, ip }),
+) -> Result<Option<PortId>, DropReason> {
+    let adjacencies = &context.snapshot.adjacencies;
+    let adjacency = match meta.egress {
+        Egress::Adjacency(id) => adjacencies.get(id),
+        Egress::Neighbor { interface, ip } => match adjacencies.find(interface, ip) {
+            Some(id) => adjacencies.get(id),
+            None => return Ok(None),
         },
+        Egress::Link { interface, mac, ether_type } => {
+            return link_header(context, packet, interface, mac, ether_type).map(Some);
+        }
         _ => return Err(DropReason::NoRoute),
     };
-    link_header(context, packet, interface, mac, ether_type).map(Rewritten::Ready)
+    let Some(header) = &adjacency.header else { return Ok(None) };
+    let ether_type = ether_type(packet);
+    header.prepend(packet, ether_type).ok_or(DropReason::NoRoom)?;
+    Ok(Some(adjacency.port))
+}
+
+/// The neighbour that a packet waits for.
+pub fn neighbor<A: PacketPool>(context: &Context<A>, meta: &Meta) -> Option<(InterfaceId, IpAddr)> {
+    match meta.egress {
+        Egress::Adjacency(id) => {
+            let adjacency = context.snapshot.adjacencies.get(id);
+            Some((adjacency.interface, adjacency.ip))
+        }
+        Egress::Neighbor { interface, ip } => Some((interface, ip)),
+        _ => None,
+    }
 }
 
 /// After encapsulation the outer header decides, not what `meta` said of the inner one.
@@ -44,7 +55,8 @@ fn ether_type<P: Packet>(packet: &P) -> EtherType {
     if version == 6 { EtherType::IPV6 } else { EtherType::IPV4 }
 }
 
-#[inline]
+/// The header of an answer on the link.
+#[cold]
 fn link_header<A: PacketPool>(
     context: &Context<A>,
     packet: &mut A::Packet,

@@ -5,7 +5,7 @@ use crate::context::{Context, Egress, Meta};
 use crate::drop_reason::DropReason;
 use crate::id::{GroupId, InterfaceId, TunnelId};
 use crate::packet::{Packet, PacketPool};
-use crate::snapshot::{Encapsulation, NextHop};
+use crate::snapshot::{Encapsulation, Way};
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
 use crate::wire::flow::FlowKey;
@@ -14,21 +14,25 @@ use std::net::IpAddr;
 /// All engines hash alike, so that a flow's bucket is the same wherever it is handed over.
 const HASH_SEED: u64 = 0;
 
-/// Turns the FIB's answer into a tunnel or a neighbour.
-#[inline]
-pub fn steer<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
-    let Egress::Routed(next_hop) = meta.egress else { return Ok(()) };
-    meta.egress = match next_hop {
-        NextHop::Connected(interface) => neighbor(context, outer(packet, meta.version)?.1, interface)?,
-        NextHop::Via { interface, gateway } => Egress::Neighbor { interface, ip: gateway },
-        NextHop::Group(group) => match member(context, packet, meta, group) {
+/// Turns `way` into a tunnel or a neighbour.
+#[inline(always)]
+pub fn steer<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    way: Way,
+) -> Verdict {
+    meta.egress = match way {
+        Way::Neighbor(adjacency) => Egress::Adjacency(adjacency),
+        Way::Connected(interface) => neighbor(context, outer(packet, meta.version)?.1, interface)?,
+        Way::Group(group) => match member(context, packet, meta, group) {
             Some(tunnel) => Egress::Tunnel(tunnel),
             None => {
                 icmp_error::send(context, packet, meta, Problem::NoRoute);
                 return Err(DropReason::NoTunnel);
             }
         },
-        NextHop::Local | NextHop::Blackhole => return Err(DropReason::NoListener),
+        Way::Local | Way::Blackhole | Way::Unreachable => return Err(DropReason::NoListener),
     };
     Ok(())
 }
@@ -41,6 +45,9 @@ fn neighbor<A: PacketPool>(
     ip: IpAddr,
     interface: InterfaceId,
 ) -> Result<Egress, DropReason> {
+    if let Some(adjacency) = context.snapshot.adjacencies.find(interface, ip) {
+        return Ok(Egress::Adjacency(adjacency));
+    }
     match ip {
         IpAddr::V4(v4) if context.snapshot.interfaces[interface.index()].broadcasts(v4) => {
             Err(DropReason::Multicast)
@@ -57,7 +64,7 @@ fn member<A: PacketPool>(
     meta: &Meta,
     group: GroupId,
 ) -> Option<TunnelId> {
-    let bucket = FlowKey::of(packet.data()).ok()?.bucket(HASH_SEED);
+    let bucket = FlowKey::of_parsed(packet.data(), meta)?.bucket(HASH_SEED);
     let snapshot = &context.snapshot;
     let group = &snapshot.groups[group.index()];
     let handed_over =

@@ -29,6 +29,9 @@ pub const fn combine(inner: Ecn, outer: Ecn) -> Option<Ecn> {
 /// Carries the outer header's congestion mark into the inner packet.
 #[inline]
 pub fn decap(inner: &mut [u8], outer: TrafficClass) -> Result<(), DropReason> {
+    if matches!(outer.ecn(), Ecn::NotEct | Ecn::Ect0) {
+        return Ok(()); // columns that change nothing
+    }
     let class = traffic_class(inner)?;
     let ecn = combine(class.ecn(), outer.ecn()).ok_or(DropReason::CongestionLost)?;
     if ecn == class.ecn() {

@@ -2,6 +2,7 @@
 //! [`crate::stage::decap`]; ESP's cryptography in [`crate::sa`].
 
 pub mod ecn;
+pub mod template;
 
 use crate::snapshot::Encapsulation;
 

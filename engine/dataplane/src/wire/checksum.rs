@@ -11,14 +11,7 @@ impl Sum {
     /// Adds bytes that start at an even offset; an odd last byte is padded with zero (RFC 1071 §1).
     #[inline]
     pub fn bytes(self, data: &[u8]) -> Sum {
-        // Summed in host order and swapped once at the end: RFC 1071 §2(B). A u64 cannot overflow
-        // below 2^32 words, more than any packet has.
-        let (words, rest) = data.as_chunks::<4>();
-        let mut sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
-        let (pairs, last) = rest.as_chunks::<2>();
-        sum += pairs.iter().map(|&pair| u64::from(u16::from_ne_bytes(pair))).sum::<u64>();
-        sum += last.iter().map(|&byte| u64::from(u16::from_ne_bytes([byte, 0]))).sum::<u64>();
-        Sum(self.0 + u64::from(u16::from_be(fold(sum))))
+        Sum(self.0 + u64::from(u16::from_be(fold(in_host_order(data)))))
     }
 
     /// Adds one word.
@@ -44,6 +37,25 @@ impl Sum {
     pub const fn is_intact(self) -> bool {
         fold(self.0) == 0xffff
     }
+}
+
+/// Summed in host order, to be folded and swapped once at the end: RFC 1071 §2(B). A u64 cannot overflow below 2^32
+/// words, more than any packet has.
+#[inline]
+fn in_host_order(data: &[u8]) -> u64 {
+    let (words, rest) = data.as_chunks::<4>();
+    let mut sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    let (pairs, last) = rest.as_chunks::<2>();
+    sum += pairs.iter().map(|&pair| u64::from(u16::from_ne_bytes(pair))).sum::<u64>();
+    sum + last.iter().map(|&byte| u64::from(u16::from_ne_bytes([byte, 0]))).sum::<u64>()
+}
+
+/// True if `data`, its checksum among it, is intact (RFC 1071 §1 (3)): all ones when folded, in whichever byte order.
+/// That is a multiple of 2^16 − 1 other than zero, which takes a multiplication to tell.
+#[inline]
+pub fn is_intact(data: &[u8]) -> bool {
+    let sum = in_host_order(data);
+    sum != 0 && sum.is_multiple_of(0xffff)
 }
 
 #[inline]

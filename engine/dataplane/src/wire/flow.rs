@@ -1,11 +1,12 @@
 //! Which flow a packet belongs to, and the hash that spreads flows over buckets.
 
-use super::ipv4::Ipv4Header;
+use super::ipv4::{self, Ipv4Header};
 use super::ipv6::{Ipv6Header, Upper, walk};
 use super::{Protocol, Result, WireError};
+use crate::context::{Meta, Version};
 use crate::id::Bucket;
 use crate::packet::RxChecksum;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What packets of one flow have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +23,15 @@ pub struct FlowKey {
     pub dst_port: u16,
     /// A fragment. Only the first one has ports, so none counts: all fragments of a datagram have one key.
     pub fragment: bool,
+}
+
+/// An address of either version as one number; IPv4 as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2).
+#[inline]
+pub const fn as_bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
 }
 
 impl FlowKey {
@@ -69,6 +79,29 @@ impl FlowKey {
             Some(_) => Err(WireError::Version),
             None => Err(WireError::Truncated),
         }
+    }
+
+    /// The flow of a packet that the walk has parsed: its headers are not checked again.
+    #[inline]
+    pub fn of_parsed(packet: &[u8], meta: &Meta) -> Option<FlowKey> {
+        let payload = packet.get(usize::from(meta.upper)..)?;
+        let (src, dst, protocol) = match meta.version {
+            Version::V4 => {
+                let header = packet.first_chunk::<{ ipv4::HEADER_LENGTH }>()?;
+                let mapped = |at: usize| {
+                    let octets = [header[at], header[at + 1], header[at + 2], header[at + 3]];
+                    Ipv4Addr::from(octets).to_ipv6_mapped().to_bits()
+                };
+                (mapped(12), mapped(16), meta.protocol)
+            }
+            Version::V6 => {
+                let header = Ipv6Header::parse_quoted(packet).ok()?;
+                let protocol = if meta.fragment { Protocol::FRAGMENT } else { meta.protocol };
+                (header.src().to_bits(), header.dst().to_bits(), protocol)
+            }
+        };
+        let (src_port, dst_port) = ports(protocol, meta.fragment, payload);
+        Some(FlowKey { src, dst, protocol, src_port, dst_port, fragment: meta.fragment })
     }
 
     /// A 64-bit hash. Both engines of a site use one seed, so that a flow has one bucket on either.

@@ -12,6 +12,8 @@ pub const HEADER_LENGTH: usize = size_of::<Ipv4Header>();
 /// The most bytes options can take: IHL is at most 15 (RFC 791 §3.1).
 pub const MAX_OPTIONS: usize = 40;
 
+/// Version 4 and five words of header: no options.
+const PLAIN: u8 = 0x45;
 const DONT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
@@ -62,9 +64,12 @@ impl Ipv4Header {
     /// the checksum; software checks where the port did not.
     #[inline]
     pub fn parse(packet: &[u8], rx: RxChecksum) -> Result<&Ipv4Header> {
-        let header = Self::parse_quoted(packet)?;
+        let (header, _) = view::<Ipv4Header>(packet)?;
+        // Without options all lengths but one are known to the compiler.
+        let plain = header.version_ihl == PLAIN;
+        let length = if plain { HEADER_LENGTH } else { Self::parse_quoted(packet)?.header_length() };
         // RFC 1812 §5.2.2 (4), (5): the total length covers the header and lies within the packet.
-        if header.total_length() < header.header_length() {
+        if header.total_length() < length {
             return Err(WireError::TotalLength);
         }
         if header.total_length() > packet.len() {
@@ -74,9 +79,8 @@ impl Ipv4Header {
         let intact = match rx {
             RxChecksum::Good => true,
             RxChecksum::Bad => false,
-            RxChecksum::Unknown => {
-                checksum::Sum::default().bytes(&packet[..header.header_length()]).is_intact()
-            }
+            RxChecksum::Unknown if plain => checksum::is_intact(header.as_bytes()),
+            RxChecksum::Unknown => checksum::is_intact(&packet[..length]),
         };
         if intact { Ok(header) } else { Err(WireError::Checksum) }
     }
@@ -190,7 +194,10 @@ impl Ipv4Header {
     pub fn decrement_ttl(&mut self) -> bool {
         let alive = self.ttl > 1;
         if alive {
-            self.set_ttl(self.ttl - 1);
+            self.ttl -= 1;
+            // The word of TTL and protocol is 0x0100 less (RFC 1624 §3); never 0xffff, which stands for zero.
+            let sum = u32::from(self.checksum.get()) + 0x0100;
+            self.checksum = U16::new((sum + u32::from(sum >= 0xffff)) as u16);
         }
         alive
     }
@@ -273,7 +280,7 @@ impl Ipv4Fields {
     pub fn write(&self, out: &mut [u8]) -> Result<usize> {
         let total = self.payload_length.checked_add(HEADER_LENGTH as u16).ok_or(WireError::TotalLength)?;
         let mut header = Ipv4Header {
-            version_ihl: 0x45,
+            version_ihl: PLAIN,
             traffic_class: self.traffic_class,
             total_length: U16::new(total),
             id: U16::new(self.id),

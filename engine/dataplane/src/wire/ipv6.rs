@@ -215,6 +215,9 @@ pub fn walk(packet: &[u8]) -> Result<Upper> {
         hop_by_hop: false,
         segments_left: false,
     };
+    if !header.next_header.is_extension() {
+        return Ok(upper);
+    }
     for _ in 0..=MAX_EXTENSIONS {
         if !upper.has_header() || !step(packet, &mut upper)? {
             return Ok(upper);

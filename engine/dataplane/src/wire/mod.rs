@@ -11,6 +11,7 @@ pub mod icmp;
 pub mod icmpv6;
 pub mod ipv4;
 pub mod ipv6;
+pub mod link_header;
 pub mod ndp;
 pub mod protocol;
 pub mod stamp;
@@ -22,7 +23,7 @@ mod fuzz;
 #[cfg(test)]
 mod tests;
 
-pub use ethernet::{EtherType, MacAddr, VlanId};
+pub use ethernet::{EtherType, Ethernet, MacAddr, VlanId};
 pub use fuzz::fuzz_all;
 pub use protocol::Protocol;
 pub use traffic_class::{Ecn, TrafficClass};

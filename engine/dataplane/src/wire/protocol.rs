@@ -43,6 +43,12 @@ impl Protocol {
     /// UDP-Lite (RFC 3828).
     pub const UDP_LITE: Protocol = Protocol(136);
 
+    /// True for an IPv6 extension header that is followed to find the upper layer.
+    #[inline]
+    pub const fn is_extension(self) -> bool {
+        matches!(self, Self::HOP_BY_HOP | Self::ROUTING | Self::FRAGMENT | Self::DESTINATION)
+    }
+
     /// True if the first four bytes are a source and a destination port.
     #[inline]
     pub const fn has_ports(self) -> bool {

@@ -4,7 +4,7 @@ use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::fib::FibBuilder;
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
 use dataplane::sa::esp_overhead;
-use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tunnel};
+use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
 use dataplane::wire::{MacAddr, VlanId};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -162,7 +162,7 @@ impl Draft {
 
     /// What workers see.
     pub fn snapshot(&self) -> Snapshot {
-        let (mut fib, mut next_hops) = (FibBuilder::new(), Vec::new());
+        let (mut fib, mut next_hops) = (FibBuilder::new(), vec![NextHop::Unreachable]);
         let mut route = |prefix: IpNet, next_hop: NextHop| {
             fib.insert(prefix, NextHopId(next_hops.len() as u32));
             next_hops.push(next_hop);
@@ -179,21 +179,16 @@ impl Draft {
         for address in self.interfaces.iter().flat_map(|interface| &interface.addresses).filter(routed) {
             route(address.addr().into(), NextHop::Local);
         }
-        let received = |tunnel: &Tunnel| match tunnel.encapsulation {
-            Encapsulation::Gre { key, .. } => Some(((tunnel.remote, tunnel.local, key), tunnel.id)),
-            _ => None,
-        };
-        Snapshot {
+        Snapshot::from(Tables {
             generation: Generation(0),
             interfaces: self.interfaces.clone().into(),
             fib: Arc::new(fib.build()),
             next_hops: next_hops.into(),
-            adjacencies: Arc::new(self.neighbors.iter().copied().collect()),
-            endpoints: Arc::new(self.tunnels.iter().filter_map(received).collect()),
+            neighbors: Arc::new(self.neighbors.iter().copied().collect()),
             tunnels: self.tunnels.clone().into(),
             groups: self.groups.clone().into(),
             router_v4: self.interfaces[0].ipv4(),
             router_v6: self.interfaces[0].ipv6(),
-        }
+        })
     }
 }

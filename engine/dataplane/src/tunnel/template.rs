@@ -1,0 +1,140 @@
+//! The outer headers of a tunnel, written once and copied in front of every packet.
+
+use crate::context::Version;
+use crate::packet::Packet;
+use crate::snapshot::{Encapsulation, Tunnel};
+use crate::stage::local::TTL;
+use crate::wire::checksum::Sum;
+use crate::wire::gre::Gre;
+use crate::wire::ipv4::{Fragmentation, Ipv4Fields};
+use crate::wire::ipv6::Ipv6Fields;
+use crate::wire::{EtherType, Protocol, TrafficClass, ipv4, ipv6};
+use std::net::IpAddr;
+
+/// IPv6, GRE with key and sequence number.
+const ROOM: usize = 52;
+
+/// Outer IP header and, for GRE, the GRE header. What differs between packets is filled in by
+/// [`Template::prepend`].
+///
+/// DF is set: the tunnel's MTU follows the path's (RFC 1191), and a fragment of ESP would be reassembled before
+/// decryption at best (RFC 4303 §3.4.1).
+#[derive(Clone, Debug)]
+pub struct Template {
+    bytes: [u8; ROOM],
+    length: u8,
+    outer: Version,
+    gre: bool,
+    /// Of the IPv4 header as it stands in `bytes`: no length, no class, no checksum.
+    sum: Sum,
+}
+
+/// The lengths that headers have: IPv4 or IPv6, with GRE's 0, 4, 8 or 12 bytes.
+macro_rules! copy_known_lengths {
+    ($out:ident, $bytes:expr, $length:expr, $($known:literal)+) => {
+        // Lengths that the compiler knows become moves; others a call.
+        match $length {
+            $($known => *$out.first_chunk_mut::<$known>()? = *$bytes.first_chunk()?,)+
+            length => $out.get_mut(..length)?.copy_from_slice($bytes.get(..length)?),
+        }
+    };
+}
+
+impl Template {
+    /// The headers of `tunnel`; `None` where it has none, or endpoints of two IP versions.
+    pub fn new(tunnel: &Tunnel) -> Option<Template> {
+        let (protocol, gre) = match tunnel.encapsulation {
+            Encapsulation::Direct => return None,
+            Encapsulation::Esp => (Protocol::ESP, None),
+            Encapsulation::Gre { key, sequence } => {
+                (Protocol::GRE, Some(Gre { protocol: EtherType::IPV4, key, sequence: sequence.then_some(0) }))
+            }
+        };
+        let mut bytes = [0; ROOM];
+        let (outer, mut length) = match (tunnel.local, tunnel.remote) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => {
+                let fragmentation = Fragmentation { dont_fragment: true, more: false, offset: 0 };
+                let traffic_class = TrafficClass(0);
+                let fields = Ipv4Fields {
+                    traffic_class,
+                    payload_length: 0,
+                    id: 0,
+                    fragmentation,
+                    ttl: TTL,
+                    protocol,
+                    src,
+                    dst,
+                };
+                (Version::V4, fields.write(&mut bytes).ok()?)
+            }
+            (IpAddr::V6(src), IpAddr::V6(dst)) => {
+                let traffic_class = TrafficClass(0);
+                let (next_header, hop_limit) = (protocol, TTL);
+                let fields = Ipv6Fields {
+                    traffic_class,
+                    flow_label: 0,
+                    payload_length: 0,
+                    next_header,
+                    hop_limit,
+                    src,
+                    dst,
+                };
+                (Version::V6, fields.write(&mut bytes).ok()?)
+            }
+            _ => return None,
+        };
+        if outer == Version::V4 {
+            // Total length and checksum are each packet's own.
+            bytes[2..4].fill(0);
+            bytes[10..12].fill(0);
+        }
+        let sum = Sum::default().bytes(&bytes[..ipv4::HEADER_LENGTH]);
+        if let Some(gre) = gre {
+            length += gre.write(&mut bytes[length..]).ok()?;
+        }
+        Some(Template { bytes, length: length as u8, outer, gre: gre.is_some(), sum })
+    }
+
+    /// Puts the headers in front of `packet`, which is an IP packet of version `inner` (GRE) or ESP; `None` without
+    /// headroom. `class` becomes the outer traffic class, `sequence` GRE's number where the tunnel has one.
+    #[inline]
+    pub fn prepend<P: Packet>(
+        &self,
+        packet: &mut P,
+        inner: Version,
+        class: TrafficClass,
+        sequence: Option<u32>,
+    ) -> Option<()> {
+        let length = usize::from(self.length);
+        let out = packet.prepend(length)?;
+        copy_known_lengths!(out, self.bytes, length, 20 24 28 40 44);
+        let whole = out.len();
+        match self.outer {
+            Version::V4 => self.finish_v4(out.first_chunk_mut()?, u16::try_from(whole).ok()?, class),
+            Version::V6 => {
+                let payload = u16::try_from(whole - ipv6::HEADER_LENGTH).ok()?;
+                // Version 6, class, flow label 0 (RFC 8200 §3).
+                *out.first_chunk_mut()? = (6 << 28 | u32::from(class.0) << 20).to_be_bytes();
+                *out.get_mut(4..)?.first_chunk_mut()? = payload.to_be_bytes();
+            }
+        }
+        if self.gre {
+            let header = if self.outer == Version::V4 { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
+            let protocol = if inner == Version::V4 { EtherType::IPV4 } else { EtherType::IPV6 };
+            *out.get_mut(header + 2..)?.first_chunk_mut()? = protocol.0.to_be_bytes();
+            if let Some(sequence) = sequence {
+                // The last field (RFC 2890 §2).
+                *out.get_mut(length - 4..)?.first_chunk_mut()? = sequence.to_be_bytes();
+            }
+        }
+        Some(())
+    }
+
+    #[inline]
+    fn finish_v4(&self, header: &mut [u8; ipv4::HEADER_LENGTH], total: u16, class: TrafficClass) {
+        let check = self.sum.word(total).word(u16::from(class.0)).finish();
+        header[1] = class.0;
+        [header[2], header[3]] = total.to_be_bytes();
+        [header[10], header[11]] = check.to_be_bytes();
+    }
+}
