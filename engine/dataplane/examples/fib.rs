@@ -38,9 +38,8 @@ fn main() {
             FibWriter::new(Capacity { lines_v4: 0, lines_v6: 0 }).usage().bytes as f64 / 1048576.0,
         );
         let mut random = Random(7);
-        let anywhere: Vec<u128> = (0..1 << 20)
-            .map(|_| address_in(table[random.below(table.len())], &mut random))
-            .collect();
+        let anywhere: Vec<u128> =
+            (0..1 << 20).map(|_| address_in(table[random.below(table.len())], &mut random)).collect();
         let hot: Vec<u128> = (0..1 << 14).map(|_| anywhere[random.below(256)]).collect();
         for (kind, destinations) in [("random", &anywhere), ("256 hot", &hot)] {
             let [best, median] = lookups(writer.fib(), &table, destinations).map(|ns| ns * ghz);
@@ -56,7 +55,8 @@ fn tsc_ghz() -> f64 {
     // Twice the TSC's rate in MHz, as Linux has it for x86.
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find(|line| line.starts_with("bogomips"));
-    let value = line.and_then(|line| line.split(':').nth(1)).and_then(|value| value.trim().parse::<f64>().ok());
+    let value =
+        line.and_then(|line| line.split(':').nth(1)).and_then(|value| value.trim().parse::<f64>().ok());
     value.map_or(1.0, |bogomips| bogomips / 2000.0)
 }
 
@@ -126,7 +126,9 @@ fn updates(writer: &mut FibWriter, table: &[IpNet], destinations: &[u128], ghz: 
         for chunk in 1..=2000u32 {
             churn(writer, &mut random, 100);
             writer.reclaim(seen.load(Ordering::Acquire));
-            std::thread::sleep((start + chunk * Duration::from_millis(1)).saturating_duration_since(Instant::now()));
+            std::thread::sleep(
+                (start + chunk * Duration::from_millis(1)).saturating_duration_since(Instant::now()),
+            );
         }
         println!("  100 k updates/s: took {:.2} of 2 s", start.elapsed().as_secs_f64());
     });

@@ -3,5 +3,6 @@
 //! side changes in place.
 
 pub mod mailbox;
+pub mod prefetch;
 pub mod ring;
 pub mod zeroed;

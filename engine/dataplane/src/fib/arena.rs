@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 /// Lines of the largest block.
 pub(super) const BLOCK_MAX: usize = 17;
-/// Most lines that one change of a route allocates: the branch that it changes, and below it a chain of branches of
-/// one line each (13 levels are below 24 bits of an IPv6 address) with a tail for each of two routes.
-const CHANGE_MAX: usize = BLOCK_MAX + 14 + 2;
+/// Most lines that one change of a route allocates: the branch that it changes, and where a bundle is full, a chain
+/// of branches of two lines each below it (13 levels are below 24 bits of an IPv6 address) with its five routes.
+const CHANGE_MAX: usize = BLOCK_MAX + 2 * 13 + 5;
 
 /// Too few free lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

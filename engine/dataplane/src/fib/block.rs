@@ -3,15 +3,19 @@
 use super::arena::BLOCK_MAX;
 use super::entry::{Entry, Kind};
 use super::key::{Key, Prefix, SLOTS};
-use super::trie::{COUNTS, HEAD, Trie, WORDS, tail};
+use super::trie::{COUNTS, HEAD, Trie, WORDS, bundle, tail};
+use arrayvec::ArrayVec;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A route as a tail holds it.
+/// A route as a bundle or a tail holds it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Route<K> {
     pub prefix: Prefix<K>,
     pub value: u32,
 }
+
+/// The routes of a bundle, and one more.
+pub(super) type Few<K> = ArrayVec<Route<K>, { bundle::ROUTES + 1 }>;
 
 /// What a branch holds, slot by slot.
 #[derive(Clone, Copy)]
@@ -126,40 +130,77 @@ impl<K: Key, const D: u32> Trie<K, D> {
         }
     }
 
-    /// Reads the tail at `line`: its route, and what the rest of its slot inherited.
-    pub fn read_tail(&self, line: u32) -> (Route<K>, u32) {
-        let word = |word: usize| self.lines[line as usize].0[word].load(Ordering::Relaxed);
-        let bits = K::from_halves([word(tail::UPPER), word(tail::LOWER)]);
-        let prefix = Prefix { bits, len: word(tail::LEN) as u8 };
-        (Route { prefix, value: word(tail::VALUE) as u32 }, word(tail::DEFAULT) as u32)
+    /// The routes of a bundle or a tail, and what the rest of its slot inherited.
+    pub fn few(&self, entry: Entry) -> (Few<K>, u32) {
+        let words = &self.lines[entry.value() as usize].0;
+        let word = |word: usize| words[word].load(Ordering::Relaxed);
+        if entry.is_tail() {
+            let bits = K::from_halves([word(tail::UPPER), word(tail::LOWER)]);
+            let prefix = Prefix { bits, len: word(tail::LEN) as u8 };
+            return (
+                Few::from_iter([Route { prefix, value: word(tail::VALUE) as u32 }]),
+                word(tail::DEFAULT) as u32,
+            );
+        }
+        let rest = word(bundle::REST);
+        let route = |i: usize| {
+            let len = bundle::LEN_MAX as u8 - (rest >> (8 * i)) as u8;
+            let prefix = Prefix { bits: K::from_halves([word(i), 0]), len };
+            Route { prefix, value: (word(bundle::VALUES + i / 2) >> (i % 2 * 32)) as u32 }
+        };
+        ((0..word(bundle::COUNT) as usize).map(route).collect(), (rest >> 32) as u32)
+    }
+
+    /// Writes a bundle to `line`, which nobody reads yet.
+    pub fn write_bundle(&self, line: u32, routes: &Few<K>, default: u32) {
+        let mut words = [0u64; WORDS];
+        words[bundle::REST] = u64::from(default) << 32;
+        words[bundle::COUNT] = routes.len() as u64;
+        let first = routes.first().map_or(0, |route| route.prefix.bits.halves()[0]);
+        // Who comes here shares the first bit with the routes: the places of none match nothing.
+        words[..bundle::ROUTES].fill(first ^ 1 << 63);
+        for (i, route) in routes.iter().enumerate() {
+            words[i] = route.prefix.bits.halves()[0];
+            words[bundle::REST] |= u64::from(bundle::LEN_MAX - route.prefix.len()) << (8 * i);
+            words[bundle::VALUES + i / 2] |= u64::from(route.value) << (i % 2 * 32);
+        }
+        for (word, value) in self.lines[line as usize].0.iter().zip(words) {
+            word.store(value, Ordering::Relaxed);
+        }
     }
 
     /// Writes a tail to `line`, which nobody reads yet.
     pub fn write_tail(&self, line: u32, route: Route<K>, default: u32) {
         let [upper, lower] = route.prefix.bits.halves();
-        let [upper_mask, lower_mask] = K::ZERO.last(route.prefix.len()).halves();
-        let store =
-            |word: usize, value: u64| self.lines[line as usize].0[word].store(value, Ordering::Relaxed);
-        // What is behind an IPv4 address is zero in the mask too.
+        // What is behind an IPv4 address is not in the mask either.
         let [used_upper, used_lower] = K::ZERO.last(0).halves();
+        let [upper_rest, lower_rest] = K::ZERO.last(route.prefix.len()).halves();
+        let words = &self.lines[line as usize].0;
+        let store = |word: usize, value: u64| words[word].store(value, Ordering::Relaxed);
         store(tail::UPPER, upper);
         store(tail::LOWER, lower);
-        store(tail::UPPER_MASK, !upper_mask & used_upper);
-        store(tail::LOWER_MASK, !lower_mask & used_lower);
+        store(tail::UPPER_MASK, used_upper & !upper_rest);
+        store(tail::LOWER_MASK, used_lower & !lower_rest);
         store(tail::VALUE, route.value.into());
         store(tail::DEFAULT, default.into());
         store(tail::LEN, route.prefix.len.into());
     }
 
-    /// Another next hop for the route of the tail at `line`.
-    pub fn set_tail(&self, line: u32, value: u32) {
-        self.lines[line as usize].0[tail::VALUE].store(value.into(), Ordering::Release);
+    /// Another next hop for the `i`th route of a bundle or the route of a tail.
+    pub fn set_value(&self, entry: Entry, i: usize, value: u32) {
+        let words = &self.lines[entry.value() as usize].0;
+        if entry.is_tail() {
+            words[tail::VALUE].store(value.into(), Ordering::Release);
+        } else {
+            store_half(&words[bundle::VALUES + i / 2], i % 2 == 1, value);
+        }
     }
 
     /// What block `entry` leads to inherits `default` from now on, and so do the blocks below that show it.
     pub fn push(&self, entry: Entry, default: u32) {
         match entry.kind() {
             Kind::Leaf(_) => {}
+            Kind::Bundle(line) => store_half(&self.lines[line as usize].0[bundle::REST], true, default),
             Kind::Tail(line) => {
                 self.lines[line as usize].0[tail::DEFAULT].store(default.into(), Ordering::Release);
             }

@@ -2,10 +2,11 @@
 
 use crate::id::NextHopId;
 
-/// Marks a branch or a tail; a leaf otherwise.
-const BLOCK: u32 = 1 << 31;
-/// With [`BLOCK`]: marks a tail.
-const TAIL: u32 = 1 << 30;
+/// What kind it is: a leaf where neither bit is set.
+const KIND: u32 = 3 << 30;
+const BUNDLE: u32 = 1 << 30;
+const BRANCH: u32 = 2 << 30;
+const TAIL: u32 = 3 << 30;
 /// Marks a slot that no route of its level covers: what it leads to shows what the branch inherited.
 const INHERITED: u32 = 1 << 29;
 /// The next hop of a leaf, or the line where a block begins.
@@ -22,6 +23,7 @@ pub(super) struct Entry(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Leaf(u32),
+    Bundle(u32),
     Branch(u32),
     Tail(u32),
 }
@@ -33,27 +35,36 @@ impl Entry {
         Entry(value)
     }
 
+    pub fn bundle(line: u32) -> Entry {
+        Entry(BUNDLE | line)
+    }
+
     pub fn branch(line: u32) -> Entry {
-        Entry(BLOCK | line)
+        Entry(BRANCH | line)
     }
 
     pub fn tail(line: u32) -> Entry {
-        Entry(BLOCK | TAIL | line)
+        Entry(TAIL | line)
     }
 
     #[inline(always)]
     pub fn is_block(self) -> bool {
-        self.0 & BLOCK != 0
+        self.0 & KIND != 0
+    }
+
+    #[inline(always)]
+    pub fn is_bundle(self) -> bool {
+        self.0 & KIND == BUNDLE
     }
 
     #[inline(always)]
     pub fn is_branch(self) -> bool {
-        self.0 & (BLOCK | TAIL) == BLOCK
+        self.0 & KIND == BRANCH
     }
 
     #[inline(always)]
     pub fn is_tail(self) -> bool {
-        self.0 & (BLOCK | TAIL) == BLOCK | TAIL
+        self.0 & KIND == TAIL
     }
 
     /// The next hop of a leaf, the first line of a block.
@@ -62,11 +73,13 @@ impl Entry {
         self.0 & VALUE
     }
 
+    #[inline(always)]
     pub fn kind(self) -> Kind {
-        match (self.is_block(), self.is_tail()) {
-            (false, _) => Kind::Leaf(self.value()),
-            (true, false) => Kind::Branch(self.value()),
-            (true, true) => Kind::Tail(self.value()),
+        match self.0 & KIND {
+            BUNDLE => Kind::Bundle(self.value()),
+            BRANCH => Kind::Branch(self.value()),
+            TAIL => Kind::Tail(self.value()),
+            _ => Kind::Leaf(self.value()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Addresses as bits, and prefixes of them.
 
+/// Bits of the routes that are kept apart, since each of them would fill much of the direct index.
+pub(super) const SHORT: u32 = 8;
 /// Bits that a branch of the trie resolves.
 pub(super) const STRIDE: u32 = 8;
 /// Slots of a branch.

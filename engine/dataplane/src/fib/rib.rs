@@ -1,13 +1,14 @@
 //! The routes as control knows them, by the level of the trie that holds them.
 
-use super::key::{Key, Prefix, STRIDE};
+use super::key::{Key, Prefix, SHORT, STRIDE};
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
 
 /// The routes of one family: prefix → value of a leaf.
 #[derive(Debug)]
 pub(super) struct Rib<K> {
-    /// Routes of up to `direct` bits, then of the next 8 and so on: each level of the trie is painted from its own.
+    /// Routes of up to 8 bits, of up to `direct` bits, then of the next 8 and so on: each level of the trie is painted
+    /// from its own.
     levels: Vec<BTreeMap<Prefix<K>, u32>>,
     direct: u32,
     len: usize,
@@ -15,13 +16,25 @@ pub(super) struct Rib<K> {
 
 impl<K: Key> Rib<K> {
     pub fn new(direct: u32) -> Rib<K> {
-        let levels = 1 + (K::BITS - direct).div_ceil(STRIDE);
+        let levels = 2 + (K::BITS - direct).div_ceil(STRIDE);
         Rib { levels: vec![BTreeMap::new(); levels as usize], direct, len: 0 }
     }
 
     /// The level of routes of `len` bits.
     pub fn level(&self, len: u32) -> usize {
-        len.saturating_sub(self.direct).div_ceil(STRIDE) as usize
+        if len <= SHORT {
+            return 0;
+        }
+        1 + len.saturating_sub(self.direct).div_ceil(STRIDE) as usize
+    }
+
+    /// The length of the shortest routes of `level`.
+    fn shortest(&self, level: usize) -> u32 {
+        match level {
+            0 => 0,
+            1 => SHORT + 1,
+            _ => self.direct + STRIDE * (level as u32 - 2) + 1,
+        }
     }
 
     pub fn len(&self) -> usize {
@@ -55,9 +68,8 @@ impl<K: Key> Rib<K> {
     pub fn cover(&self, level: usize, prefix: Prefix<K>) -> Option<u32> {
         // A route that contains `prefix` in at most `len` bits also contains what comes right before those bits, so
         // that each miss says how long the next candidate may be.
-        let shortest = if level == 0 { 0 } else { self.direct + STRIDE * (level as u32 - 1) + 1 };
         let mut len = prefix.len().checked_sub(1)?;
-        while len >= shortest {
+        while len >= self.shortest(level) {
             let bound = Prefix::new(prefix.bits, len);
             let (&before, &value) = self.levels[level].range(..=bound).next_back()?;
             if before.contains(prefix.bits) {
@@ -68,10 +80,10 @@ impl<K: Key> Rib<K> {
         None
     }
 
-    /// Up to two routes of `level` inside `within` (itself included).
+    /// The routes of `level` inside `within`, itself included.
     pub fn inside(&self, level: usize, within: Prefix<K>) -> impl Iterator<Item = (Prefix<K>, u32)> {
         let end = Prefix { bits: within.last(), len: u8::MAX };
-        self.levels[level].range(within..=end).take(2).map(|(&prefix, &value)| (prefix, value))
+        self.levels[level].range(within..=end).map(|(&prefix, &value)| (prefix, value))
     }
 
     /// Calls `paint` with the slots of `prefix` that no longer route of its level covers: first and last of each run.

@@ -131,7 +131,9 @@ pub fn table_v6(n: usize, seed: u64) -> Vec<IpNet> {
 /// An address inside `prefix`, as bits: an IPv4 address in the lower 32.
 pub fn address_in(prefix: IpNet, random: &mut Random) -> u128 {
     match prefix {
-        IpNet::V4(net) => u128::from(net.network().to_bits() | net.hostmask().to_bits() & random.next() as u32),
+        IpNet::V4(net) => {
+            u128::from(net.network().to_bits() | net.hostmask().to_bits() & random.next() as u32)
+        }
         IpNet::V6(net) => {
             let noise = u128::from(random.next()) << 64 | u128::from(random.next());
             net.network().to_bits() | net.hostmask().to_bits() & noise

@@ -6,11 +6,11 @@
 //! changes, so that a worker that is still in a retired block finds the routes of a moment ago.
 
 use super::arena::{Arena, NoRoom};
-use super::block::{Route, Slots, size};
+use super::block::{Few, Route, Slots, size};
 use super::entry::{Entry, Kind};
-use super::key::{Key, Prefix, STRIDE};
+use super::key::{Key, Prefix, SHORT, STRIDE};
 use super::rib::Rib;
-use super::trie::Trie;
+use super::trie::{Trie, bundle};
 use std::sync::atomic::Ordering;
 
 /// The writer's half of a [`Trie`].
@@ -43,13 +43,13 @@ impl<K: Key, const D: u32> Table<K, D> {
             self.arena.ensure(replaced.is_none())?;
         }
         self.rib.insert(prefix, value);
-        if prefix.len() <= D {
-            self.paint_direct(trie, prefix, value);
-        } else {
+        if prefix.len() > D {
             let direct = &trie.direct[prefix.bits.top(D)];
             let old = Entry(direct.load(Ordering::Relaxed));
             let new = self.put(trie, old, D, Route { prefix, value });
             direct.store(new.0, Ordering::Release);
+        } else {
+            self.paint_table(trie, prefix, value);
         }
         Ok(replaced)
     }
@@ -63,139 +63,184 @@ impl<K: Key, const D: u32> Table<K, D> {
             self.arena.ensure(false)?;
         }
         let removed = self.rib.remove(prefix);
-        if prefix.len() <= D {
-            let value = self.rib.cover(0, prefix).unwrap_or(0);
-            self.paint_direct(trie, prefix, value);
-        } else {
+        if prefix.len() > D {
             let direct = &trie.direct[prefix.bits.top(D)];
             let old = Entry(direct.load(Ordering::Relaxed));
             let new = self.take(trie, old, D, prefix);
             direct.store(new.0, Ordering::Release);
+        } else {
+            let value = self.rib.cover(self.rib.level(prefix.len()), prefix).unwrap_or(0);
+            self.paint_table(trie, prefix, value);
         }
         Ok(removed)
     }
 
-    fn paint_direct(&self, trie: &Trie<K, D>, prefix: Prefix<K>, value: u32) {
-        self.rib.gaps(prefix, |bits| bits.top(D), |first, last| {
-            for slot in &trie.direct[first..=last] {
-                let entry = Entry(slot.load(Ordering::Relaxed));
-                if entry.is_block() {
-                    trie.push(entry, value);
-                } else {
-                    slot.store(Entry::leaf(value).0, Ordering::Release);
+    /// Lays `value` over what `prefix`, of up to `D` bits, covers of the table of its length.
+    fn paint_table(&self, trie: &Trie<K, D>, prefix: Prefix<K>, value: u32) {
+        if prefix.len() > SHORT {
+            self.rib.gaps(
+                prefix,
+                |bits| bits.top(D),
+                |first, last| {
+                    for slot in &trie.direct[first..=last] {
+                        let entry = Entry(slot.load(Ordering::Relaxed));
+                        if entry.is_block() {
+                            trie.push(entry, value);
+                        } else {
+                            slot.store(value, Ordering::Release);
+                        }
+                    }
+                },
+            );
+            return;
+        }
+        let changes = trie.short_changes.load(Ordering::Relaxed);
+        trie.short_changes.store(changes + 1, Ordering::Relaxed);
+        self.rib.gaps(
+            prefix,
+            |bits| bits.top(SHORT),
+            |first, last| {
+                for slot in &trie.shorts[first..=last] {
+                    // Release: who sees the value sees that a change began.
+                    slot.store(value, Ordering::Release);
                 }
-            }
-        });
+            },
+        );
+        trie.short_changes.store(changes + 2, Ordering::Release);
     }
 
     /// Lays `entry`, a leaf, over the slots of `prefix` that no longer route of its level covers.
     fn paint(&self, trie: &Trie<K, D>, slots: &mut Slots, at: u32, prefix: Prefix<K>, entry: Entry) {
-        self.rib.gaps(
-            prefix,
-            |bits| bits.slot(at),
-            |first, last| {
-                for slot in &mut slots.entries[first..=last] {
-                    if slot.is_block() {
-                        trie.push(*slot, entry.value());
-                        *slot = slot.inherited(entry.is_inherited());
-                    } else {
-                        *slot = entry;
-                    }
+        let paint = |first: usize, last: usize| {
+            for slot in &mut slots.entries[first..=last] {
+                if slot.is_block() {
+                    trie.push(*slot, entry.value());
+                    *slot = slot.inherited(entry.is_inherited());
+                } else {
+                    *slot = entry;
                 }
-            },
-        );
+            }
+        };
+        self.rib.gaps(prefix, |bits| bits.slot(at), paint);
     }
 
     /// What stands in place of `entry`, whose block resolves the bits from `at` on, with `route` behind it.
     fn put(&mut self, trie: &Trie<K, D>, entry: Entry, at: u32, route: Route<K>) -> Entry {
         let new = match entry.kind() {
-            Kind::Leaf(default) => self.tail(trie, route, default),
-            Kind::Tail(line) => {
-                let (other, default) = trie.read_tail(line);
-                if other.prefix == route.prefix {
-                    trie.set_tail(line, route.value);
+            Kind::Leaf(default) => self.build(trie, at, Few::from_iter([route]), default),
+            Kind::Bundle(line) | Kind::Tail(line) => {
+                let (mut routes, default) = trie.few(entry);
+                if let Some(i) = routes.iter().position(|known| known.prefix == route.prefix) {
+                    trie.set_value(entry, i, route.value);
                     return entry;
                 }
-                let mut slots = Slots::new(default);
-                self.place(trie, &mut slots, at, other);
-                self.place(trie, &mut slots, at, route);
+                routes.push(route);
                 self.arena.retire(self.epoch, line, 1);
-                self.branch(trie, &slots)
+                self.build(trie, at, routes, default)
             }
             Kind::Branch(line) => {
                 let mut slots = trie.slots(line);
-                self.place(trie, &mut slots, at, route);
+                if route.prefix.len() <= at + STRIDE {
+                    self.paint(trie, &mut slots, at, route.prefix, Entry::leaf(route.value));
+                } else {
+                    let slot = &mut slots.entries[route.prefix.bits.slot(at)];
+                    *slot = self.put(trie, *slot, at + STRIDE, route);
+                }
                 self.rewrite(trie, line, &slots)
             }
         };
         new.inherited(entry.is_inherited())
     }
 
-    /// Adds `route` to the slots of a branch.
-    fn place(&mut self, trie: &Trie<K, D>, slots: &mut Slots, at: u32, route: Route<K>) {
-        if route.prefix.len() <= at + STRIDE {
-            self.paint(trie, slots, at, route.prefix, Entry::leaf(route.value));
-        } else {
-            let slot = &mut slots.entries[route.prefix.bits.slot(at)];
-            *slot = self.put(trie, *slot, at + STRIDE, route);
+    /// Blocks for `routes`, which are longer than `at` bits and equal in those.
+    fn build(&mut self, trie: &Trie<K, D>, at: u32, mut routes: Few<K>, default: u32) -> Entry {
+        routes.sort_unstable_by_key(|route| (route.prefix.len, route.prefix.bits));
+        let in_bundle = routes.len() <= bundle::ROUTES
+            && routes.iter().all(|route| route.prefix.len() <= bundle::LEN_MAX);
+        match routes[..] {
+            [] => return Entry::leaf(default),
+            _ if in_bundle => {
+                let line = self.arena.allocate(1);
+                trie.write_bundle(line, &routes, default);
+                return Entry::bundle(line);
+            }
+            [route] => {
+                let line = self.arena.allocate(1);
+                trie.write_tail(line, route, default);
+                return Entry::tail(line);
+            }
+            _ => {}
         }
+        let mut slots = Slots::new(default);
+        let (own, mut deeper): (Few<K>, Few<K>) =
+            routes.into_iter().partition(|route| route.prefix.len() <= at + STRIDE);
+        for route in own {
+            self.paint(trie, &mut slots, at, route.prefix, Entry::leaf(route.value));
+        }
+        while let Some(route) = deeper.first() {
+            let slot = route.prefix.bits.slot(at);
+            let (same, rest) = deeper.into_iter().partition(|route| route.prefix.bits.slot(at) == slot);
+            deeper = rest;
+            let above = slots.entries[slot];
+            slots.entries[slot] =
+                self.build(trie, at + STRIDE, same, above.value()).inherited(above.is_inherited());
+        }
+        self.branch(trie, &slots)
     }
 
     /// What stands in place of `entry` without the route to `prefix`, which the RIB knows no more.
     fn take(&mut self, trie: &Trie<K, D>, entry: Entry, at: u32, prefix: Prefix<K>) -> Entry {
         let new = match entry.kind() {
             Kind::Leaf(_) => return entry,
-            Kind::Tail(line) => {
+            Kind::Bundle(line) | Kind::Tail(line) => {
+                let (mut routes, default) = trie.few(entry);
+                routes.retain(|route| route.prefix != prefix);
                 self.arena.retire(self.epoch, line, 1);
-                Entry::leaf(trie.read_tail(line).1)
+                self.build(trie, at, routes, default)
             }
             Kind::Branch(line) => {
                 let mut slots = trie.slots(line);
                 if prefix.len() <= at + STRIDE {
                     let cover = self.rib.cover(self.rib.level(prefix.len()), prefix);
-                    let cover =
-                        cover.map_or(Entry::leaf(slots.default).inherited(true), Entry::leaf);
-                    self.paint(trie, &mut slots, at, prefix, cover);
+                    let none = Entry::leaf(slots.default).inherited(true);
+                    self.paint(trie, &mut slots, at, prefix, cover.map_or(none, Entry::leaf));
                 } else {
                     let slot = &mut slots.entries[prefix.bits.slot(at)];
                     *slot = self.take(trie, *slot, at + STRIDE, prefix);
                 }
-                self.collapse(trie, line, &slots, Prefix::new(prefix.bits, at))
+                self.shrink(trie, line, &slots, at, prefix)
             }
         };
         new.inherited(entry.is_inherited())
     }
 
-    /// A branch of fewer than two routes becomes a tail or a leaf.
-    fn collapse(&mut self, trie: &Trie<K, D>, line: u32, slots: &Slots, within: Prefix<K>) -> Entry {
-        let mut blocks = slots.entries.iter().filter(|entry| entry.is_block());
-        let mut own = self.rib.inside(self.rib.level(within.len() + 1), within);
-        let new = match (blocks.next(), blocks.next(), own.next(), own.next()) {
-            (None, _, None, _) => Entry::leaf(slots.default),
-            (None, _, Some((prefix, value)), None) => {
-                drop(own);
-                self.tail(trie, Route { prefix, value }, slots.default)
-            }
-            (Some(child), None, None, _) if child.is_tail() => {
-                drop(own);
-                // A copy: the old one stands for a smaller slot as long as a worker may read it.
-                let (route, _) = trie.read_tail(child.value());
-                self.arena.retire(self.epoch, child.value(), 1);
-                self.tail(trie, route, slots.default)
-            }
-            _ => {
-                drop(own);
+    /// The branch at `line`, now with `slots`; a bundle or less if few routes are left. Those around `prefix`.
+    fn shrink(&mut self, trie: &Trie<K, D>, line: u32, slots: &Slots, at: u32, prefix: Prefix<K>) -> Entry {
+        let within = Prefix::new(prefix.bits, at);
+        let own = self.rib.inside(self.rib.level(at + 1), within).take(bundle::ROUTES);
+        let mut routes: Few<K> = own.map(|(prefix, value)| Route { prefix, value }).collect();
+        let blocks = || slots.entries.iter().filter(|entry| entry.is_block());
+        for &block in blocks() {
+            // One fewer than fit, so that a route that comes and goes does not build a branch each time.
+            if block.is_branch() || routes.len() >= bundle::ROUTES {
                 return self.rewrite(trie, line, slots);
             }
-        };
+            let more = trie.few(block).0;
+            if routes.len() + more.len() >= bundle::ROUTES {
+                return self.rewrite(trie, line, slots);
+            }
+            routes.extend(more);
+        }
+        let long = routes.iter().any(|route| route.prefix.len() > bundle::LEN_MAX);
+        if routes.len() >= bundle::ROUTES || long && routes.len() > 1 {
+            return self.rewrite(trie, line, slots);
+        }
+        // Copies: the old ones stand for smaller slots as long as a worker may read them.
+        for block in blocks() {
+            self.arena.retire(self.epoch, block.value(), 1);
+        }
         self.arena.retire(self.epoch, line, size(trie.bits(line)));
-        new
-    }
-
-    fn tail(&mut self, trie: &Trie<K, D>, route: Route<K>, default: u32) -> Entry {
-        let line = self.arena.allocate(1);
-        trie.write_tail(line, route, default);
-        Entry::tail(line)
+        self.build(trie, at, routes, slots.default)
     }
 
     fn branch(&mut self, trie: &Trie<K, D>, slots: &Slots) -> Entry {

@@ -65,7 +65,9 @@ pub enum FibError {
     #[error("next hop {0} is not one of 1 to {MAX_NEXT_HOP}")]
     NextHop(NextHopId),
     /// The family's blocks take all the memory that they may.
-    #[error("the {family} FIB is full: {routes} routes take {lines} of {capacity} cache lines; give it more or summarise routes")]
+    #[error(
+        "the {family} FIB is full: {routes} routes take {lines} of {capacity} cache lines; give it more or summarise routes"
+    )]
     Full { family: Family, routes: usize, lines: usize, capacity: usize },
     /// Workers may still read too much of what was replaced.
     #[error(
@@ -120,12 +122,14 @@ impl FibWriter {
             return Err(FibError::NextHop(next_hop));
         }
         let done = match prefix {
-            IpNet::V4(net) => {
-                self.v4.insert(&self.fib.v4, v4(net), next_hop.0).map_err(|why| no_room(Family::V4, &self.v4, why))
-            }
-            IpNet::V6(net) => {
-                self.v6.insert(&self.fib.v6, v6(net), next_hop.0).map_err(|why| no_room(Family::V6, &self.v6, why))
-            }
+            IpNet::V4(net) => self
+                .v4
+                .insert(&self.fib.v4, v4(net), next_hop.0)
+                .map_err(|why| no_room(Family::V4, &self.v4, why)),
+            IpNet::V6(net) => self
+                .v6
+                .insert(&self.fib.v6, v6(net), next_hop.0)
+                .map_err(|why| no_room(Family::V6, &self.v6, why)),
         };
         self.account();
         Ok(done?.map(NextHopId))

@@ -191,9 +191,9 @@ fn tables_of_internet_size_agree_and_stay_in_bounds() {
             IpNet::V4(_) => IpAddr::from(Ipv4Addr::from_bits(bits as u32)),
             IpNet::V6(_) => IpAddr::from(Ipv6Addr::from_bits(bits)),
         };
-        let longest = (0..=prefix.max_prefix_len()).rev().find_map(|len| {
-            routes.get(&IpNet::new(destination, len).unwrap().trunc()).copied()
-        });
+        let longest = (0..=prefix.max_prefix_len())
+            .rev()
+            .find_map(|len| routes.get(&IpNet::new(destination, len).unwrap().trunc()).copied());
         assert_eq!(writer.fib().lookup(destination), longest, "{destination}");
     }
     let usage = writer.usage();
@@ -227,13 +227,19 @@ fn a_full_fib_says_so_and_recovers() {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, FibError::Full { family: Family::V6, routes, .. } if routes == inserted.len()));
+        assert!(
+            matches!(error, FibError::Full { family: Family::V6, routes, .. } if routes == inserted.len())
+        );
         assert!(writer.usage().bytes + writer.usage().retired_bytes <= writer.usage().bytes_max);
-        check(writer.fib(), &inserted.iter().map(|&prefix| (prefix, NextHopId(1))).collect(), &[
-            inserted[0].addr(),
-            inserted[inserted.len() - 1].addr(),
-            prefixes(round).nth(inserted.len()).unwrap().addr(),
-        ]);
+        check(
+            writer.fib(),
+            &inserted.iter().map(|&prefix| (prefix, NextHopId(1))).collect(),
+            &[
+                inserted[0].addr(),
+                inserted[inserted.len() - 1].addr(),
+                prefixes(round).nth(inserted.len()).unwrap().addr(),
+            ],
+        );
         fitted.push(inserted.len());
         for prefix in inserted {
             while writer.remove(prefix).is_err() {
@@ -278,8 +284,20 @@ fn direct_bits() {
     };
     let (d4, d6) = (destinations(&v4, random), destinations(&v6, random));
     let d4: Vec<u32> = d4.into_iter().map(|bits| bits as u32).collect();
-    let p4: Vec<_> = v4.iter().map(|net| match net { IpNet::V4(net) => (net.addr().to_bits(), net.prefix_len()), _ => unreachable!() }).collect();
-    let p6: Vec<_> = v6.iter().map(|net| match net { IpNet::V6(net) => (net.addr().to_bits(), net.prefix_len()), _ => unreachable!() }).collect();
+    let p4: Vec<_> = v4
+        .iter()
+        .map(|net| match net {
+            IpNet::V4(net) => (net.addr().to_bits(), net.prefix_len()),
+            _ => unreachable!(),
+        })
+        .collect();
+    let p6: Vec<_> = v6
+        .iter()
+        .map(|net| match net {
+            IpNet::V6(net) => (net.addr().to_bits(), net.prefix_len()),
+            _ => unreachable!(),
+        })
+        .collect();
     let (a, b) = (filled::<u32, 16>(&p4), filled::<u32, 24>(&p4));
     let (c, d) = (filled::<u128, 16>(&p6), filled::<u128, 24>(&p6));
     let mut samples = vec![vec![]; 8];
@@ -293,12 +311,21 @@ fn direct_bits() {
         // Again: all of it in the cache.
         let (h4, h6) = (&s4[..128], &s6[..128]);
         for (k, out) in (4..8).enumerate() {
-            let mut once = || match k { 0 => timed(&a, h4), 1 => timed(&b, h4), 2 => timed(&c, h6), _ => timed(&d, h6) };
+            let mut once = || match k {
+                0 => timed(&a, h4),
+                1 => timed(&b, h4),
+                2 => timed(&c, h6),
+                _ => timed(&d, h6),
+            };
             once();
             samples[out].push(once());
         }
     }
-    for (name, mut samples) in ["v4/16", "v4/24", "v6/16", "v6/24", "v4/16 hot", "v4/24 hot", "v6/16 hot", "v6/24 hot"].iter().zip(samples) {
+    for (name, mut samples) in
+        ["v4/16", "v4/24", "v6/16", "v6/24", "v4/16 hot", "v4/24 hot", "v6/16 hot", "v6/24 hot"]
+            .iter()
+            .zip(samples)
+    {
         samples.sort_by(f64::total_cmp);
         println!("{name}: p1 {:.1} p10 {:.1} p50 {:.1} ns", samples[40], samples[400], samples[2000]);
     }
