@@ -81,7 +81,7 @@ impl Arena {
 
     /// Whether `lines` lines are free in blocks that any size can be cut from.
     fn has(&self, lines: usize) -> bool {
-        self.capacity - self.unused >= lines || self.free[BLOCK_MAX].len() >= lines.div_ceil(BLOCK_MAX) + 1
+        self.capacity - self.unused >= lines || self.free[BLOCK_MAX].len() > lines.div_ceil(BLOCK_MAX)
     }
 
     /// A block of `size` lines; after [`Arena::ensure`] there is one.

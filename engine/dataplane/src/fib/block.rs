@@ -105,9 +105,9 @@ impl<K: Key, const D: u32> Trie<K, D> {
         let mut words = [0u64; BLOCK_MAX * WORDS];
         words[..4].copy_from_slice(&bits);
         let mut before = 0;
-        for chunk in 0..4 {
+        for (chunk, bits) in bits.iter().enumerate() {
             words[COUNTS] |= u64::from(before) << (8 * chunk);
-            before += bits[chunk].count_ones();
+            before += bits.count_ones();
         }
         words[COUNTS] |= u64::from(slots.default) << 32;
         for (run, start) in starts(bits).enumerate() {

@@ -3,6 +3,14 @@
 //! Control changes the routes in a [`FibWriter`] and workers look up in the [`Fib`] of it, at the same time: no
 //! table is rebuilt or published for a route, no worker waits, and each lookup answers with the routes of one instant.
 //!
+//! # What it costs
+//!
+//! 64 MiB of address space a family for the direct index, of which only what routes cover becomes memory, and for the
+//! rest 64 bytes and less a route. Past its L2 cache a machine takes hundreds of cycles for a load, and a worker has
+//! many in flight: the number of cache lines that a lookup touches decides, not the size of the table. So nearly all
+//! of an internet table's IPv4 routes cost one line, and IPv6 routes two or three; the `direct_bits` measurement of
+//! the tests compares that with a smaller index (10 MiB for 1,000,000 IPv4 routes, and more than twice the time).
+//!
 //! # Next hops: made before a route leads to them, broken after
 //!
 //! A [`NextHopId`] is an index into the next hops of the snapshot; 0 is no route and is never given to one. As a

@@ -50,7 +50,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -59,7 +59,7 @@ impl Random {
 
     /// The next number below `n`.
     pub fn below(&mut self, n: usize) -> usize {
-        (u128::from(self.next()) * n as u128 >> 64) as usize
+        ((u128::from(self.word()) * n as u128) >> 64) as usize
     }
 
     fn length(&mut self, lengths: &[(u8, u32)]) -> u8 {
@@ -76,7 +76,7 @@ impl Random {
     /// One of `items`, the first ones more often: networks differ in how much they announce.
     fn skewed<T: Copy>(&mut self, items: &[T]) -> T {
         let n = self.below(items.len());
-        items[if self.next() & 1 == 0 { n } else { n * n / items.len() }]
+        items[if self.word() & 1 == 0 { n } else { n * n / items.len() }]
     }
 }
 
@@ -92,7 +92,7 @@ pub fn table_v4(n: usize, seed: u64) -> Vec<IpNet> {
     }
     let mut blocks: Vec<u32> = blocks.into_iter().collect();
     // A set has no order to repeat.
-    blocks.sort_unstable_by_key(|&block| Random(u64::from(block) ^ seed).next());
+    blocks.sort_unstable_by_key(|&block| Random(u64::from(block) ^ seed).word());
     let (mut seen, mut table) = (HashSet::new(), Vec::with_capacity(n));
     while table.len() < n {
         let bits = random.skewed(&blocks) << 16 | random.below(1 << 16) as u32;
@@ -118,7 +118,7 @@ pub fn table_v6(n: usize, seed: u64) -> Vec<IpNet> {
     while table.len() < n {
         let block = random.skewed(&blocks);
         // Half of the parts are numbered from the bottom, half lie anywhere.
-        let span = if random.next() & 1 == 0 { 1 << 8 } else { 1 << 16 };
+        let span = if random.word() & 1 == 0 { 1 << 8 } else { 1 << 16 };
         let part = random.below(span) as u128;
         let net = Ipv6Net::new_assert((block | part << 80).into(), random.length(&LENGTHS_V6)).trunc();
         if seen.insert(net) {
@@ -132,10 +132,10 @@ pub fn table_v6(n: usize, seed: u64) -> Vec<IpNet> {
 pub fn address_in(prefix: IpNet, random: &mut Random) -> u128 {
     match prefix {
         IpNet::V4(net) => {
-            u128::from(net.network().to_bits() | net.hostmask().to_bits() & random.next() as u32)
+            u128::from(net.network().to_bits() | net.hostmask().to_bits() & random.word() as u32)
         }
         IpNet::V6(net) => {
-            let noise = u128::from(random.next()) << 64 | u128::from(random.next());
+            let noise = u128::from(random.word()) << 64 | u128::from(random.word());
             net.network().to_bits() | net.hostmask().to_bits() & noise
         }
     }

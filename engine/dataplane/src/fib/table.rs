@@ -35,14 +35,19 @@ impl<K: Key, const D: u32> Table<K, D> {
         prefix: Prefix<K>,
         value: u32,
     ) -> Result<Option<u32>, NoRoom> {
-        let replaced = self.rib.get(prefix);
+        let replaced = self.rib.insert(prefix, value);
         if replaced == Some(value) {
             return Ok(replaced);
         }
-        if prefix.len() > D {
-            self.arena.ensure(replaced.is_none())?;
+        if prefix.len() > D
+            && let Err(why) = self.arena.ensure(replaced.is_none())
+        {
+            match replaced {
+                Some(value) => self.rib.insert(prefix, value),
+                None => self.rib.remove(prefix),
+            };
+            return Err(why);
         }
-        self.rib.insert(prefix, value);
         if prefix.len() > D {
             let direct = &trie.direct[prefix.bits.top(D)];
             let old = Entry(direct.load(Ordering::Relaxed));

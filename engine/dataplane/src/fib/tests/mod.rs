@@ -1,5 +1,6 @@
 //! The FIB against a linear search over its routes.
 
+mod direct_bits;
 mod threads;
 
 use super::synthetic::{Random, address_in, table_v4, table_v6};
@@ -270,85 +271,4 @@ fn a_worker_that_stops_stalls_the_writer_in_the_end() {
     writer.reclaim(epoch);
     assert_eq!(writer.usage().retired_bytes, 0);
     writer.insert(prefixes[2], NextHopId(3)).unwrap();
-}
-
-/// How many bits to index directly: both, interleaved, on the same destinations. For a person to read.
-#[test]
-#[ignore = "a measurement"]
-fn direct_bits() {
-    let random = &mut Random(7);
-    let v4 = table_v4(1_000_000, 1);
-    let v6 = table_v6(100_000, 1);
-    let destinations = |table: &[IpNet], random: &mut Random| -> Vec<u128> {
-        (0..1 << 20).map(|_| address_in(table[random.below(table.len())], random)).collect()
-    };
-    let (d4, d6) = (destinations(&v4, random), destinations(&v6, random));
-    let d4: Vec<u32> = d4.into_iter().map(|bits| bits as u32).collect();
-    let p4: Vec<_> = v4
-        .iter()
-        .map(|net| match net {
-            IpNet::V4(net) => (net.addr().to_bits(), net.prefix_len()),
-            _ => unreachable!(),
-        })
-        .collect();
-    let p6: Vec<_> = v6
-        .iter()
-        .map(|net| match net {
-            IpNet::V6(net) => (net.addr().to_bits(), net.prefix_len()),
-            _ => unreachable!(),
-        })
-        .collect();
-    let (a, b) = (filled::<u32, 16>(&p4), filled::<u32, 24>(&p4));
-    let (c, d) = (filled::<u128, 16>(&p6), filled::<u128, 24>(&p6));
-    let mut samples = vec![vec![]; 8];
-    for round in 0..4000 {
-        let from = round * 1024 % d4.len();
-        let (s4, s6) = (&d4[from..from + 1024], &d6[from..from + 1024]);
-        samples[0].push(timed(&a, s4));
-        samples[1].push(timed(&b, s4));
-        samples[2].push(timed(&c, s6));
-        samples[3].push(timed(&d, s6));
-        // Again: all of it in the cache.
-        let (h4, h6) = (&s4[..128], &s6[..128]);
-        for (k, out) in (4..8).enumerate() {
-            let mut once = || match k {
-                0 => timed(&a, h4),
-                1 => timed(&b, h4),
-                2 => timed(&c, h6),
-                _ => timed(&d, h6),
-            };
-            once();
-            samples[out].push(once());
-        }
-    }
-    for (name, mut samples) in
-        ["v4/16", "v4/24", "v6/16", "v6/24", "v4/16 hot", "v4/24 hot", "v6/16 hot", "v6/24 hot"]
-            .iter()
-            .zip(samples)
-    {
-        samples.sort_by(f64::total_cmp);
-        println!("{name}: p1 {:.1} p10 {:.1} p50 {:.1} ns", samples[40], samples[400], samples[2000]);
-    }
-}
-
-fn filled<K: super::key::Key, const D: u32>(prefixes: &[(K, u8)]) -> Trie<K, D> {
-    let trie = Trie::new(1 << 20);
-    let mut table = super::table::Table::<K, D>::new(1 << 20);
-    for (n, &(bits, len)) in prefixes.iter().enumerate() {
-        table.insert(&trie, super::key::Prefix::new(bits, len.into()), n as u32 % 512 + 1).unwrap();
-        table.epoch += 1;
-        table.arena.reclaim(table.epoch);
-    }
-    println!("{} bits: {} KiB", D, table.arena.in_use() * 64 / 1024);
-    trie
-}
-
-fn timed<K: super::key::Key, const D: u32>(trie: &Trie<K, D>, keys: &[K]) -> f64 {
-    let mut out = [NextHopId(0); 32];
-    let start = std::time::Instant::now();
-    for keys in keys.chunks(32) {
-        trie.lookup_burst(keys, &mut out);
-        std::hint::black_box(&out);
-    }
-    start.elapsed().as_nanos() as f64 / keys.len() as f64
 }

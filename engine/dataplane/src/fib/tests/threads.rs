@@ -31,10 +31,10 @@ fn readers_never_see_what_no_instant_had() {
         let v6 = |low: u128, len| {
             IpNet::new(Ipv6Addr::from_bits(0x2a00_u128 << 112 | (n as u128) << 90 | low).into(), len)
         };
-        let stable = [v4(0, 14), v4(0x1234_00, 25), v6(0, 38), v6(0x77 << 80, 56)].map(Result::unwrap);
+        let stable = [v4(0, 14), v4(0x3_3400, 25), v6(0, 38), v6(0x77 << 80, 56)].map(Result::unwrap);
         let changing = [
-            v4(0x1235_00, 24),
-            v4(0x1235_40, 28),
+            v4(0x3_3500, 24),
+            v4(0x3_3540, 28),
             v4(0x1_0000, 19),
             v4(0x2_0101, 32),
             v4(0x2_0102, 31),
