@@ -123,3 +123,35 @@ fn read(fib: &Fib, stop: &AtomicBool, seen: &AtomicU64, asked: &[IpAddr], answer
     }
     lookups
 }
+
+/// A short route changes only while a longer one hides the change: nobody may see the other next hop, though both are
+/// read in the course of a lookup.
+#[test]
+fn a_short_route_is_not_seen_while_a_longer_one_hides_it() {
+    let mut writer = FibWriter::new(Capacity::for_routes(8));
+    let covers = [net("0.0.0.0/0"), net("::/0")];
+    let longer = [net("20.0.0.0/9"), net("2a00::/20")];
+    for cover in covers {
+        writer.insert(cover, NextHopId(1)).unwrap();
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = [Ipv4Addr::new(20, 1, 2, 3).into(), Ipv6Addr::from_bits(0x2a00_u128 << 112 | 9).into()];
+    let readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let (fib, stop) = (writer.fib().clone(), stop.clone());
+            let seen = AtomicU64::new(0);
+            thread::spawn(move || read(&fib, &stop, &seen, &asked.repeat(16), &[[1, 3, 3]; 32]))
+        })
+        .collect();
+    for _ in 0..20_000 {
+        for (cover, longer) in covers.into_iter().zip(longer) {
+            writer.insert(longer, NextHopId(3)).unwrap();
+            writer.insert(cover, NextHopId(2)).unwrap();
+            writer.insert(cover, NextHopId(1)).unwrap();
+            writer.remove(longer).unwrap();
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let lookups: usize = readers.into_iter().map(|reader| reader.join().expect("every answer is right")).sum();
+    assert!(lookups > 1000, "{lookups} lookups beside the updates");
+}
