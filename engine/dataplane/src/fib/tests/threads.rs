@@ -152,6 +152,7 @@ fn a_short_route_is_not_seen_while_a_longer_one_hides_it() {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    let lookups: usize = readers.into_iter().map(|reader| reader.join().expect("every answer is right")).sum();
+    let lookups: usize =
+        readers.into_iter().map(|reader| reader.join().expect("every answer is right")).sum();
     assert!(lookups > 1000, "{lookups} lookups beside the updates");
 }
