@@ -86,7 +86,7 @@ impl Interface {
 pub type Endpoints = (IpAddr, IpAddr, Option<u32>);
 
 /// What a route leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NextHop {
     /// An address of this engine.
     Local,

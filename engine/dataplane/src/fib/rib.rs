@@ -59,9 +59,9 @@ impl<K: Key> Rib<K> {
         old
     }
 
-    /// All routes, shorter levels first.
-    pub fn iter(&self) -> impl Iterator<Item = (Prefix<K>, u32)> {
-        self.levels.iter().flatten().map(|(&prefix, &value)| (prefix, value))
+    /// Routes inside `within`, itself included, shorter levels first.
+    pub fn within(&self, within: Prefix<K>) -> impl Iterator<Item = (Prefix<K>, u32)> {
+        (self.level(within.len())..self.levels.len()).flat_map(move |level| self.inside(level, within))
     }
 
     /// The longest route of `level` around `prefix`, itself left out.

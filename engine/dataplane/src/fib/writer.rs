@@ -160,14 +160,24 @@ impl FibWriter {
 
     /// All routes.
     pub fn routes(&self) -> impl Iterator<Item = (IpNet, NextHopId)> {
-        let v4 = self.v4.rib.iter().map(|(prefix, value)| {
+        self.routes_in(Ipv4Net::default().into()).chain(self.routes_in(Ipv6Net::default().into()))
+    }
+
+    /// The routes inside `within`, itself included.
+    pub fn routes_in(&self, within: IpNet) -> impl Iterator<Item = (IpNet, NextHopId)> {
+        let (in_v4, in_v6) = match within {
+            IpNet::V4(net) => (Some(v4(net)), None),
+            IpNet::V6(net) => (None, Some(v6(net))),
+        };
+        let in_v4 = in_v4.into_iter().flat_map(|within| self.v4.rib.within(within)).map(|(prefix, value)| {
             let net = Ipv4Net::new_assert(prefix.bits.into(), prefix.len);
             (IpNet::V4(net), NextHopId(value))
         });
-        v4.chain(self.v6.rib.iter().map(|(prefix, value)| {
+        let in_v6 = in_v6.into_iter().flat_map(|within| self.v6.rib.within(within)).map(|(prefix, value)| {
             let net = Ipv6Net::new_assert(prefix.bits.into(), prefix.len);
             (IpNet::V6(net), NextHopId(value))
-        }))
+        });
+        in_v4.chain(in_v6)
     }
 
     /// The number of routes.
