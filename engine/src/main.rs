@@ -9,6 +9,7 @@ mod config;
 mod host;
 mod peer;
 mod plan;
+mod routes;
 mod runtime;
 
 use std::process::ExitCode;

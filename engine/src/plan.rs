@@ -40,6 +40,8 @@ pub struct Plan {
     pub interface_names: Vec<String>,
     /// What the first snapshot is made of.
     pub forwarding: ForwardingPlan,
+    /// More routes, which may change while the engine runs.
+    pub routes_file: Option<PathBuf>,
     /// What forwarding does not need to know of tunnels, by [`TunnelId`].
     pub tunnels: Vec<TunnelPlan>,
     /// What the controller is told. `epoch_floor` and `seed` are 0: the runtime sets them at each start.
@@ -185,6 +187,7 @@ impl Plan {
             ports: ports(config, workers.len() as u16),
             interface_names: config.interfaces.iter().map(|i| i.name.to_string()).collect(),
             forwarding: forwarding(config),
+            routes_file: config.routing.file.clone(),
             tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel_plan(t, TunnelId(id))).collect(),
             controller: controller::config(config),
             control: config.control.as_ref().map(|control| control_plan(config, control)),

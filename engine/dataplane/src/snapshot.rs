@@ -103,7 +103,7 @@ impl Endpoints {
 }
 
 /// What a route leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NextHop {
     /// Nowhere: the sender is told. The first entry of every next-hop table, for what no route covers.
     Unreachable,

@@ -4,15 +4,19 @@
 pub mod client;
 pub mod metrics;
 mod metrics_server;
+pub mod routes;
 pub mod server;
 pub mod status;
 #[cfg(test)]
 pub mod tests;
 
 use crate::plan::Plan;
+use crate::routes::{Batch, Targets};
 use anyhow::{Context as _, Result};
+use routes::{RouteCount, RouteEntry, RouteRequest, RoutesWanted};
 use serde::{Deserialize, Serialize};
 use status::*;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -32,6 +36,12 @@ pub enum ApiRequest {
     Drops(oneshot::Sender<DropsStatus>),
     /// The last decisions, oldest first.
     Decisions(oneshot::Sender<Vec<Decision>>),
+    /// Changes of routes; the answer says how many wait now.
+    ChangeRoutes(Batch, oneshot::Sender<usize>),
+    /// Routes inside a prefix, or the one that an address takes: at most so many.
+    Routes(RoutesWanted, oneshot::Sender<Vec<RouteEntry>>),
+    /// How many routes there are.
+    RouteCount(oneshot::Sender<RouteCount>),
     /// A person's command; the answer says what was done or why not.
     Command {
         /// What is asked.
@@ -57,6 +67,11 @@ pub enum Request {
     Drops,
     /// See [`ApiRequest::Decisions`].
     Decisions,
+    /// Route changes and questions.
+    Routes {
+        /// Which.
+        request: RouteRequest,
+    },
     /// See [`ApiRequest::Command`].
     Command {
         /// What is asked.
@@ -83,12 +98,13 @@ pub struct Stopping;
 #[derive(Clone, Debug)]
 pub struct ApiHandle {
     requests: mpsc::Sender<ApiRequest>,
+    targets: Arc<Targets>,
 }
 
 impl ApiHandle {
-    /// Asks through `requests`; the runtime answers from its other end.
-    pub fn new(requests: mpsc::Sender<ApiRequest>) -> ApiHandle {
-        ApiHandle { requests }
+    /// Asks through `requests`; the runtime answers from its other end. Routes may lead to `targets`.
+    pub fn new(requests: mpsc::Sender<ApiRequest>, targets: Arc<Targets>) -> ApiHandle {
+        ApiHandle { requests, targets }
     }
 
     /// Asks one question.
@@ -110,6 +126,7 @@ impl ApiHandle {
             Request::Workers => self.ask(ApiRequest::Workers).await.map(json),
             Request::Drops => self.ask(ApiRequest::Drops).await.map(json),
             Request::Decisions => self.ask(ApiRequest::Decisions).await.map(json),
+            Request::Routes { request } => Ok(self.routes(request).await),
             Request::Command { command } => {
                 let done = self.ask(|reply| ApiRequest::Command { command, reply }).await;
                 done.map(|done| done.map_or_else(Answer::Error, json))

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::plan::Plan;
+use crate::routes::Targets;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -17,7 +18,16 @@ pub fn run(path: &Path) -> ExitCode {
     for doubt in config.warnings() {
         eprintln!("{}: warning: {doubt}", path.display());
     }
-    println!("{}: ok\n{}", path.display(), summary(&Plan::from_config(&config)));
+    let plan = Plan::from_config(&config);
+    let routes = match plan.routes_file.as_deref().map(|file| Targets::new(&plan.forwarding).load(file)) {
+        Some(Err(error)) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+        Some(Ok(batch)) => format!("\n  {} routes in routing.file", batch.changes.len()),
+        None => String::new(),
+    };
+    println!("{}: ok\n{}{routes}", path.display(), summary(&plan));
     ExitCode::SUCCESS
 }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod remote;
+mod routes;
 mod show;
 mod table;
 #[cfg(test)]
@@ -53,6 +54,8 @@ enum Command {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Change and list the routes of the running engine
+    Routes(routes::Arguments),
     Bench(bench::Arguments),
     /// Make a lab's CA and a certificate for each engine
     Pki {
@@ -123,6 +126,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Undrain(engine) => remote::command(&engine, Operator::Undrain)?,
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
+        Command::Routes(arguments) => routes::run(&arguments)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
         Command::Pki { out, name, force } => pki(&out, &name, force)?,
         Command::Completions { shell } => {

@@ -47,6 +47,8 @@ pub struct Config {
     pub groups: Vec<Group>,
     /// Static routes.
     pub routes: Vec<Route>,
+    /// Where more routes are.
+    pub routing: Routing,
     /// How prediction is acted upon.
     pub prediction: Prediction,
     /// How traffic is shifted.
@@ -120,6 +122,7 @@ impl Config {
             (s.table("gateway").flatten(), s.table("ha").flatten(), s.table("control"));
         let (peers, tunnels) = (s.tables("peer"), s.tables("tunnel"));
         let (groups, routes) = (s.tables("group"), s.tables("route"));
+        let routing = default(s, "routing");
         let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
         let api = required(s, "api");
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
@@ -136,6 +139,7 @@ impl Config {
             tunnels,
             groups,
             routes,
+            routing: routing?,
             prediction: prediction?,
             shift: shift?,
             probe: probe?,
@@ -149,8 +153,12 @@ impl Config {
 
     fn resolve_paths(&mut self, folder: &Path) {
         let control = self.control.iter_mut().flat_map(|c| [&mut c.ca, &mut c.cert, &mut c.key]);
-        let optional =
-            [&mut self.prediction.model, &mut self.telemetry.record, &mut self.debug.export_esp_keys];
+        let optional = [
+            &mut self.routing.file,
+            &mut self.prediction.model,
+            &mut self.telemetry.record,
+            &mut self.debug.export_esp_keys,
+        ];
         let all = control.chain(optional.into_iter().flatten()).chain([&mut self.api.socket]);
         all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
     }

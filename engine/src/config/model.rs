@@ -218,6 +218,13 @@ pub struct Route {
     pub target: RouteTarget,
 }
 
+/// `[routing]`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Routing {
+    /// More routes, one a line, that may change while the engine runs.
+    pub file: Option<PathBuf>,
+}
+
 /// `[prediction]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {

@@ -188,6 +188,12 @@ impl Read for Route {
     }
 }
 
+impl Read for Routing {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Routing> {
+        Some(Routing { file: s.optional("file") })
+    }
+}
+
 impl Read for Prediction {
     fn read(s: &mut Section<'_>, _: usize) -> Option<Prediction> {
         let mode = s.or("mode", Mode::Auto);

@@ -124,6 +124,8 @@ impl Engine {
         let polled = self.workers.polled_at();
         self.input(Input::WorkersPolled(polled));
         self.step(None);
+        let seen = self.workers.seen();
+        self.forwarding.routes.tick(seen);
         let now = self.clock.now();
         self.path_mtus.tick(now, &mut self.forwarding);
         self.neighbors.tick(now, &mut self.forwarding, &mut self.workers);

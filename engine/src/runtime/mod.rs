@@ -4,6 +4,7 @@ mod engine;
 mod forwarding;
 mod neighbors;
 mod outputs;
+mod live_routes;
 mod path_mtu;
 mod sas;
 mod status;
@@ -13,6 +14,7 @@ mod workers;
 use crate::api::{self, ApiHandle};
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan};
+use crate::routes::{self, Targets};
 use anyhow::{Context as _, Result};
 use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
@@ -20,6 +22,7 @@ use dataplane::wire::MacAddr;
 use dpdk::{Clock, Device, Eal, Mempool, QueuePair};
 use engine::{Engine, unix_ms};
 use forwarding::Forwarding;
+use live_routes::Routes;
 use neighbors::Neighbors;
 use path_mtu::PathMtus;
 use predictor::recording::{Recorder, RunHeader, RunKind};
@@ -64,8 +67,9 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
         tracing::info!(address = %links.local_addr(), "peers are listened for");
     }
     let (api_tx, api_rx) = mpsc::channel(WAITING);
-    let _serving =
-        api::start(&engine.plan, ApiHandle::new(api_tx)).await.context("the API could not be started")?;
+    let targets = Arc::new(Targets::new(&engine.plan.forwarding));
+    let handle = ApiHandle::new(api_tx, targets);
+    let _serving = api::start(&engine.plan, handle).await.context("the API could not be started")?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
@@ -135,7 +139,7 @@ fn pool_of(pools: &[Mempool], socket: Option<u32>) -> &Mempool {
 
 fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let clock = Clock::new(eal);
-    let mut forwarding = Forwarding::new(&plan.forwarding, &ports.macs);
+    let mut forwarding = Forwarding::new(&plan.forwarding, &ports.macs, first_routes(&plan)?);
     let pools =
         (0..eal.workers()).map(|worker| pool_of(&ports.pools, Some(eal.worker_socket(worker))).clone());
     let shared =
@@ -175,6 +179,18 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         forwarding,
         plan,
     })
+}
+
+/// The routes of the configuration and of its routes file.
+fn first_routes(plan: &Plan) -> Result<Routes> {
+    let mut routes = Routes::new(routes::own(&plan.forwarding)).context("the configured routes")?;
+    if let Some(file) = &plan.routes_file {
+        let batch = Targets::new(&plan.forwarding).load(file).context("routing.file")?;
+        let (many, start) = (batch.changes.len(), std::time::Instant::now());
+        routes.begin_with(batch).context("routing.file")?;
+        tracing::info!(routes = many, ms = start.elapsed().as_millis() as u64, "the routes file is loaded");
+    }
+    Ok(routes)
 }
 
 /// What only this start of the process knows: a floor for epochs that grows with every start, and a seed.

@@ -25,6 +25,13 @@ impl Engine {
             ApiRequest::Decisions(reply) => {
                 drop(reply.send(self.controller.decisions().cloned().collect()));
             }
+            ApiRequest::ChangeRoutes(batch, reply) => {
+                self.forwarding.routes.enqueue(batch);
+                self.publish();
+                drop(reply.send(self.forwarding.routes.summary().pending));
+            }
+            ApiRequest::Routes(wanted, reply) => drop(reply.send(self.routes(&wanted))),
+            ApiRequest::RouteCount(reply) => drop(reply.send(self.route_count())),
             ApiRequest::Command { command, reply } => {
                 let id = self.next_reply;
                 self.next_reply += 1;

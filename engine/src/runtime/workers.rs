@@ -1,11 +1,13 @@
 //! Starts the workers on their lcores and holds control's ends of them.
 
+use super::live_routes::Seen;
 use crate::plan::{Idle, Plan};
 use anyhow::{Context as _, Result};
-use dataplane::id::{Nanos, WorkerId};
+use dataplane::id::{Generation, Nanos, WorkerId};
 use dataplane::links::{ControlLinks, WorkerLinks, connect};
 use dataplane::message::{Command, Event};
 use dataplane::snapshot::Snapshot;
+use dataplane::telemetry::Counters;
 use dataplane::worker::{Worker, WorkerParts};
 use dpdk::{Clock, Eal, LcoreHandle, Mbuf, Mempool, QueuePair};
 use std::sync::Arc;
@@ -71,7 +73,7 @@ impl Workers {
     }
 
     /// Control's ends, to read.
-    pub fn counters(&self) -> impl Iterator<Item = &dataplane::telemetry::Counters> {
+    pub fn counters(&self) -> impl Iterator<Item = &Counters> {
         self.links.iter().map(|link| &*link.counters)
     }
 
@@ -99,6 +101,15 @@ impl Workers {
     /// When the worker that polled longest ago did so.
     pub fn polled_at(&self) -> Nanos {
         Nanos(self.counters().map(|counters| counters.polled_at.get()).min().unwrap_or(0))
+    }
+
+    /// The snapshot and the epoch of the FIB that all of them have come to.
+    pub fn seen(&self) -> Seen {
+        let least = |of: fn(&Counters) -> u64| self.counters().map(of).min().unwrap_or(0);
+        Seen {
+            generation: Generation(least(|counters| counters.generation.announced())),
+            epoch: least(|counters| counters.fib_epoch.announced()),
+        }
     }
 
     /// Sets the lease.

@@ -1,284 +1,283 @@
-//! A multibit trie with compressed nodes, after Poptrie (Asai and Ohara, SIGCOMM 2015): each
-//! node resolves 6 bits with one population count, and equal neighbouring leaves are stored once.
-//! The first 16 bits are indexed directly, and bits in which all routes agree are compared at once.
+//! The table that workers read: a direct index of the first bits, then branches of 8 bits.
+//!
+//! Blocks are made of cache lines. A *bundle* is one line with up to four routes of up to /64, compared at once: most
+//! slots of a real table have no more behind them, and so one line past the direct index. A *tail* is one line with
+//! one longer route. A *branch* has 1 to 17 lines: in the first a bit for each of its 256 slots, set where the
+//! content differs from the slot before, the number of bits before each 64, and the first entries. Routes of up to
+//! /8 are kept apart, since each would fill much of the direct index.
+//!
+//! A lookup ends at one 32-bit word, which the writer changes in one store: it sees the routes as they were at one
+//! instant, however many updates run beside it.
 
+use super::entry::{Entry, Kind};
+use super::key::{Key, SHORT, STRIDE};
 use crate::id::NextHopId;
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use sync::prefetch::prefetch;
+use sync::zeroed::Zeroed;
+use zerocopy::FromZeros;
 
-/// Bits that a node resolves.
-const STRIDE: u32 = 6;
-/// Slots of a node.
-const SLOTS: usize = 1 << STRIDE;
-/// Bits that the direct table resolves: 256 KiB, of which little is touched, in place of two to three nodes.
-const DIRECT_BITS: u32 = 16;
-/// Marks an entry of the direct table that is a node; a leaf otherwise.
-const NODE: u32 = 1 << 31;
+/// Entries before which a branch's own words lie: four of bits, one of counts and what the branch inherited.
+pub(super) const HEAD: usize = 10;
+/// Words of 64 bits in a line.
+pub(super) const WORDS: usize = 8;
+/// The word of a branch with the counts (lower half) and what it inherited (upper half).
+pub(super) const COUNTS: usize = 4;
+/// Lookups that are in flight at once.
+const BURST: usize = 32;
 
-/// A destination address as bits, most significant first.
-pub(super) trait Key: Copy {
-    /// How many leading bits two addresses share.
-    fn common(self, other: Self) -> u32;
-    /// The `n` ≤ 16 bits from bit `at` on; zeros follow the last bit.
-    fn bits(self, at: u32, n: u32) -> usize;
-}
+/// A cache line of a block.
+#[derive(Debug, FromZeros)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub [AtomicU64; WORDS]);
 
-impl Key for u32 {
-    #[inline]
-    fn common(self, other: u32) -> u32 {
-        (self ^ other).leading_zeros()
-    }
-
-    #[inline]
-    fn bits(self, at: u32, n: u32) -> usize {
-        // Through u64, so that n = 0 shifts by less than the width.
-        (u64::from(self << at) << n >> 32) as usize
-    }
-}
-
-impl Key for u128 {
-    #[inline]
-    fn common(self, other: u128) -> u32 {
-        (self ^ other).leading_zeros()
-    }
-
-    #[inline]
-    fn bits(self, at: u32, n: u32) -> usize {
-        (((self << at) >> 64) as u64 as u128 >> (64 - n)) as usize
-    }
-}
-
-/// A route; the bits behind `len` are zero.
-pub(super) struct Route<K> {
-    pub bits: K,
-    pub len: u8,
-    pub next_hop: NextHopId,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Node {
-    /// Bit s: slot s is a node, found at `node_base` + the number of such slots before it.
-    is_node: u64,
-    /// Bit s: slot s is a leaf and differs from the leaf before it.
-    starts_leaf: u64,
-    node_base: u32,
-    leaf_base: u32,
-}
-
-impl Node {
-    /// In place of a node: `leaf_base` names a [`Skip`], `node_base` the node behind it. Without a bit it is no
-    /// other node, as in those each slot is a node or a leaf, and the first leaf starts.
-    fn skip(skip: usize, next: u32) -> Node {
-        Node { is_node: 0, starts_leaf: 0, node_base: next, leaf_base: skip as u32 }
-    }
-
-    #[inline]
-    fn is_skip(&self) -> bool {
-        self.is_node | self.starts_leaf == 0
-    }
-}
-
-/// Bits that all routes behind it share.
+/// Longest-prefix match over addresses of one family, `D` bits of which are indexed directly.
 #[derive(Debug)]
-struct Skip<K> {
-    /// One of those routes.
-    bits: K,
-    /// They share this many bits from the first one on.
-    end: u32,
-    /// Where the address differs.
-    otherwise: u32,
+pub(super) struct Trie<K, const D: u32> {
+    /// The routes of up to /8: where nothing longer leads.
+    pub shorts: Box<[AtomicU32; 1 << SHORT]>,
+    /// Changes of `shorts` that began and that ended: odd during one.
+    pub short_changes: AtomicU64,
+    pub direct: Zeroed<AtomicU32>,
+    pub lines: Zeroed<Line>,
+    key: std::marker::PhantomData<K>,
 }
 
-/// An immutable longest-prefix match over addresses of one family.
-#[derive(Debug)]
-pub(super) struct Trie<K> {
-    direct: Box<[u32]>,
-    nodes: Box<[Node]>,
-    skips: Box<[Skip<K>]>,
-    /// Indices into `next_hops`.
-    leaves: Box<[u32]>,
-    /// Distinct next hops; the first is `None`.
-    next_hops: Box<[Option<NextHopId>]>,
-}
-
-/// Bits at or before `slot`.
-#[inline]
-fn up_to(slot: usize) -> u64 {
-    u64::MAX >> (SLOTS - 1 - slot)
-}
-
-impl<K: Key> Trie<K> {
-    /// From routes sorted by (bits, len).
-    pub fn build(routes: &[Route<K>]) -> Trie<K> {
-        let mut builder = Builder {
-            nodes: vec![],
-            skips: vec![],
-            leaves: vec![],
-            next_hops: vec![None],
-            known: HashMap::new(),
-        };
-        let mut slots = vec![Slot::Leaf(0); 1 << DIRECT_BITS];
-        builder.fill(&mut slots, routes, 0, DIRECT_BITS);
-        let direct = slots.iter().map(|slot| match *slot {
-            Slot::Leaf(leaf) => leaf,
-            Slot::Node { routes, inherited } => {
-                let node = builder.reserve(1);
-                builder.node(node, routes, DIRECT_BITS, inherited);
-                node | NODE
-            }
-        });
+impl<K: Key, const D: u32> Trie<K, D> {
+    /// Without routes, with room for blocks of `lines` cache lines in all.
+    pub fn new(lines: usize) -> Trie<K, D> {
         Trie {
-            direct: direct.collect(),
-            nodes: builder.nodes.into(),
-            skips: builder.skips.into(),
-            leaves: builder.leaves.into(),
-            next_hops: builder.next_hops.into(),
+            shorts: Box::new([const { AtomicU32::new(0) }; 1 << SHORT]),
+            short_changes: AtomicU64::new(0),
+            direct: Zeroed::new(1 << D),
+            lines: Zeroed::new(lines),
+            key: std::marker::PhantomData,
         }
     }
 
-    /// The longest match.
-    #[inline]
-    pub fn lookup(&self, key: K) -> Option<NextHopId> {
-        let entry = self.direct[key.bits(0, DIRECT_BITS)];
-        if entry & NODE == 0 {
-            return self.next_hops[entry as usize];
+    #[inline(always)]
+    fn first(&self, key: K) -> Entry {
+        // Acquire, here and below: a block is read as it was written before it was linked.
+        Entry(self.direct[key.top(D)].load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    fn short(&self, key: K) -> u32 {
+        self.shorts[key.top(SHORT) & 0xff].load(Ordering::Acquire)
+    }
+
+    /// The entry of `slot` in the branch at `line`.
+    #[inline(always)]
+    fn child(&self, line: u32, slot: usize) -> Entry {
+        let head = &self.lines[line as usize].0;
+        let chunk = slot >> 6 & 3;
+        let bits = head[chunk].load(Ordering::Relaxed) << (!slot & 63);
+        let before = head[COUNTS].load(Ordering::Relaxed) >> (8 * chunk) & 0xff;
+        // The first slot always starts a run, so that there is one at or before every slot.
+        let at = HEAD - 1 + before as usize + bits.count_ones() as usize;
+        let line = &self.lines[line as usize + at / (2 * WORDS)].0;
+        Entry((line[at / 2 % WORDS].load(Ordering::Acquire) >> (at % 2 * 32)) as u32)
+    }
+
+    /// The answer of the bundle at `line`.
+    #[inline(always)]
+    fn bundle(&self, line: u32, key: K) -> u32 {
+        let words = &self.lines[line as usize].0;
+        let key = key.halves()[0];
+        let rest = words[bundle::REST].load(Ordering::Acquire);
+        let mut found = (rest >> 32) as u32;
+        for i in 0..bundle::ROUTES {
+            let differs = (words[i].load(Ordering::Relaxed) ^ key) >> (rest >> (8 * i) & 63);
+            let value = (words[bundle::VALUES + i / 2].load(Ordering::Acquire) >> (i % 2 * 32)) as u32;
+            // Shorter routes come first.
+            found = if differs == 0 { value } else { found };
         }
-        let mut node = &self.nodes[(entry & !NODE) as usize];
-        let mut at = DIRECT_BITS;
+        found
+    }
+
+    /// The answer of the tail at `line`.
+    #[inline(always)]
+    fn tail(&self, line: u32, key: K) -> u32 {
+        let words = &self.lines[line as usize].0;
+        let [upper, lower] = key.halves();
+        let differs = (words[tail::UPPER].load(Ordering::Relaxed) ^ upper)
+            & words[tail::UPPER_MASK].load(Ordering::Relaxed)
+            | (words[tail::LOWER].load(Ordering::Relaxed) ^ lower)
+                & words[tail::LOWER_MASK].load(Ordering::Relaxed);
+        let word = if differs == 0 { tail::VALUE } else { tail::DEFAULT };
+        words[word].load(Ordering::Acquire) as u32
+    }
+
+    /// The longest match; zero without a route.
+    #[inline]
+    pub fn lookup(&self, key: K) -> NextHopId {
         loop {
-            if node.is_skip() {
-                let skip = &self.skips[node.leaf_base as usize];
-                if key.common(skip.bits) < skip.end {
-                    return self.next_hops[skip.otherwise as usize];
-                }
-                at = skip.end;
-                node = &self.nodes[node.node_base as usize];
+            let changes = self.short_changes.load(Ordering::Acquire);
+            let short = self.short(key);
+            let found = self.longer(key);
+            if found != 0 {
+                return NextHopId(found);
             }
-            let slot = key.bits(at, STRIDE);
-            let before = up_to(slot);
-            if node.is_node >> slot & 1 == 0 {
-                let leaf = node.leaf_base + (node.starts_leaf & before).count_ones() - 1;
-                return self.next_hops[self.leaves[leaf as usize] as usize];
+            // A short route counts if it was there while nothing longer was: all the time in between. Of one change in
+            // progress, which the first count included, the slot shows at most one half.
+            if self.short(key) == short && self.short_changes.load(Ordering::Acquire) == changes {
+                return NextHopId(short);
             }
-            node = &self.nodes[(node.node_base + (node.is_node & before).count_ones() - 1) as usize];
+        }
+    }
+
+    /// The longest match of more than /8; zero without one.
+    #[inline]
+    fn longer(&self, key: K) -> u32 {
+        let mut entry = self.first(key);
+        let mut at = D;
+        loop {
+            match entry.kind() {
+                Kind::Leaf(value) => return value,
+                Kind::Bundle(line) => return self.bundle(line, key),
+                Kind::Tail(line) => return self.tail(line, key),
+                Kind::Branch(line) => entry = self.child(line, key.slot(at)),
+            }
             at += STRIDE;
         }
     }
 
-    /// Memory held, in bytes.
-    pub fn bytes(&self) -> usize {
-        size_of_val(&*self.direct)
-            + size_of_val(&*self.nodes)
-            + size_of_val(&*self.skips)
-            + size_of_val(&*self.leaves)
-            + size_of_val(&*self.next_hops)
-    }
-}
-
-/// What a slot of a node under construction leads to.
-enum Slot<'r, K> {
-    Leaf(u32),
-    /// A node for the longer `routes`; `inherited` holds where none of them matches.
-    Node {
-        routes: &'r [Route<K>],
-        inherited: u32,
-    },
-}
-
-// Derived, they would ask the same of K.
-impl<K> Clone for Slot<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<K> Copy for Slot<'_, K> {}
-
-struct Builder<K> {
-    nodes: Vec<Node>,
-    skips: Vec<Skip<K>>,
-    leaves: Vec<u32>,
-    next_hops: Vec<Option<NextHopId>>,
-    known: HashMap<NextHopId, u32>,
-}
-
-impl<K: Key> Builder<K> {
-    /// The first of `n` new nodes in a row.
-    fn reserve(&mut self, n: usize) -> u32 {
-        let first = self.nodes.len() as u32;
-        self.nodes.resize(self.nodes.len() + n, Node::default());
-        first
-    }
-
-    fn next_hop(&mut self, next_hop: NextHopId) -> u32 {
-        *self.known.entry(next_hop).or_insert_with(|| {
-            self.next_hops.push(Some(next_hop));
-            self.next_hops.len() as u32 - 1
-        })
-    }
-
-    /// Lays `routes`, all longer than `at` bits or the default route, over the 2^`n` slots for the
-    /// bits from `at` on. A prefix comes before those inside it, so that later ones overwrite.
-    fn fill<'r>(&mut self, slots: &mut [Slot<'r, K>], mut routes: &'r [Route<K>], at: u32, n: u32) {
-        while let Some((route, rest)) = routes.split_first() {
-            let first = route.bits.bits(at, n);
-            let len = u32::from(route.len);
-            if len <= at + n {
-                let count = 1 << (at + n - len);
-                let leaf = self.next_hop(route.next_hop);
-                slots[first..first + count].fill(Slot::Leaf(leaf));
-                routes = rest;
-                continue;
+    /// The longest match of each key; zero without a route.
+    #[inline]
+    pub fn lookup_burst(&self, keys: &[K], out: &mut [NextHopId]) {
+        for (keys, out) in keys.chunks(BURST).zip(out.chunks_mut(BURST)) {
+            let changes = self.short_changes.load(Ordering::Acquire);
+            self.longer_burst(keys, out);
+            if out.iter().fold(false, |any, found| any | (found.0 == 0)) {
+                self.shorts_burst(keys, out, changes);
             }
-            let inside = routes.partition_point(|r| r.bits.bits(at, n) == first);
-            let (inside, rest) = routes.split_at(inside);
-            let Slot::Leaf(inherited) = slots[first] else {
-                unreachable!("sorted: a slot's longer routes are in a row")
-            };
-            slots[first] = Slot::Node { routes: inside, inherited };
-            routes = rest;
         }
     }
 
-    /// Builds node `index` for `routes`, which are longer than `at` bits and equal in those.
-    fn node(&mut self, mut index: u32, routes: &[Route<K>], mut at: u32, inherited: u32) {
-        let end = shared(routes);
-        // Up to one stride, a node does as well.
-        if end > at + STRIDE {
-            let next = self.reserve(1);
-            self.nodes[index as usize] = Node::skip(self.skips.len(), next);
-            self.skips.push(Skip { bits: routes[0].bits, end, otherwise: inherited });
-            (index, at) = (next, end);
+    /// Where nothing longer leads, the route of up to /8.
+    #[inline]
+    fn shorts_burst(&self, keys: &[K], out: &mut [NextHopId], changes: u64) {
+        for (&key, out) in keys.iter().zip(&mut *out) {
+            let short = self.short(key);
+            *out = if out.0 == 0 { NextHopId(short) } else { *out };
         }
-        let mut slots = [Slot::Leaf(inherited); SLOTS];
-        self.fill(&mut slots, routes, at, STRIDE);
-        let mut node = Node { leaf_base: self.leaves.len() as u32, ..Node::default() };
-        let mut last = None;
-        for (s, slot) in slots.iter().enumerate() {
-            match *slot {
-                Slot::Node { .. } => node.is_node |= 1 << s,
-                Slot::Leaf(leaf) if last != Some(leaf) => {
-                    last = Some(leaf);
-                    node.starts_leaf |= 1 << s;
-                    self.leaves.push(leaf);
+        fence(Ordering::Acquire);
+        if changes % 2 == 1 || self.short_changes.load(Ordering::Relaxed) != changes {
+            // A short route changed in the meantime: rare, and one by one they need not wait for its end.
+            for (&key, out) in keys.iter().zip(out) {
+                *out = self.lookup(key);
+            }
+        }
+    }
+
+    /// One step of all keys after the other, loads apart from what depends on them, so that cache misses overlap; what
+    /// a key meets is sorted into lists without a branch to mispredict.
+    #[inline]
+    fn longer_burst(&self, keys: &[K], out: &mut [NextHopId]) {
+        let mut entries = [Entry::NONE; BURST];
+        for (entry, &key) in entries.iter_mut().zip(keys) {
+            *entry = self.first(key);
+        }
+        let (mut branches, mut bundles, mut tails) = (List::new(), List::new(), List::new());
+        for (i, (entry, out)) in entries.iter().zip(&mut *out).enumerate() {
+            *out = NextHopId(entry.value());
+            branches.push_if(i, entry.is_branch());
+            bundles.push_if(i, entry.is_bundle());
+            tails.push_if(i, entry.is_tail());
+        }
+        self.fetch(&bundles, &entries);
+        let mut at = D;
+        while branches.len > 0 {
+            self.fetch(&branches, &entries);
+            let active = std::mem::replace(&mut branches, List::new());
+            for i in active.iter() {
+                if let Some(key) = keys.get(i) {
+                    entries[i] = self.child(entries[i].value(), key.slot(at));
                 }
-                Slot::Leaf(_) => {}
+            }
+            for i in active.iter() {
+                let entry = entries[i];
+                if let Some(out) = out.get_mut(i) {
+                    *out = NextHopId(entry.value());
+                }
+                branches.push_if(i, entry.is_branch());
+                bundles.push_if(i, entry.is_bundle());
+                tails.push_if(i, entry.is_tail());
+            }
+            at += STRIDE;
+        }
+        for i in bundles.iter() {
+            if let (Some(&key), Some(out)) = (keys.get(i), out.get_mut(i)) {
+                *out = NextHopId(self.bundle(entries[i].value(), key));
             }
         }
-        node.node_base = self.reserve(node.is_node.count_ones() as usize);
-        self.nodes[index as usize] = node;
-        let children = slots.iter().filter_map(|slot| match *slot {
-            Slot::Node { routes, inherited } => Some((routes, inherited)),
-            Slot::Leaf(_) => None,
-        });
-        for (child, (routes, inherited)) in (node.node_base..).zip(children) {
-            self.node(child, routes, at + STRIDE, inherited);
+        for i in tails.iter() {
+            if let (Some(&key), Some(out)) = (keys.get(i), out.get_mut(i)) {
+                *out = NextHopId(self.tail(entries[i].value(), key));
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn fetch(&self, list: &List, entries: &[Entry; BURST]) {
+        for i in list.iter() {
+            prefetch(&self.lines[entries[i].value() as usize]);
         }
     }
 }
 
-/// How many leading bits `routes` share, short of the last bit of the shortest one, which a node resolves.
-fn shared<K: Key>(routes: &[Route<K>]) -> u32 {
-    let [first, .., last] = routes else { return routes.first().map_or(0, |route| u32::from(route.len) - 1) };
-    let shortest = routes.iter().map(|route| u32::from(route.len)).min().unwrap_or(0);
-    // Sorted: what the first and the last share, those in between share too.
-    first.bits.common(last.bits).min(shortest - 1)
+/// Places in a burst.
+struct List {
+    places: [u8; BURST],
+    len: usize,
+}
+
+impl List {
+    #[inline(always)]
+    fn new() -> List {
+        List { places: [0; BURST], len: 0 }
+    }
+
+    #[inline(always)]
+    fn push_if(&mut self, place: usize, condition: bool) {
+        self.places[self.len % BURST] = place as u8;
+        self.len += usize::from(condition);
+    }
+
+    #[inline(always)]
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().take(self.len).map(|&place| usize::from(place) % BURST)
+    }
+}
+
+/// The words of a bundle; the prefixes are the first four.
+pub(super) mod bundle {
+    /// Most routes.
+    pub const ROUTES: usize = 4;
+    /// For each route, 64 less its length, a byte each; above them the next hop of the other addresses of the slot.
+    pub const REST: usize = 4;
+    /// The routes' next hops, two a word.
+    pub const VALUES: usize = 5;
+    /// The number of routes; for the writer.
+    pub const COUNT: usize = 7;
+    /// The longest routes.
+    pub const LEN_MAX: u32 = 64;
+}
+
+/// The words of a tail.
+pub(super) mod tail {
+    /// The upper half of the route's prefix.
+    pub const UPPER: usize = 0;
+    /// The lower half.
+    pub const LOWER: usize = 1;
+    /// Which bits of the upper half count.
+    pub const UPPER_MASK: usize = 2;
+    /// Which of the lower half.
+    pub const LOWER_MASK: usize = 3;
+    /// The route's next hop.
+    pub const VALUE: usize = 4;
+    /// The next hop of the other addresses of the slot.
+    pub const DEFAULT: usize = 5;
+    /// The route's length, bits; for the writer.
+    pub const LEN: usize = 6;
 }
