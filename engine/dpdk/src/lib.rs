@@ -1,8 +1,11 @@
-//! Safe DPDK: what the engine uses of EAL, mempools, mbufs, ports and lcores, released on drop.
+//! Safe DPDK: what the engine uses of EAL, mempools, mbufs, ports and lcores, released on drop; and
+//! Intel's multi-buffer crypto library.
 //!
 //! One [`Eal`] a process. Everything made from it keeps it alive, and it is cleaned up after the last.
 
 mod clock;
+#[cfg(target_arch = "x86_64")]
+pub mod crypto;
 mod eal;
 mod errno;
 mod lcore;

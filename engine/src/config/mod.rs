@@ -53,6 +53,8 @@ pub struct Config {
     pub shift: Shift,
     /// How paths are measured.
     pub probe: Probe,
+    /// What computes ESP.
+    pub crypto: Crypto,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -121,7 +123,7 @@ impl Config {
         let (peers, tunnels) = (s.tables("peer"), s.tables("tunnel"));
         let (groups, routes) = (s.tables("group"), s.tables("route"));
         let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
-        let api = required(s, "api");
+        let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
@@ -139,6 +141,7 @@ impl Config {
             prediction: prediction?,
             shift: shift?,
             probe: probe?,
+            crypto: crypto?,
             api: api?,
             telemetry: telemetry?,
             icmp: icmp?,

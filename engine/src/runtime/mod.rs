@@ -11,6 +11,7 @@ mod telemetry;
 mod workers;
 
 use crate::api::{self, ApiHandle};
+use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan};
 use anyhow::{Context as _, Result};
@@ -164,6 +165,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         pools: ports.pools,
         neighbors: Neighbors::new(),
         path_mtus: PathMtus::default(),
+        crypto: Crypto::choose(plan.crypto)?,
         sas: SecurityAssociations::default(),
         sessions: Default::default(),
         replies: Default::default(),
