@@ -67,7 +67,9 @@ impl SaManager {
         let sas = tunnels
             .iter()
             .filter_map(|t| match t.protocol {
-                Protocol::Esp { rekey_after, parameters } => Some((t.id, Sa::new(t, rekey_after, parameters))),
+                Protocol::Esp { rekey_after, parameters } => {
+                    Some((t.id, Sa::new(t, rekey_after, parameters)))
+                }
                 Protocol::Gre | Protocol::Direct => None,
             })
             .collect();

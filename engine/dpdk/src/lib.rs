@@ -4,7 +4,6 @@
 //! One [`Eal`] a process. Everything made from it keeps it alive, and it is cleaned up after the last.
 
 mod clock;
-#[cfg(target_arch = "x86_64")]
 pub mod crypto;
 mod eal;
 mod errno;

@@ -16,7 +16,7 @@ use super::frame::{self, EncodeError};
 use aws_lc_rs::hkdf;
 use control::message::{Endpoints, Message};
 use dataplane::id::Spi;
-use dataplane::sa::{Algorithm, SALT_LENGTH};
+use dataplane::sa::Algorithm;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -79,17 +79,6 @@ impl SaKey {
     /// The key, then the salt (RFC 4106 §8.1, RFC 7634 §2).
     pub fn keymat(&self) -> &[u8] {
         &self.octets[..self.algorithm.keymat_length()]
-    }
-
-    /// The AEAD's key alone.
-    pub fn key(&self) -> &[u8] {
-        &self.octets[..self.algorithm.key_length()]
-    }
-
-    /// The salt: the first 4 octets of every nonce (RFC 4106 §4).
-    pub fn salt(&self) -> [u8; SALT_LENGTH] {
-        let at = self.algorithm.key_length();
-        [self.octets[at], self.octets[at + 1], self.octets[at + 2], self.octets[at + 3]]
     }
 }
 

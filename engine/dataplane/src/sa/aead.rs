@@ -85,7 +85,7 @@ impl Aad<'_> {
     pub fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
         let mut bytes = [0; 12];
         match self {
-            Aad::Bytes(bytes) => return f(bytes),
+            Aad::Bytes(bytes) => f(bytes),
             Aad::Esn(spi, seq) => {
                 bytes[..4].copy_from_slice(&spi.0.to_be_bytes());
                 bytes[4..].copy_from_slice(&seq.to_be_bytes());

@@ -110,3 +110,29 @@ impl Drop for Gcm {
         unsafe { slice::from_raw_parts_mut(at, size_of::<mb::gcm_key_data>()) }.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::manager::Manager;
+    use dataplane::sa::Algorithm;
+    use std::alloc::{Layout, dealloc};
+    use std::ptr;
+
+    #[test]
+    fn a_dropped_key_is_erased() {
+        let keymat = [0x5a; Algorithm::Aes256Gcm.keymat_length()];
+        let keymat = Keymat::new(Algorithm::Aes256Gcm, &keymat).unwrap();
+        let key = Box::into_raw(Gcm::new(&Manager::new().unwrap().gcm256(), &keymat)).cast::<Gcm>();
+        // SAFETY: `Gcm::new` makes a Gcm on the heap. It is dropped once, looked at while its memory is
+        // still ours, and freed.
+        unsafe {
+            let data = slice::from_raw_parts(key.cast::<u8>(), size_of::<mb::gcm_key_data>());
+            assert!(data.windows(16).any(|bytes| bytes == [0x5a; 16]), "a round key");
+            ptr::drop_in_place(key);
+            let data = slice::from_raw_parts(key.cast::<u8>(), size_of::<mb::gcm_key_data>());
+            assert!(data.iter().all(|&byte| byte == 0));
+            dealloc(key.cast(), Layout::new::<Gcm>());
+        }
+    }
+}

@@ -1,17 +1,25 @@
 //! ESP's AEADs computed by Intel's multi-buffer crypto library, called directly.
 //!
-//! One call a packet, without jobs or batches: measured, a packet's time is the AEAD's own as soon as
-//! nonce and AAD reach it in one store each (see [`operands`]), and the library's bursts add to that.
+//! One call a packet, without bursts: measured, a packet takes the AEAD's own time as soon as nonce and
+//! AAD reach it in one store each (see `operands`), and the library's bursts add to that.
 
+#[cfg(not(target_arch = "x86_64"))]
+mod absent;
+#[cfg(target_arch = "x86_64")]
 mod chacha;
+#[cfg(target_arch = "x86_64")]
 mod gcm;
+#[cfg(target_arch = "x86_64")]
+mod ipsec_mb;
+#[cfg(target_arch = "x86_64")]
 mod manager;
+#[cfg(target_arch = "x86_64")]
 mod operands;
 
-use chacha::{ChaCha, Lanes};
-use dataplane::sa::{AeadKey, AeadProvider, Algorithm, Keymat};
-use gcm::Gcm;
-use std::sync::Arc;
+#[cfg(not(target_arch = "x86_64"))]
+pub use absent::IpsecMb;
+#[cfg(target_arch = "x86_64")]
+pub use ipsec_mb::IpsecMb;
 
 /// Why the library cannot be used on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,37 +33,4 @@ pub enum Unavailable {
     /// It computes wrong results here.
     #[error("Intel's multi-buffer library fails its self-test")]
     SelfTest,
-}
-
-/// Intel's multi-buffer crypto library, for the instruction sets of this CPU.
-pub struct IpsecMb {
-    lanes: Arc<Lanes>,
-}
-
-impl IpsecMb {
-    /// Starts the library, which tests itself.
-    pub fn new() -> Result<IpsecMb, Unavailable> {
-        Ok(IpsecMb { lanes: Arc::new(Lanes::new()?) })
-    }
-
-    /// The instruction sets that it uses: `AVX512, VAES`.
-    pub fn instruction_sets(&self) -> &'static str {
-        self.lanes.manager().instruction_sets()
-    }
-}
-
-impl AeadProvider for IpsecMb {
-    fn name(&self) -> &'static str {
-        "ipsec-mb"
-    }
-
-    fn key(&self, keymat: &Keymat<'_>) -> Box<dyn AeadKey> {
-        let manager = self.lanes.manager();
-        match keymat.algorithm() {
-            Algorithm::Aes128Gcm => Gcm::new(&manager.gcm128(), keymat),
-            Algorithm::Aes192Gcm => Gcm::new(&manager.gcm192(), keymat),
-            Algorithm::Aes256Gcm => Gcm::new(&manager.gcm256(), keymat),
-            Algorithm::ChaCha20Poly1305 => Box::new(ChaCha::new(self.lanes.clone(), keymat)),
-        }
-    }
 }

@@ -80,7 +80,8 @@ fn esp(spi: u32, key: &SaKey) -> Vec<u8> {
     let header = [spi.to_be_bytes(), 1u32.to_be_bytes()].concat();
     let iv = 1u64.to_be_bytes();
     let mut nonce = [0; 12];
-    nonce[..4].copy_from_slice(&key.salt());
+    let (aead_key, salt) = key.keymat().split_last_chunk::<4>().unwrap();
+    nonce[..4].copy_from_slice(salt);
     nonce[4..].copy_from_slice(&iv);
     let cipher = match key.algorithm() {
         Algorithm::Aes128Gcm => &aead::AES_128_GCM,
@@ -88,7 +89,7 @@ fn esp(spi: u32, key: &SaKey) -> Vec<u8> {
         Algorithm::Aes256Gcm => &aead::AES_256_GCM,
         Algorithm::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
     };
-    aead::LessSafeKey::new(aead::UnboundKey::new(cipher, key.key()).unwrap())
+    aead::LessSafeKey::new(aead::UnboundKey::new(cipher, aead_key).unwrap())
         .seal_in_place_append_tag(
             aead::Nonce::assume_unique_for_key(nonce),
             aead::Aad::from(&header),
