@@ -1,4 +1,5 @@
-//! Binds the installed DPDK: bindgen over `wrapper.h`, its static inline functions compiled as C.
+//! Binds the installed DPDK: bindgen over `wrapper.h`, its static inline functions compiled as C. On x86-64 also
+//! Intel's multi-buffer crypto library, which DPDK's own crypto drivers stand on.
 
 use std::env;
 use std::fs;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
 const OLDEST: &str = "22.11";
-const INSTALL: &str = "apt-get install libdpdk-dev libclang-dev pkg-config";
+const INSTALL: &str = "apt-get install libdpdk-dev libipsec-mb-dev libclang-dev pkg-config";
 
 /// The libraries whose symbols this crate refers to. They pull in what they need themselves, and
 /// EAL loads the drivers from its plugin folder. `rte_log` exists from 24.03 on.
@@ -36,18 +37,23 @@ fn main() {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed=wrapper.h");
+    println!("cargo::rerun-if-changed=ipsec_mb.h");
     println!("cargo::rerun-if-changed=build.rs");
 
-    let flags = link_dpdk().unwrap_or_else(|why| fail("DPDK", &why));
+    let flags = link_dpdk().unwrap_or_else(|why| fail(&format!("DPDK {OLDEST} or later"), &why));
     pin_libclang();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let wrappers = out.join("wrappers.c");
     bind(&flags, &wrappers, &out.join("bindings.rs"));
     compile(&flags, &wrappers);
+    // Built for and packaged on this architecture only.
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
+        bind_ipsec_mb(&out.join("ipsec_mb.rs"));
+    }
 }
 
 fn fail(what: &str, why: &str) -> ! {
-    println!("cargo::error={what} {OLDEST} or later is needed to build dpdk-sys. On Debian: {INSTALL}");
+    println!("cargo::error={what} is needed to build dpdk-sys. On Debian: {INSTALL}");
     for line in why.lines().filter(|line| !line.trim().is_empty()) {
         println!("cargo::error={}", line.trim());
     }
@@ -137,7 +143,9 @@ fn bind(flags: &[String], wrappers: &Path, bindings: &Path) {
     builder = builder.allowlist_type("dpdk_sys_mbuf_offset");
     match builder.generate() {
         Ok(bound) => bound.write_to_file(bindings).expect("OUT_DIR is writable"),
-        Err(why) => fail("libclang with its headers, and DPDK", &why.to_string()),
+        Err(why) => {
+            fail(&format!("libclang with its headers, and DPDK {OLDEST} or later,"), &why.to_string())
+        }
     }
 }
 
@@ -148,4 +156,28 @@ fn compile(flags: &[String], wrappers: &Path) {
         build.flag(flag);
     }
     build.compile("dpdk_sys_wrappers");
+}
+
+/// The library has no pkg-config file; its one header lies where the compiler looks.
+fn bind_ipsec_mb(bindings: &Path) {
+    println!("cargo::rustc-link-lib=dylib=IPSec_MB");
+    let bound = bindgen::builder()
+        .header("ipsec_mb.h")
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        .use_core()
+        .generate_comments(false)
+        .prepend_enum_name(false)
+        .derive_debug(false)
+        .no_copy("gcm_key_data")
+        .layout_tests(false)
+        .wrap_unsafe_ops(true)
+        .allowlist_function("(alloc|free)_mb_mgr|init_mb_mgr_auto|imb_get_(errno|strerror|version_str)")
+        .allowlist_type("IMB_MGR|gcm_(key|context)_data|chacha20_poly1305_context_data")
+        .allowlist_var("IPSEC_MB_FEATURE_[A-Z0-9_]+")
+        .formatter(bindgen::Formatter::None)
+        .generate();
+    match bound {
+        Ok(bound) => bound.write_to_file(bindings).expect("OUT_DIR is writable"),
+        Err(why) => fail("Intel's multi-buffer crypto library 1.3 or later", &why.to_string()),
+    }
 }

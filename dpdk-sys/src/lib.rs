@@ -1,4 +1,5 @@
-//! Raw bindings to the installed DPDK (22.11 or later), generated at build time from its headers.
+//! Raw bindings to the installed DPDK (22.11 or later), generated at build time from its headers, and
+//! to Intel's multi-buffer crypto library ([`ipsec_mb`]) on x86-64.
 //!
 //! Static inline functions are real calls here: use bursts, and read an mbuf's fields through
 //! [`field`] rather than through a call.
@@ -18,6 +19,21 @@ mod bindings {
 }
 
 pub use bindings::*;
+
+/// Intel's multi-buffer crypto library (1.3 or later).
+#[cfg(target_arch = "x86_64")]
+pub mod ipsec_mb {
+    #![allow(
+        missing_docs,
+        non_camel_case_types,
+        non_snake_case,
+        non_upper_case_globals,
+        unsafe_op_in_unsafe_fn,
+        clippy::all,
+        clippy::undocumented_unsafe_blocks
+    )]
+    include!(concat!(env!("OUT_DIR"), "/ipsec_mb.rs"));
+}
 
 /// Places of an mbuf's fields, from its first byte.
 pub mod field {

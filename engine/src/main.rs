@@ -6,6 +6,7 @@ mod api;
 mod bench;
 mod cli;
 mod config;
+mod crypto;
 mod host;
 mod peer;
 mod plan;

@@ -6,11 +6,12 @@ mod controller;
 mod tests;
 
 use crate::config::model::{self, Protocol, RouteTarget};
-use crate::config::types::{self, Cipher, Device, LogLevel, Name};
+use crate::config::types::{self, CryptoProvider, Device, LogLevel, Name};
 use crate::config::{Config, underlay};
 use control::config::ControllerConfig;
 use dataplane::id::{GroupId, InterfaceId, PortId, TunnelId};
 use dataplane::replay::WindowSize;
+use dataplane::sa::Algorithm;
 use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel};
 use dataplane::wire::{MacAddr, VlanId};
 use dpdk::{EalPlan, Hugepages, PoolConfig, PortConfig};
@@ -56,6 +57,8 @@ pub struct Plan {
     pub metrics: Option<SocketAddr>,
     /// Where telemetry samples are appended.
     pub record: Option<PathBuf>,
+    /// What computes ESP.
+    pub crypto: CryptoProvider,
     /// Where live ESP keys are appended, in tshark's `esp_sa` format.
     pub export_esp_keys: Option<PathBuf>,
     /// The most ICMP errors a second that each worker originates.
@@ -136,7 +139,9 @@ pub struct TunnelPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EspPlan {
     /// The AEAD.
-    pub cipher: Cipher,
+    pub algorithm: Algorithm,
+    /// Whether sequence numbers have 64 bits.
+    pub esn: bool,
     /// New keys after so many packets: an outbound SA's soft limit.
     pub rekey_packets: u64,
     /// An inbound SA's anti-replay window.
@@ -195,6 +200,7 @@ impl Plan {
             api_socket: config.api.socket.clone(),
             metrics: config.api.metrics,
             record: config.telemetry.record.clone(),
+            crypto: config.crypto.provider,
             export_esp_keys: config.debug.export_esp_keys.clone(),
             icmp_errors_per_second: config.icmp.errors_per_second.get() as u32,
             log_level: config.log.level,
@@ -378,8 +384,9 @@ fn encapsulation(protocol: &Protocol) -> Encapsulation {
 
 fn tunnel_plan(tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
     let (protocol, esp) = match tunnel.protocol {
-        Protocol::Esp { cipher, rekey_packets, replay_window, .. } => {
-            ("esp", Some(EspPlan { cipher, rekey_packets: rekey_packets.get(), replay_window }))
+        Protocol::Esp { cipher, esn, rekey_packets, replay_window, .. } => {
+            let (algorithm, rekey_packets) = (cipher.algorithm(), rekey_packets.get());
+            ("esp", Some(EspPlan { algorithm, esn, rekey_packets, replay_window }))
         }
         Protocol::Gre { .. } => ("gre", None),
         Protocol::Direct => ("direct", None),

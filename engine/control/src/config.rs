@@ -1,7 +1,7 @@
 //! What the controller is told once, at start. The shell has validated it.
 
 use crate::io::Mode;
-use crate::message::Endpoints;
+use crate::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
 
 /// Everything the controller knows from the start.
@@ -54,7 +54,7 @@ pub struct TunnelConfig {
 pub enum Protocol {
     /// ESP: SAs are negotiated with the peer and renewed this long after installation. Renewal by packet
     /// count is reported by the workers as [`crate::io::Input::SaSoftLimit`].
-    Esp { rekey_after: Nanos },
+    Esp { rekey_after: Nanos, parameters: SaParameters },
     /// GRE: no keys; it is up when its probes return.
     Gre,
     /// The direct link to the engine of the same site.

@@ -1,7 +1,7 @@
 //! The controller's whole outside: what it is fed and what it asks for. See `DESIGN` §6: no clock,
 //! socket, thread or randomness of its own, so every decision can be replayed.
 
-use crate::message::Message;
+use crate::message::{Message, SaParameters};
 use dataplane::id::{Epoch, GroupId, Nanos, Spi, TunnelId};
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,8 @@ pub enum Output {
     InstallInbound { tunnel: TunnelId, generation: u64, spis: Vec<Spi> },
     /// Derive keys and switch the workers' outbound SAs to `generation`; worker i uses SPI i mod n.
     InstallOutbound { tunnel: TunnelId, generation: u64, spis: Vec<Spi> },
+    /// The peer offers SAs that differ from ours: nothing was installed, and a person must change one end.
+    OfferRefused { tunnel: TunnelId, ours: SaParameters, theirs: SaParameters },
     /// Delete the inbound SAs of `generation` and older.
     RemoveInbound { tunnel: TunnelId, generation: u64 },
     /// A decision with everything that explains it.

@@ -2,7 +2,9 @@
 //! The sender's name is not in the message: it is the name in the certificate it proved.
 
 use dataplane::id::{Epoch, Spi};
+use dataplane::sa::Algorithm;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::IpAddr;
 
 /// A tunnel as both its ends can name it: the outer addresses, from the sender's side.
@@ -12,6 +14,21 @@ pub struct Endpoints {
     pub local: IpAddr,
     /// The receiver's outer address.
     pub remote: IpAddr,
+}
+
+/// What both ends of a tunnel must agree on, or nothing sent would open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaParameters {
+    /// The AEAD.
+    pub algorithm: Algorithm,
+    /// Whether sequence numbers have 64 bits (RFC 4303 §2.2.1).
+    pub esn: bool,
+}
+
+impl fmt::Display for SaParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} ESN", self.algorithm, if self.esn { "with" } else { "without" })
+    }
 }
 
 /// One engine's share of a site's traffic.
@@ -31,7 +48,8 @@ pub enum Message {
     Hello { site: String, epoch: Epoch, owner: Option<String> },
     /// "Send me traffic of this tunnel under these SPIs": inbound SAs are installed, one a worker. The
     /// keys follow from the connection's TLS exporter and `generation` (never reused in a connection).
-    SaOffer { tunnel: Endpoints, generation: u64, spis: Vec<Spi> },
+    /// Both ends are configured: `parameters` are there to be compared.
+    SaOffer { tunnel: Endpoints, generation: u64, spis: Vec<Spi>, parameters: SaParameters },
     /// "My outbound traffic now uses `generation`": older inbound SAs may go after a grace time.
     SaInUse { tunnel: Endpoints, generation: u64 },
     /// "My outbound SA nears its limit: offer a new one".

@@ -7,7 +7,7 @@
 
 use crate::config::{Protocol, TunnelConfig};
 use crate::io::Output;
-use crate::message::{Endpoints, Message};
+use crate::message::{Endpoints, Message, SaParameters};
 use crate::rng::SplitMix;
 use dataplane::id::{Nanos, Spi, TunnelId};
 use std::collections::{BTreeMap, VecDeque};
@@ -37,6 +37,7 @@ struct Sa {
     peer: String,
     endpoints: Endpoints,
     rekey_after: Nanos,
+    parameters: SaParameters,
     connected: bool,
     connection: u64,
     generation: u64,
@@ -66,7 +67,9 @@ impl SaManager {
         let sas = tunnels
             .iter()
             .filter_map(|t| match t.protocol {
-                Protocol::Esp { rekey_after } => Some((t.id, Sa::new(t, rekey_after))),
+                Protocol::Esp { rekey_after, parameters } => {
+                    Some((t.id, Sa::new(t, rekey_after, parameters)))
+                }
                 Protocol::Gre | Protocol::Direct => None,
             })
             .collect();
@@ -153,6 +156,9 @@ impl SaManager {
             return;
         };
         match message {
+            Message::SaOffer { parameters: theirs, .. } if *theirs != sa.parameters => {
+                out.push(Output::OfferRefused { tunnel: id, ours: sa.parameters, theirs: *theirs });
+            }
             Message::SaOffer { generation, spis, .. } => sa.offered(id, *generation, spis, out),
             Message::SaInUse { generation, .. } => sa.used(now, *generation, &mut self.rng),
             Message::SaRekey { .. } if sa.inbound == Inbound::InUse => sa.begin(id, &mut self.spis, out),
@@ -186,11 +192,12 @@ impl SaManager {
 }
 
 impl Sa {
-    fn new(tunnel: &TunnelConfig, rekey_after: Nanos) -> Sa {
+    fn new(tunnel: &TunnelConfig, rekey_after: Nanos, parameters: SaParameters) -> Sa {
         Sa {
             peer: tunnel.peer.clone(),
             endpoints: tunnel.endpoints,
             rekey_after,
+            parameters,
             connected: false,
             connection: 0,
             generation: 0,
@@ -211,7 +218,8 @@ impl Sa {
     }
 
     fn offer(&self, generation: u64, spis: &[Spi]) -> Output {
-        self.send(Message::SaOffer { tunnel: self.endpoints, generation, spis: spis.to_vec() })
+        let (tunnel, parameters) = (self.endpoints, self.parameters);
+        self.send(Message::SaOffer { tunnel, generation, spis: spis.to_vec(), parameters })
     }
 
     /// Starts a new inbound generation.

@@ -1,29 +1,29 @@
-//! ESP security associations in tunnel mode (RFC 4303) with AES-GCM (RFC 4106), in place.
+//! ESP security associations in tunnel mode (RFC 4303) with AES-GCM (RFC 4106) or
+//! ChaCha20-Poly1305 (RFC 7634), in place.
 //!
 //! **An AEAD nonce never repeats under one key.** The IV is the 64-bit sequence number. An
 //! [`OutboundSa`] takes its [`SaKey`] by value, counts from 1 and offers no way to set, copy or
 //! rewind the counter; neither type is `Clone`. Two engines, or two workers, never share a key:
 //! each has SAs of its own.
 
+mod aead;
+mod aws_lc;
 mod key;
 
 #[cfg(test)]
 mod tests;
 
-pub use key::{SaKey, SaKeyError};
+pub use aead::{Aad, AeadKey, AeadProvider, Algorithm, Forged, ICV_LENGTH, IV_LENGTH, SALT_LENGTH, TooLong};
+pub use aws_lc::AwsLc;
+pub use key::{Keymat, SaKey, SaKeyError};
 
 use crate::id::Spi;
 use crate::packet::Packet;
 use crate::replay::{ReplayWindow, WindowSize};
 use crate::wire::Protocol;
 use crate::wire::esp::{Esp, HEADER_LENGTH, TRAILER_LENGTH, Trailer};
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use std::fmt;
 
-/// Bytes of the explicit IV (RFC 4106 §3.1).
-const IV_LENGTH: usize = 8;
-/// Bytes of the ICV: the full tag (RFC 4106 §6).
-const ICV_LENGTH: usize = 16;
 /// What comes before the ciphertext.
 const FRONT: usize = HEADER_LENGTH + IV_LENGTH;
 
@@ -88,40 +88,16 @@ fn checked_spi(spi: Spi) -> Result<Spi, SaConfigError> {
     if spi.0 < 256 { Err(SaConfigError::ReservedSpi(spi)) } else { Ok(spi) }
 }
 
-/// Salt ‖ IV (RFC 4106 §4).
-fn nonce(salt: [u8; 4], iv: [u8; IV_LENGTH]) -> Nonce {
-    let ([a, b, c, d], [e, f, g, h, i, j, k, l]) = (salt, iv);
-    Nonce::assume_unique_for_key([a, b, c, d, e, f, g, h, i, j, k, l])
-}
-
-/// SPI ‖ sequence number, whole with ESN (RFC 4106 §5).
-struct AadBytes {
-    bytes: [u8; 12],
-    length: usize,
-}
-
-impl AadBytes {
-    fn new(spi: Spi, seq: u64, esn: bool) -> AadBytes {
-        let mut bytes = [0; 12];
-        bytes[..4].copy_from_slice(&spi.0.to_be_bytes());
-        if esn {
-            bytes[4..].copy_from_slice(&seq.to_be_bytes());
-        } else {
-            bytes[4..8].copy_from_slice(&(seq as u32).to_be_bytes());
-        }
-        AadBytes { bytes, length: if esn { 12 } else { 8 } }
-    }
-
-    fn aad(&self) -> Aad<&[u8]> {
-        Aad::from(&self.bytes[..self.length])
-    }
+/// SPI ‖ sequence number, whole with ESN (RFC 4106 §5, RFC 7634 §2.1).
+#[inline]
+fn aad(spi: Spi, seq: u64, esn: bool) -> Aad<'static> {
+    if esn { Aad::Esn(spi, seq) } else { Aad::Seq(spi, seq as u32) }
 }
 
 /// The sending end. One worker owns it.
 pub struct OutboundSa {
     spi: Spi,
-    key: LessSafeKey,
-    salt: [u8; 4],
+    key: Box<dyn AeadKey>,
     /// The last number used.
     seq: u64,
     limits: Limits,
@@ -136,9 +112,8 @@ impl OutboundSa {
         if limits.soft == 0 || limits.soft > limits.hard {
             return Err(SaConfigError::Limits);
         }
-        let (key, salt) = key.into_aead();
         let limits = Limits { soft: limits.soft.min(hard), hard };
-        Ok(OutboundSa { spi: checked_spi(spi)?, key, salt, seq: 0, limits, esn })
+        Ok(OutboundSa { spi: checked_spi(spi)?, key: key.into_aead(), seq: 0, limits, esn })
     }
 
     /// The SPI it writes.
@@ -161,6 +136,18 @@ impl OutboundSa {
     /// says what it is: 4 or 41. On an error the packet goes nowhere; no number is used without room.
     #[inline]
     pub fn seal<P: Packet>(&mut self, packet: &mut P, next_header: u8) -> Result<(), SaError> {
+        self.seal_behind(packet, next_header, &[])
+    }
+
+    /// [`seal`](Self::seal), and puts `outer`, the template of the headers before ESP, in front of it.
+    /// Lengths and checksums in it are the caller's to set.
+    #[inline]
+    pub fn seal_behind<P: Packet>(
+        &mut self,
+        packet: &mut P,
+        next_header: u8,
+        outer: &[u8],
+    ) -> Result<(), SaError> {
         let protocol = Protocol(next_header);
         if !matches!(protocol, Protocol::IPV4 | Protocol::IPV6) {
             return Err(SaError::NextHeader);
@@ -171,34 +158,29 @@ impl OutboundSa {
         let inner = packet.len();
         let back = Trailer::length(inner) + ICV_LENGTH;
         packet.append(back).ok_or(SaError::NoRoom)?;
-        if packet.prepend(FRONT).is_none() {
+        let Some(data) = packet.prepend(outer.len() + FRONT) else {
             packet.trim(back);
             return Err(SaError::NoRoom);
-        }
+        };
         // From here on the number is used, come what may.
         self.seq += 1;
-        let iv = self.seq.to_be_bytes();
-        let (front, rest) = packet.data_mut().split_at_mut(FRONT);
-        let (plaintext, icv) = rest.split_at_mut(inner + back - ICV_LENGTH);
-        let header = Esp { spi: self.spi, sequence: self.seq as u32 };
-        let written = header.write(front).is_ok() & Trailer::write(protocol, &mut plaintext[inner..]).is_ok();
-        debug_assert!(written, "lengths are as computed");
-        front[HEADER_LENGTH..].copy_from_slice(&iv);
-        let aad = AadBytes::new(self.spi, self.seq, self.esn);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(nonce(self.salt, iv), aad.aad(), plaintext)
-            .map_err(|_| SaError::NoRoom)?; // only a packet beyond 2^36 bytes
-        icv.copy_from_slice(tag.as_ref());
-        Ok(())
+        let (head, rest) = data.split_at_mut(outer.len());
+        head.copy_from_slice(outer);
+        let (esp, rest) = rest.split_first_chunk_mut::<FRONT>().ok_or(SaError::NoRoom)?;
+        let header = u128::from(self.spi.0) << 96 | u128::from(self.seq as u32) << 64 | u128::from(self.seq);
+        *esp = header.to_be_bytes();
+        let written = Trailer::write(protocol, rest, inner);
+        debug_assert!(written, "the ICV's 16 bytes lie behind it");
+        let (text, icv) = rest.split_last_chunk_mut::<ICV_LENGTH>().ok_or(SaError::NoRoom)?;
+        let aad = aad(self.spi, self.seq, self.esn);
+        self.key.seal(self.seq.to_be_bytes(), aad, text, icv).map_err(|TooLong| SaError::NoRoom)
     }
 }
 
 /// The receiving end. One worker owns it.
 pub struct InboundSa {
     spi: Spi,
-    key: LessSafeKey,
-    salt: [u8; 4],
+    key: Box<dyn AeadKey>,
     window: ReplayWindow,
     esn: bool,
 }
@@ -206,8 +188,8 @@ pub struct InboundSa {
 impl InboundSa {
     /// Before its first packet.
     pub fn new(spi: Spi, key: SaKey, window: WindowSize, esn: bool) -> Result<InboundSa, SaConfigError> {
-        let (key, salt) = key.into_aead();
-        Ok(InboundSa { spi: checked_spi(spi)?, key, salt, window: ReplayWindow::new(window, esn), esn })
+        let key = key.into_aead();
+        Ok(InboundSa { spi: checked_spi(spi)?, key, window: ReplayWindow::new(window, esn), esn })
     }
 
     /// The SPI it listens to.
@@ -237,16 +219,13 @@ impl InboundSa {
         let seq = self.window.check(header.sequence).map_err(|_| SaError::Replay)?;
         let mut iv = [0; IV_LENGTH];
         iv.copy_from_slice(&front[HEADER_LENGTH..]);
-        let aad = AadBytes::new(self.spi, seq, self.esn);
-        let (sealed, icv) = sealed.split_at_mut(sealed.len() - ICV_LENGTH);
-        let plaintext = self
-            .key
-            .open_in_place_separate_tag(nonce(self.salt, iv), aad.aad(), icv, sealed)
-            .map_err(|_| SaError::Authentication)?;
+        let (text, icv) = sealed.split_last_chunk_mut::<ICV_LENGTH>().ok_or(SaError::Truncated)?;
+        let aad = aad(self.spi, seq, self.esn);
+        self.key.open(iv, aad, text, icv).map_err(|Forged| SaError::Authentication)?;
         // RFC 4303 §3.4.3: the window moves once the ICV is verified, whatever the packet holds.
         self.window.accept(seq).map_err(|_| SaError::Replay)?;
-        let whole = plaintext.len();
-        let trailer = Trailer::parse(plaintext).map_err(|_| SaError::Padding)?;
+        let whole = text.len();
+        let trailer = Trailer::parse(text).map_err(|_| SaError::Padding)?;
         match trailer.next_header {
             Protocol::IPV4 | Protocol::IPV6 => {}
             Protocol::NO_NEXT => return Err(SaError::Dummy),

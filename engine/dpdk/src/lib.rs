@@ -1,8 +1,10 @@
-//! Safe DPDK: what the engine uses of EAL, mempools, mbufs, ports and lcores, released on drop.
+//! Safe DPDK: what the engine uses of EAL, mempools, mbufs, ports and lcores, released on drop; and
+//! Intel's multi-buffer crypto library.
 //!
 //! One [`Eal`] a process. Everything made from it keeps it alive, and it is cleaned up after the last.
 
 mod clock;
+pub mod crypto;
 mod eal;
 mod errno;
 mod lcore;

@@ -246,6 +246,9 @@ impl Cluster {
             Output::InstallOutbound { tunnel, generation, spis } => {
                 self.install_outbound(name, tunnel, generation, spis);
             }
+            Output::OfferRefused { .. } => {
+                self.checkers.violate(now, format!("{name} refuses an offer of its like-configured peer"));
+            }
             Output::RemoveInbound { tunnel, generation } => {
                 node.told.sas.entry(tunnel).or_default().inbound.retain(|g, _| *g > generation);
             }

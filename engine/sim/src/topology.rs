@@ -2,8 +2,9 @@
 //! site a's witness. Each engine of a has its own ESP tunnel to b1 and a direct link to the other.
 
 use control::config::*;
-use control::message::Endpoints;
+use control::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
+use dataplane::sa::Algorithm;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The engines.
@@ -67,7 +68,8 @@ pub fn neighbours(engine: &str) -> [&'static str; 2] {
 /// The configuration of one engine's next life.
 pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> ControllerConfig {
     let in_a = engine.starts_with('a');
-    let esp = Protocol::Esp { rekey_after: options.rekey_after };
+    let parameters = SaParameters { algorithm: Algorithm::Aes256Gcm, esn: true };
+    let esp = Protocol::Esp { rekey_after: options.rekey_after, parameters };
     let tunnel = |id: TunnelId, peer: &str, protocol| TunnelConfig {
         id,
         name: format!("{engine}-{peer}"),

@@ -52,6 +52,10 @@ pub struct Status {
     pub generation: u64,
     /// Control connections that are up.
     pub peers_up: Vec<String>,
+    /// What computes ESP: `ipsec-mb` or `aws-lc`.
+    pub crypto: String,
+    /// Why it is this one.
+    pub crypto_why: String,
 }
 
 /// This engine's part in its site.
@@ -164,6 +168,10 @@ pub struct TunnelStatus {
     pub name: String,
     /// `esp`, `gre` or `direct`.
     pub protocol: String,
+    /// ESP's AEAD.
+    pub algorithm: Option<String>,
+    /// What keeps it from having SAs, for a person.
+    pub problem: Option<String>,
     /// Where it is in its life.
     pub state: TunnelState,
     /// The engine at its far end.

@@ -50,6 +50,8 @@ pub fn status() -> Status {
         }),
         generation: 7,
         peers_up: vec!["b1".into()],
+        crypto: "ipsec-mb".into(),
+        crypto_why: "the faster one".into(),
     }
 }
 
@@ -58,6 +60,8 @@ pub fn tunnel() -> TunnelStatus {
     TunnelStatus {
         name: "a1-b1".into(),
         protocol: "esp".into(),
+        algorithm: Some("aes-256-gcm".into()),
+        problem: None,
         state: TunnelState::Up,
         peer: "b1".into(),
         local: "192.0.2.11".parse().expect("an address"),

@@ -2,6 +2,8 @@
 
 use super::port::MemoryPort;
 use super::{Case, ROUND};
+use crate::config::types::CryptoProvider;
+use crate::crypto::Crypto;
 use anyhow::{Context as _, Result, bail, ensure};
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::fib::FibBuilder;
@@ -10,7 +12,7 @@ use dataplane::links::{ControlLinks, connect};
 use dataplane::message::{Command, Inbound};
 use dataplane::packet::{BURST, Packet, PacketPool};
 use dataplane::replay::WindowSize;
-use dataplane::sa::{InboundSa, Limits, OutboundSa, SaKey};
+use dataplane::sa::{Algorithm, InboundSa, Limits, OutboundSa, SaKey};
 use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
 use dataplane::wire::ethernet::Ethernet;
 use dataplane::wire::ipv4::{Fragmentation, Ipv4Fields};
@@ -312,7 +314,11 @@ fn snapshot(case: Case, side: Side) -> Snapshot {
 /// One AES-128-GCM SA from one end to the other.
 fn install(from: &mut End, to: &mut End) {
     let (spi, tunnel) = (Spi(0x1000), TunnelId(0));
-    let key = || SaKey::new(&[0x42; 20]).expect("AES-128 and salt have 20 bytes");
+    let crypto = Crypto::choose(CryptoProvider::Auto).expect("auto falls back");
+    let key = || {
+        SaKey::new(&*crypto.provider, Algorithm::Aes128Gcm, &[0x42; 20])
+            .expect("AES-128 and salt have 20 bytes")
+    };
     let limits = Limits { soft: u64::MAX - 1, hard: u64::MAX };
     let outbound = OutboundSa::new(spi, key(), limits, true).expect("a valid SA");
     let window = WindowSize::new(1024).expect("a valid size");

@@ -101,6 +101,7 @@ pub fn status(s: &Status) -> String {
     line("alarm", format!("{}{peer}", yes(s.alarm, "RAISED", "none")));
     line("shift", s.shift.as_ref().map_or("none".to_owned(), shift));
     line("generation", s.generation.to_string());
+    line("crypto", format!("{}: {}", s.crypto, s.crypto_why));
     let mut groups = Table::new(&["group", "site", "tunnel", "peer", "share %", "buckets", "tx packets"]);
     for group in &s.groups {
         for m in &group.members {
@@ -199,7 +200,7 @@ pub fn tunnels(tunnels: &[TunnelStatus]) -> String {
         };
         table.row([
             t.name.clone(),
-            t.protocol.clone(),
+            t.algorithm.as_ref().map_or_else(|| t.protocol.clone(), |aead| format!("{} {aead}", t.protocol)),
             format!("{state}{}", if t.fenced { ", fenced" } else { "" }),
             t.peer.clone(),
             t.local.to_string(),
@@ -214,7 +215,8 @@ pub fn tunnels(tunnels: &[TunnelStatus]) -> String {
             t.buckets.to_string(),
         ]);
     }
-    table.render("no tunnels")
+    let problems = tunnels.iter().filter_map(|t| Some(format!("{}: {}\n", t.name, t.problem.as_ref()?)));
+    table.render("no tunnels") + &problems.collect::<String>()
 }
 
 /// A line a worker.

@@ -62,6 +62,7 @@ fn status_reads_at_a_glance() {
         "role         active, epoch 1700000001, owner a1",
         "prediction   0.250 within 5000 ms, drift 0.500, mode auto",
         "driven by    loss_tx 1.50",
+        "crypto       ipsec-mb: the faster one",
         "shift        to a2: step 2 of 4 (25 %), verifying, since 1.5 s",
         "site-b  b     a1-b1   b1      75.00    49152           9",
     ] {
@@ -77,10 +78,10 @@ fn tunnels_workers_and_drops_keep_their_units() {
     let text = show::tunnels(&[samples::tunnel()]);
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
-        lines[1][..9],
-        ["a1-b1", "esp", "up", "b1", "192.0.2.11", "2001:db8::20", "1446", "1250.0", "-"]
+        lines[1][..10],
+        ["a1-b1", "esp", "aes-256-gcm", "up", "b1", "192.0.2.11", "2001:db8::20", "1446", "1250.0", "-"]
     );
-    assert_eq!(lines[1][9..], ["2.00", "0.00", "9", "8", "49152"]);
+    assert_eq!(lines[1][10..], ["2.00", "0.00", "9", "8", "49152"]);
     let text = show::workers(&[WorkerStatus { core: 3, busy_share: 0.125, ..WorkerStatus::default() }]);
     assert_eq!(
         text.lines().nth(1).map(|l| l.split_whitespace().collect()),

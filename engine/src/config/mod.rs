@@ -55,6 +55,8 @@ pub struct Config {
     pub shift: Shift,
     /// How paths are measured.
     pub probe: Probe,
+    /// What computes ESP.
+    pub crypto: Crypto,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -124,7 +126,7 @@ impl Config {
         let (groups, routes) = (s.tables("group"), s.tables("route"));
         let routing = default(s, "routing");
         let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
-        let api = required(s, "api");
+        let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
@@ -143,6 +145,7 @@ impl Config {
             prediction: prediction?,
             shift: shift?,
             probe: probe?,
+            crypto: crypto?,
             api: api?,
             telemetry: telemetry?,
             icmp: icmp?,

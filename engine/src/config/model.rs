@@ -1,7 +1,9 @@
 //! The configuration, section by section, every value valid in itself. Paths are absolute or relative
 //! to the working folder: [`super::Config::load`] has resolved those relative to the file.
 
-use super::types::{Cipher, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role, WithoutWitness};
+use super::types::{
+    Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role, WithoutWitness,
+};
 use super::value::{Probability, Whole};
 use dataplane::replay::WindowSize;
 use ipnet::IpNet;
@@ -150,6 +152,8 @@ pub enum Protocol {
         rekey_seconds: Whole<10, 604_800>,
         /// New keys after so many packets; well below the 2^32 of a nonce's safe life.
         rekey_packets: Whole<1_000, 4_000_000_000>,
+        /// Whether sequence numbers have 64 bits (RFC 4303 §2.2.1).
+        esn: bool,
         /// Anti-replay window, packets.
         replay_window: WindowSize,
     },
@@ -243,6 +247,13 @@ pub struct Shift {
     pub steps: Vec<Whole<1, 100>>,
     /// How long a step is watched, milliseconds.
     pub verify_ms: Interval,
+}
+
+/// `[crypto]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crypto {
+    /// What computes ESP's AEADs.
+    pub provider: CryptoProvider,
 }
 
 /// `[probe]`

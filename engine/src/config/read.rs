@@ -2,7 +2,9 @@
 
 use super::model::*;
 use super::section::{Read, Section};
-use super::types::{Cipher, Hugepages, IdleMode, LogLevel, Mode, ProtocolName, WithoutWitness};
+use super::types::{
+    Cipher, CryptoProvider, Hugepages, IdleMode, LogLevel, Mode, ProtocolName, WithoutWitness,
+};
 use super::value::{Probability, Whole};
 use dataplane::replay::WindowSize;
 use ipnet::IpNet;
@@ -107,7 +109,7 @@ impl Read for Peer {
     }
 }
 
-const ESP_KEYS: [&str; 4] = ["cipher", "rekey_seconds", "rekey_packets", "replay_window"];
+const ESP_KEYS: [&str; 5] = ["cipher", "esn", "rekey_seconds", "rekey_packets", "replay_window"];
 const GRE_KEYS: [&str; 3] = ["gre_key", "gre_sequence", "gre_checksum"];
 
 impl Read for Tunnel {
@@ -145,6 +147,7 @@ fn esp(s: &mut Section<'_>) -> Protocol {
         cipher: s.or("cipher", Cipher::Aes256Gcm),
         rekey_seconds: s.or("rekey_seconds", Whole::constant::<3600>()),
         rekey_packets: s.or("rekey_packets", Whole::constant::<1_000_000_000>()),
+        esn: s.or("esn", true),
         replay_window: s.or("replay_window", WindowSize::default()),
     }
 }
@@ -215,6 +218,12 @@ impl Read for Shift {
 }
 
 const LAST_STEP: Whole<1, 100> = Whole::constant::<100>();
+
+impl Read for Crypto {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Crypto> {
+        Some(Crypto { provider: s.or("provider", CryptoProvider::Auto) })
+    }
+}
 
 impl Read for Probe {
     fn read(s: &mut Section<'_>, _: usize) -> Option<Probe> {

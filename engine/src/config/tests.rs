@@ -191,6 +191,8 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
     ("via = \"192.0.2.1\"", "via = \"10.7.0.1\"", "route[1].via", "on no network", "direct neighbour"),
     ("local = \"192.0.2.11\"", "local = \"192.0.2.12\"", "tunnel[0].local", "of no interface", "192.0.2.11"),
     ("\"esp\"\n", "\"esp\"\ncipher = \"aes-cbc\"\n", "tunnel[0].cipher", "\"aes-cbc\"", "aes-256-gcm"),
+    ("\"esp\"\n", "\"esp\"\nesn = 1\n", "tunnel[0].esn", "not a boolean", "true or false"),
+    ("[api]", "[crypto]\nprovider = \"openssl\"\n[api]", "crypto.provider", "\"openssl\"", "\"aws-lc\""),
     ("\"esp\"\n", "\"esp\"\nesp_key = \"00\"\n", "tunnel[0].esp_key", "static key", "TLS control connection"),
     ("\"esp\"\n", "\"esp\"\npsk = \"00\"\n", "tunnel[0].psk", "static key", "TLS control connection"),
     ("\"esp\"\n", "\"esp\"\nreplay_window = 100\n", "tunnel[0].replay_window", "100", "multiple of 64"),

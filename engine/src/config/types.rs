@@ -1,6 +1,7 @@
 //! Validated words: names, devices and the choices of the schema.
 
 use super::value::{Text, text};
+use dataplane::sa::Algorithm;
 use std::fmt;
 
 /// A name: of an engine, a site, a port … It stands in certificates, file names and metric labels.
@@ -154,10 +155,31 @@ Hugepages {
     "never" => Never: "`--no-huge`.",
     "always" => Always: "Or else do not start.",
 });
-choice!(/// ESP's AEAD (RFC 4106).
+choice!(/// ESP's AEAD, with a 16-byte ICV.
 Cipher {
-    "aes-256-gcm" => Aes256Gcm: "AES-256-GCM, 16-byte ICV.",
-    "aes-128-gcm" => Aes128Gcm: "AES-128-GCM, 16-byte ICV.",
+    "aes-256-gcm" => Aes256Gcm: "RFC 4106.",
+    "aes-192-gcm" => Aes192Gcm: "RFC 4106.",
+    "aes-128-gcm" => Aes128Gcm: "RFC 4106.",
+    "chacha20-poly1305" => ChaCha20Poly1305: "RFC 7634.",
+});
+
+impl Cipher {
+    /// As the dataplane knows it.
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Cipher::Aes128Gcm => Algorithm::Aes128Gcm,
+            Cipher::Aes192Gcm => Algorithm::Aes192Gcm,
+            Cipher::Aes256Gcm => Algorithm::Aes256Gcm,
+            Cipher::ChaCha20Poly1305 => Algorithm::ChaCha20Poly1305,
+        }
+    }
+}
+
+choice!(/// The library that computes ESP's AEADs.
+CryptoProvider {
+    "auto" => Auto: "Intel's multi-buffer library where the CPU can run it, or else AWS-LC.",
+    "ipsec-mb" => IpsecMb: "Intel's multi-buffer library, or else do not start.",
+    "aws-lc" => AwsLc: "AWS-LC.",
 });
 choice!(/// How a tunnel encapsulates.
 ProtocolName {

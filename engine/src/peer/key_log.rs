@@ -1,6 +1,7 @@
 //! SA keys for Wireshark: a debugging aid, off unless configured.
 
 use super::keys::{SaKey, SaName};
+use dataplane::sa::Algorithm;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -37,7 +38,8 @@ impl KeyLog {
 }
 
 /// The columns of Wireshark 3 and 4: protocol, source, destination, SPI, encryption, key, authentication,
-/// its key. "AES-GCM with 16 octet ICV" is the entry that knows of the ICV behind the padding.
+/// its key. "AES-GCM with 16 octet ICV" is the entry that knows of the ICV behind the padding. ChaCha20's
+/// is known from Wireshark 4.2 on; older ones refuse a file with it.
 fn line(name: &SaName, key: &SaKey) -> Zeroizing<String> {
     let (source, destination) = name.outer();
     let protocol = match source {
@@ -46,8 +48,11 @@ fn line(name: &SaName, key: &SaKey) -> Zeroizing<String> {
     };
     let mut line = Zeroizing::new(String::with_capacity(320));
     let _ = write!(line, "\"{protocol}\",\"{source}\",\"{destination}\",\"0x{:08x}\",", name.spi.0);
-    line.push_str("\"AES-GCM with 16 octet ICV [RFC4106]\",\"0x");
-    for octet in key.key().iter().chain(&key.salt()) {
+    line.push_str(match key.algorithm() {
+        Algorithm::ChaCha20Poly1305 => "\"ChaCha20 with Poly1305 [RFC7634]\",\"0x",
+        _ => "\"AES-GCM with 16 octet ICV [RFC4106]\",\"0x",
+    });
+    for octet in key.keymat() {
         let _ = write!(line, "{octet:02x}");
     }
     line.push_str("\",\"NULL\",\"\"\n");

@@ -16,6 +16,7 @@ use super::frame::{self, EncodeError};
 use aws_lc_rs::hkdf;
 use control::message::{Endpoints, Message};
 use dataplane::id::Spi;
+use dataplane::sa::Algorithm;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,11 +27,9 @@ use zeroize::Zeroizing;
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-foreshift-esp-v1";
 /// Octets of the secret taken from the exporter.
 pub const SECRET_LENGTH: usize = 32;
-/// Octets of the salt that follows the key (RFC 4106 §8.1).
-pub const SALT_LENGTH: usize = 4;
 /// Messages that may wait for a slow peer before its connection is given up.
 pub const QUEUE_LENGTH: usize = 256;
-const KEYING_MATERIAL_MAX: usize = 32 + SALT_LENGTH;
+const KEYING_MATERIAL_MAX: usize = Algorithm::Aes256Gcm.keymat_length();
 
 /// Which way an SA carries traffic, seen from this engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,25 +38,6 @@ pub enum Direction {
     Inbound,
     /// From us to the peer.
     Outbound,
-}
-
-/// The cipher of an SA by the length of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyLength {
-    /// AES-128-GCM.
-    Aes128,
-    /// AES-256-GCM.
-    Aes256,
-}
-
-impl KeyLength {
-    /// Octets of the key, without salt.
-    pub const fn octets(self) -> usize {
-        match self {
-            KeyLength::Aes128 => 16,
-            KeyLength::Aes256 => 32,
-        }
-    }
 }
 
 /// Names one SA between this engine and its peer.
@@ -83,29 +63,28 @@ impl SaName {
     }
 }
 
-/// Key and salt of one AES-GCM SA; erased when dropped, never printed.
+/// Key and salt of one SA; erased when dropped, never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SaKey {
     octets: Zeroizing<[u8; KEYING_MATERIAL_MAX]>,
-    length: KeyLength,
+    algorithm: Algorithm,
 }
 
 impl SaKey {
-    /// The cipher's key: 16 or 32 octets.
-    pub fn key(&self) -> &[u8] {
-        &self.octets[..self.length.octets()]
+    /// The AEAD it is for.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
-    /// The salt: the first 4 octets of every nonce (RFC 4106 §4).
-    pub fn salt(&self) -> [u8; SALT_LENGTH] {
-        let at = self.length.octets();
-        [self.octets[at], self.octets[at + 1], self.octets[at + 2], self.octets[at + 3]]
+    /// The key, then the salt (RFC 4106 §8.1, RFC 7634 §2).
+    pub fn keymat(&self) -> &[u8] {
+        &self.octets[..self.algorithm.keymat_length()]
     }
 }
 
 impl fmt::Debug for SaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SaKey({:?})", self.length)
+        write!(f, "SaKey({})", self.algorithm)
     }
 }
 
@@ -177,15 +156,15 @@ impl Session {
     }
 
     /// Key and salt of the SA `name`. The peer derives the same for it, named from its side, and
-    /// another for every other name, key length or session.
-    pub fn sa_key(&self, name: &SaName, length: KeyLength) -> SaKey {
+    /// another for every other name, algorithm or session.
+    pub fn sa_key(&self, name: &SaName, algorithm: Algorithm) -> SaKey {
         let receiver = match name.direction {
             Direction::Inbound => &self.local,
             Direction::Outbound => &self.peer,
         };
-        let octets = length.octets() + SALT_LENGTH;
-        let info = info(receiver, name, octets);
-        let mut key = SaKey { octets: Zeroizing::new([0; KEYING_MATERIAL_MAX]), length };
+        let octets = algorithm.keymat_length();
+        let info = info(receiver, name, algorithm);
+        let mut key = SaKey { octets: Zeroizing::new([0; KEYING_MATERIAL_MAX]), algorithm };
         hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, self.secret.as_slice())
             .expand(&[&info], Octets(octets))
             .and_then(|okm| okm.fill(&mut key.octets[..octets]))
@@ -210,10 +189,12 @@ impl hkdf::KeyType for Octets {
 
 /// The SA's name as octets, the same at both ends: each part has a fixed or a leading length, so two
 /// names never share an encoding.
-fn info(receiver: &str, name: &SaName, keying_material: usize) -> Vec<u8> {
+fn info(receiver: &str, name: &SaName, algorithm: Algorithm) -> Vec<u8> {
     let (source, destination) = name.outer();
     let mut info = Vec::with_capacity(128);
-    info.extend((keying_material as u16).to_be_bytes());
+    // The length names the AEAD among those with AES. ChaCha20's is AES-256's: it alone has the high bit.
+    let family = if algorithm == Algorithm::ChaCha20Poly1305 { 0x8000 } else { 0 };
+    info.extend((algorithm.keymat_length() as u16 | family).to_be_bytes());
     info.extend((receiver.len() as u16).to_be_bytes());
     info.extend(receiver.as_bytes());
     for address in [source, destination] {

@@ -16,7 +16,7 @@ pub mod tls;
 mod tests;
 
 pub use key_log::KeyLog;
-pub use keys::{Direction, KeyLength, SaName, Session};
+pub use keys::{Direction, SaName, Session};
 #[cfg(test)]
 pub use keys::{SaKey, SendError};
 pub use link::PeerLinks;

@@ -8,7 +8,7 @@ use control::config::{
     ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, PredictionConfig, ProbeConfig,
     ShiftConfig, TunnelConfig, WithoutWitness,
 };
-use control::message::Endpoints;
+use control::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
 
 /// `epoch_floor` and `seed` are the runtime's.
@@ -44,8 +44,10 @@ fn tunnel(tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig {
         peer: tunnel.peer.to_string(),
         endpoints: Endpoints { local: tunnel.local, remote: tunnel.remote },
         protocol: match tunnel.protocol {
-            Protocol::Esp { rekey_seconds, .. } => {
-                control::config::Protocol::Esp { rekey_after: Nanos::from_millis(rekey_seconds.get() * 1000) }
+            Protocol::Esp { rekey_seconds, cipher, esn, .. } => {
+                let rekey_after = Nanos::from_millis(rekey_seconds.get() * 1000);
+                let parameters = SaParameters { algorithm: cipher.algorithm(), esn };
+                control::config::Protocol::Esp { rekey_after, parameters }
             }
             Protocol::Gre { .. } => control::config::Protocol::Gre,
             Protocol::Direct => control::config::Protocol::Direct,

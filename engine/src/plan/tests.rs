@@ -2,6 +2,7 @@
 
 use super::*;
 use control::config::MemberKind;
+use control::message::SaParameters;
 use dataplane::id::Nanos;
 use proptest::prelude::*;
 
@@ -67,6 +68,7 @@ protocol = "esp"
 local = "192.0.2.11"
 remote = "198.51.100.20"
 cipher = "aes-128-gcm"
+esn = false
 rekey_seconds = 60
 [[tunnel]]
 name = "gre6"
@@ -148,8 +150,9 @@ fn the_controller_is_told_the_same_ids() {
     let controller = plan().controller;
     let kinds: Vec<_> = controller.groups[0].members.iter().map(|m| (m.tunnel.0, m.kind)).collect();
     assert_eq!(kinds, [(1, MemberKind::Own), (2, MemberKind::Own), (0, MemberKind::Direct)]);
-    let rekey = control::config::Protocol::Esp { rekey_after: Nanos::from_millis(60_000) };
-    assert_eq!(controller.tunnels[1].protocol, rekey);
+    let parameters = SaParameters { algorithm: Algorithm::Aes128Gcm, esn: false };
+    let esp = control::config::Protocol::Esp { rekey_after: Nanos::from_millis(60_000), parameters };
+    assert_eq!(controller.tunnels[1].protocol, esp);
     assert_eq!((controller.workers, controller.votes_for.as_slice()), (2, &["b".to_owned()][..]));
     let ha = controller.ha.expect("a pair");
     assert_eq!((ha.peer.as_str(), ha.lease, ha.witness), ("a2", Nanos::from_millis(400), None));

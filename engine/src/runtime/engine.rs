@@ -7,6 +7,7 @@ use super::sas::SecurityAssociations;
 use super::telemetry::{self, Sampler};
 use super::workers::Workers;
 use crate::api::ApiRequest;
+use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerEvent, PeerLinks, Session};
 use crate::plan::Plan;
 use anyhow::Result;
@@ -53,6 +54,8 @@ pub struct Engine {
     pub neighbors: Neighbors,
     /// Learnt path MTUs.
     pub path_mtus: PathMtus,
+    /// What computes ESP.
+    pub crypto: Crypto,
     /// SAs.
     pub sas: SecurityAssociations,
     /// The controller.

@@ -12,6 +12,7 @@ mod telemetry;
 mod workers;
 
 use crate::api::{self, ApiHandle};
+use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan};
 use crate::routes::{self, Targets};
@@ -168,6 +169,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         pools: ports.pools,
         neighbors: Neighbors::new(),
         path_mtus: PathMtus::default(),
+        crypto: Crypto::choose(plan.crypto)?,
         sas: SecurityAssociations::default(),
         sessions: Default::default(),
         replies: Default::default(),

@@ -42,6 +42,13 @@ impl Engine {
             Output::InstallOutbound { tunnel, generation, spis } => {
                 self.install(tunnel, generation, &spis, false)
             }
+            Output::OfferRefused { tunnel, ours, theirs } => {
+                if self.sas.offer_refused(tunnel, ours, theirs) {
+                    let name = &self.plan.tunnels[tunnel.index()].name;
+                    let problem = self.sas.problem(tunnel).unwrap_or_default();
+                    tracing::error!(tunnel = name, "no SAs: {problem}");
+                }
+            }
             Output::RemoveInbound { tunnel, generation } => {
                 self.sas.remove_inbound(tunnel, generation, &mut self.workers);
             }
@@ -79,7 +86,8 @@ impl Engine {
         let config = &self.plan.controller.tunnels[tunnel.index()];
         let Some(session) = self.sessions.get(&config.peer) else { return };
         let Some(sa) = &self.plan.tunnels[tunnel.index()].esp else { return };
-        let order = Order { tunnel: config, sa, generation, spis };
+        let provider = &*self.crypto.provider;
+        let order = Order { tunnel: config, sa, provider, generation, spis };
         let log = self.key_log.as_ref();
         let installed = if inbound {
             self.sas.install_inbound(&order, session, log, &mut self.workers)

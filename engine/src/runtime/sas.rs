@@ -1,17 +1,16 @@
 //! Carries out the controller's orders on SAs: derives keys, installs on the workers, and tells when all have.
 
 use super::workers::Workers;
-use crate::config::types::Cipher;
-use crate::peer::{Direction, KeyLength, KeyLog, SaName, Session};
+use crate::peer::{Direction, KeyLog, SaName, Session};
 use crate::plan::EspPlan;
 use anyhow::{Context as _, Result};
 use control::config::TunnelConfig;
 use control::io::Input;
+use control::message::SaParameters;
 use dataplane::id::{Spi, TunnelId, WorkerId};
 use dataplane::message::{Command, Inbound};
-use dataplane::sa::{InboundSa, Limits, OutboundSa, SaKey};
+use dataplane::sa::{AeadProvider, InboundSa, Limits, OutboundSa, SaKey};
 use std::collections::{BTreeMap, BTreeSet};
-use zeroize::Zeroizing;
 
 /// SAs on their way to the workers, and those in use.
 #[derive(Default)]
@@ -20,6 +19,7 @@ pub struct SecurityAssociations {
     switching: BTreeMap<(TunnelId, u64), Vec<(WorkerId, Spi)>>,
     inbound: BTreeMap<(TunnelId, u64), Vec<Spi>>,
     outbound: BTreeMap<TunnelId, Vec<Spi>>,
+    refused: BTreeMap<TunnelId, String>,
 }
 
 /// A direction of one generation of a tunnel's SAs.
@@ -28,6 +28,8 @@ pub struct Order<'a> {
     pub tunnel: &'a TunnelConfig,
     /// Its SAs' parameters.
     pub sa: &'a EspPlan,
+    /// What computes them.
+    pub provider: &'a dyn AeadProvider,
     /// The generation.
     pub generation: u64,
     /// Its SPIs, one a worker of the receiver.
@@ -46,7 +48,7 @@ impl SecurityAssociations {
         let plan = order.sa;
         for &spi in order.spis {
             let key = key(order, session, key_log, spi, Direction::Inbound)?;
-            let sa = InboundSa::new(spi, key, plan.replay_window, true).context("inbound SA")?;
+            let sa = InboundSa::new(spi, key, plan.replay_window, plan.esn).context("inbound SA")?;
             let owner = WorkerId((spi.0 % workers.len() as u32) as u16);
             let inbound = Box::new(Inbound { tunnel: order.tunnel.id, sa });
             anyhow::ensure!(
@@ -79,13 +81,14 @@ impl SecurityAssociations {
         let mut awaited = Vec::new();
         for (worker, &spi) in (0..workers.len() as u16).map(WorkerId).zip(order.spis) {
             let key = key(order, session, key_log, spi, Direction::Outbound)?;
-            let sa = Box::new(OutboundSa::new(spi, key, limits, true).context("outbound SA")?);
+            let sa = Box::new(OutboundSa::new(spi, key, limits, plan.esn).context("outbound SA")?);
             anyhow::ensure!(
                 workers.command(worker, Command::InstallOutbound(order.tunnel.id, sa)),
                 "worker {worker} is stuck"
             );
             awaited.push((worker, spi));
         }
+        self.refused.remove(&order.tunnel.id);
         self.outbound.insert(order.tunnel.id, awaited.iter().map(|&(_, spi)| spi).collect());
         self.switching.insert((order.tunnel.id, order.generation), awaited);
         Ok(())
@@ -126,6 +129,17 @@ impl SecurityAssociations {
         })
     }
 
+    /// The peer's offer was refused for what it says. True if that is news: offers are repeated.
+    pub fn offer_refused(&mut self, tunnel: TunnelId, ours: SaParameters, theirs: SaParameters) -> bool {
+        let problem = format!("the peer offers {theirs}, configured here is {ours}: change one end");
+        self.refused.insert(tunnel, problem.clone()) != Some(problem)
+    }
+
+    /// Why a tunnel has no outbound SAs, if the peer's last offer was refused.
+    pub fn problem(&self, tunnel: TunnelId) -> Option<&str> {
+        self.refused.get(&tunnel).map(String::as_str)
+    }
+
     /// SPIs of the newest inbound SAs of a tunnel, one a worker.
     pub fn inbound_spis(&self, tunnel: TunnelId) -> Vec<u32> {
         let newest = self.inbound.range((tunnel, 0)..=(tunnel, u64::MAX)).next_back();
@@ -148,15 +162,9 @@ fn key(
 ) -> Result<SaKey> {
     let tunnel = order.tunnel.endpoints;
     let name = SaName { direction, tunnel, generation: order.generation, spi };
-    let length = match order.sa.cipher {
-        Cipher::Aes128Gcm => KeyLength::Aes128,
-        Cipher::Aes256Gcm => KeyLength::Aes256,
-    };
-    let derived = session.sa_key(&name, length);
+    let derived = session.sa_key(&name, order.sa.algorithm);
     if let Some(log) = key_log {
         log.append(&name, &derived).context("the ESP key log cannot be written")?;
     }
-    let mut keymat = Zeroizing::new(derived.key().to_vec());
-    keymat.extend(derived.salt());
-    Ok(SaKey::new(&keymat)?)
+    Ok(SaKey::new(order.provider, derived.algorithm(), derived.keymat())?)
 }

@@ -82,6 +82,8 @@ impl Engine {
             shift: self.shift(now),
             generation: self.forwarding.generation().0,
             peers_up: self.sessions.keys().cloned().collect(),
+            crypto: self.crypto.provider.name().into(),
+            crypto_why: self.crypto.why.clone(),
         }
     }
 
@@ -168,6 +170,8 @@ impl Engine {
                 TunnelStatus {
                     name: tunnel.name,
                     protocol: plan.protocol.into(),
+                    algorithm: plan.esp.map(|esp| esp.algorithm.name().into()),
+                    problem: self.sas.problem(id).map(str::to_owned),
                     state: tunnel.state,
                     peer: tunnel.peer,
                     local: published.local,

@@ -1,6 +1,8 @@
 use super::*;
+use dataplane::sa::Algorithm;
 use std::collections::BTreeSet;
 
+const PARAMETERS: SaParameters = SaParameters { algorithm: Algorithm::Aes256Gcm, esn: true };
 const A: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
 
 fn tunnel(peer: &str, local: usize) -> TunnelConfig {
@@ -9,7 +11,7 @@ fn tunnel(peer: &str, local: usize) -> TunnelConfig {
         name: "t".into(),
         peer: peer.into(),
         endpoints: Endpoints { local: A[local].parse().unwrap(), remote: A[1 - local].parse().unwrap() },
-        protocol: Protocol::Esp { rekey_after: Nanos::from_millis(10_000) },
+        protocol: Protocol::Esp { rekey_after: Nanos::from_millis(10_000), parameters: PARAMETERS },
     }
 }
 
@@ -149,8 +151,26 @@ fn a_repeated_offer_is_answered_but_never_installed_twice() {
         tunnel: tunnel("a", 1).endpoints,
         generation: *pair.outbound[0].last().unwrap(),
         spis: vec![Spi(300)],
+        parameters: PARAMETERS,
     };
     let mut out = Vec::new();
     pair.ends[0].message(pair.now, "b", &offer, &mut out);
     assert!(matches!(&out[..], [Output::Send { message: Message::SaInUse { .. }, .. }]), "{out:?}");
+}
+
+#[test]
+fn an_offer_with_other_parameters_installs_nothing_and_says_so() {
+    let mut pair = Pair::new();
+    pair.connect();
+    let generation = pair.outbound[0].last().unwrap() + 1;
+    for theirs in [
+        SaParameters { algorithm: Algorithm::ChaCha20Poly1305, ..PARAMETERS },
+        SaParameters { esn: false, ..PARAMETERS },
+    ] {
+        let (tunnel, spis) = (tunnel("a", 1).endpoints, vec![Spi(300)]);
+        let offer = Message::SaOffer { tunnel, generation, spis, parameters: theirs };
+        let mut out = Vec::new();
+        pair.ends[0].message(pair.now, "b", &offer, &mut out);
+        assert_eq!(out, [Output::OfferRefused { tunnel: TunnelId(4), ours: PARAMETERS, theirs }]);
+    }
 }

@@ -1,53 +1,73 @@
 //! Keying material of one direction of one SA.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Algorithm, LessSafeKey, UnboundKey};
+use super::aead::{AeadKey, AeadProvider, Algorithm, SALT_LENGTH};
 use std::fmt;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Keying material of a wrong length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("AES-GCM keying material has {0} bytes; it takes 20 (AES-128) or 36 (AES-256)")]
-pub struct SaKeyError(pub usize);
-
-#[derive(Zeroize, ZeroizeOnDrop)]
-enum Aes {
-    Aes128([u8; 16]),
-    Aes256([u8; 32]),
+#[error("keying material of {algorithm} has {} bytes, not {length}", .algorithm.keymat_length())]
+pub struct SaKeyError {
+    /// The AEAD it was meant for.
+    pub algorithm: Algorithm,
+    /// Its length in bytes.
+    pub length: usize,
 }
 
-/// An AES key and its salt. Wiped when dropped, never shown, never copied: it goes into one SA.
-#[derive(Zeroize, ZeroizeOnDrop)]
+/// Keying material as long as its algorithm wants it, borrowed: whoever owns it erases it.
+pub struct Keymat<'a> {
+    algorithm: Algorithm,
+    key: &'a [u8],
+    salt: [u8; SALT_LENGTH],
+}
+
+impl<'a> Keymat<'a> {
+    /// From the key followed by the salt (RFC 4106 §8.1, RFC 7634 §2).
+    pub fn new(algorithm: Algorithm, keymat: &'a [u8]) -> Result<Keymat<'a>, SaKeyError> {
+        match keymat.split_last_chunk::<SALT_LENGTH>() {
+            Some((key, &salt)) if key.len() == algorithm.key_length() => Ok(Keymat { algorithm, key, salt }),
+            _ => Err(SaKeyError { algorithm, length: keymat.len() }),
+        }
+    }
+
+    /// The AEAD.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// [`Algorithm::key_length`] bytes.
+    pub fn key(&self) -> &[u8] {
+        self.key
+    }
+
+    /// The start of every nonce.
+    pub fn salt(&self) -> [u8; SALT_LENGTH] {
+        self.salt
+    }
+}
+
+/// An expanded key and its salt. Erased when dropped, never shown, never copied: it goes into one SA.
 pub struct SaKey {
-    key: Aes,
-    salt: [u8; 4],
+    algorithm: Algorithm,
+    key: Box<dyn AeadKey>,
 }
 
 impl SaKey {
-    /// From `keymat`, the key followed by the 4 bytes of salt (RFC 4106 §8.1).
-    pub fn new(keymat: &[u8]) -> Result<SaKey, SaKeyError> {
-        let wrong = SaKeyError(keymat.len());
-        let (key, salt) = keymat.split_last_chunk::<4>().ok_or(wrong)?;
-        let key = match key.len() {
-            16 => Aes::Aes128(key.try_into().map_err(|_| wrong)?),
-            32 => Aes::Aes256(key.try_into().map_err(|_| wrong)?),
-            _ => return Err(wrong),
-        };
-        Ok(SaKey { key, salt: *salt })
+    /// From `keymat`, the key followed by the salt (RFC 4106 §8.1, RFC 7634 §2), for `provider` to compute with.
+    pub fn new(
+        provider: &dyn AeadProvider,
+        algorithm: Algorithm,
+        keymat: &[u8],
+    ) -> Result<SaKey, SaKeyError> {
+        Ok(SaKey { algorithm, key: provider.key(&Keymat::new(algorithm, keymat)?) })
     }
 
-    /// The key schedule and the salt.
-    pub(super) fn into_aead(self) -> (LessSafeKey, [u8; 4]) {
-        let (algorithm, bytes): (&'static Algorithm, &[u8]) = match &self.key {
-            Aes::Aes128(key) => (&AES_128_GCM, key),
-            Aes::Aes256(key) => (&AES_256_GCM, key),
-        };
-        let key = UnboundKey::new(algorithm, bytes).expect("the length is the algorithm's");
-        (LessSafeKey::new(key), self.salt)
+    pub(super) fn into_aead(self) -> Box<dyn AeadKey> {
+        self.key
     }
 }
 
 impl fmt::Debug for SaKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SaKey(redacted)")
+        write!(f, "SaKey({}, redacted)", self.algorithm)
     }
 }

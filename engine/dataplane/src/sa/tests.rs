@@ -9,9 +9,17 @@ fn hex(s: &str) -> Vec<u8> {
     (0..s.len() / 2).map(|n| u8::from_str_radix(&s[2 * n..2 * n + 2], 16).unwrap()).collect()
 }
 
+fn algorithm(key_bytes: u8) -> Algorithm {
+    if key_bytes == 16 { Algorithm::Aes128Gcm } else { Algorithm::Aes256Gcm }
+}
+
 /// 00 01 02 … and the salt ca fe ba be.
+fn keymat(key_bytes: u8) -> Vec<u8> {
+    [(0..key_bytes).collect(), hex("cafebabe")].concat()
+}
+
 fn key(bytes: u8) -> SaKey {
-    SaKey::new(&[(0..bytes).collect(), hex("cafebabe")].concat()).unwrap()
+    SaKey::new(&AwsLc, algorithm(bytes), &keymat(bytes)).unwrap()
 }
 
 fn pair(bytes: u8, esn: bool) -> (OutboundSa, InboundSa) {
@@ -136,7 +144,8 @@ fn opens_the_vectors_of_mcgrew() {
         ),
     ];
     for (keymat, (spi, seq, esn), iv, plain, sealed) in cases {
-        let key = SaKey::new(&hex(keymat)).unwrap();
+        let keymat = hex(keymat);
+        let key = SaKey::new(&AwsLc, algorithm((keymat.len() - 4) as u8), &keymat).unwrap();
         let mut inbound = InboundSa::new(Spi(spi), key, WindowSize::default(), esn).unwrap();
         inbound.window.accept(seq - 1).unwrap();
         let front = [&spi.to_be_bytes()[..], &(seq as u32).to_be_bytes(), &hex(iv)].concat();
@@ -159,6 +168,10 @@ proptest! {
         outbound.seal(&mut packet, next_header).unwrap();
         prop_assert_eq!(packet.len(), inner.len() + esp_overhead(inner.len()));
         prop_assert_eq!(packet.len() % 4, 0);
+        let mut behind = Frame::new(&inner);
+        pair(if aes256 { 32 } else { 16 }, esn).0.seal_behind(&mut behind, next_header, &[0xee; 20]).unwrap();
+        prop_assert_eq!(&behind.data()[..20], [0xee; 20]);
+        prop_assert_eq!(&behind.data()[20..], packet.data());
         let mut again = Frame::new(packet.data());
         prop_assert_eq!(inbound.open(&mut packet), Ok(next_header));
         prop_assert_eq!(packet.data(), inner);
@@ -192,13 +205,10 @@ proptest! {
 
 /// Seals `plaintext`, trailer and all, as an authentic but odd peer would.
 fn sealed_raw(plaintext: &[u8]) -> Frame {
-    let (aead, salt) = key(16).into_aead();
     let iv = 1u64.to_be_bytes();
-    let mut bytes = plaintext.to_vec();
-    let tag = aead
-        .seal_in_place_separate_tag(nonce(salt, iv), AadBytes::new(SPI, 1, false).aad(), &mut bytes)
-        .unwrap();
-    Frame::new(&[&SPI.0.to_be_bytes()[..], &1u32.to_be_bytes(), &iv, &bytes, tag.as_ref()].concat())
+    let (mut bytes, mut icv) = (plaintext.to_vec(), [0; ICV_LENGTH]);
+    key(16).into_aead().seal(iv, aad(SPI, 1, false), &mut bytes, &mut icv).unwrap();
+    Frame::new(&[&SPI.0.to_be_bytes()[..], &1u32.to_be_bytes(), &iv, &bytes, &icv].concat())
 }
 
 #[test]
@@ -272,11 +282,14 @@ fn what_cannot_be_an_sa_is_refused_and_keys_stay_secret() {
             Err(SaConfigError::Limits)
         ));
     }
-    for length in [0, 3, 16, 19, 21, 28, 32, 35, 37] {
-        assert!(matches!(SaKey::new(&vec![0; length]), Err(SaKeyError(n)) if n == length));
+    for algorithm in Algorithm::ALL {
+        for length in (0..40).filter(|&length| length != algorithm.keymat_length()) {
+            let error = SaKey::new(&AwsLc, algorithm, &vec![0; length]).unwrap_err();
+            assert_eq!(error, SaKeyError { algorithm, length });
+        }
     }
     let (outbound, inbound) = pair(16, true);
-    assert_eq!(format!("{:?}", key(16)), "SaKey(redacted)");
+    assert_eq!(format!("{:?}", key(16)), "SaKey(aes-128-gcm, redacted)");
     assert_eq!(format!("{outbound:?}"), "OutboundSa { spi: Spi(4097), seq: 0, .. }");
     assert_eq!(format!("{inbound:?}"), "InboundSa { spi: Spi(4097), top: 0, .. }");
 }

@@ -76,13 +76,20 @@ impl Trailer {
         (payload_length + TRAILER_LENGTH).next_multiple_of(ALIGNMENT) - payload_length
     }
 
-    /// Fills `out`, which has the [`Trailer::length`] of the payload before it.
+    /// Writes padding and trailer behind the payload of `payload_length` bytes at the start of `out`, in
+    /// one store of 8 bytes: those behind the trailer, which the ICV will take, are overwritten too.
+    /// Nothing is written, and it is false, if they are fewer than 8 bytes.
     #[inline]
-    pub fn write(next_header: Protocol, out: &mut [u8]) -> Result<()> {
-        let [padding @ .., pad_length, next] = out else { return Err(WireError::NoRoom) };
-        *pad_length = u8::try_from(padding.len()).map_err(|_| WireError::Padding)?;
-        *next = next_header.0;
-        padding.iter_mut().zip(1..=u8::MAX).for_each(|(byte, value)| *byte = value);
-        Ok(())
+    pub fn write(next_header: Protocol, out: &mut [u8], payload_length: usize) -> bool {
+        let Some(tail) = out.get_mut(payload_length..).and_then(|tail| tail.first_chunk_mut::<8>()) else {
+            return false;
+        };
+        // 1, 2, 3, … (RFC 4303 §2.4), then the pad length.
+        const PADDED: [[u8; 8]; ALIGNMENT] =
+            [[0; 8], [1, 1, 0, 0, 0, 0, 0, 0], [1, 2, 2, 0, 0, 0, 0, 0], [1, 2, 3, 3, 0, 0, 0, 0]];
+        let padding = Trailer::length(payload_length) - TRAILER_LENGTH;
+        let next = u64::from(next_header.0) << (8 * (padding + 1));
+        *tail = (u64::from_le_bytes(PADDED[padding % ALIGNMENT]) | next).to_le_bytes();
+        true
     }
 }

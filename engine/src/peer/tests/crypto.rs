@@ -2,9 +2,10 @@
 
 use super::lab::Folder;
 use crate::peer::keys::{SECRET_LENGTH, Session};
-use crate::peer::{Direction, KeyLength, KeyLog, SaName};
+use crate::peer::{Direction, KeyLog, SaName};
 use control::message::Endpoints;
 use dataplane::id::Spi;
+use dataplane::sa::Algorithm;
 use proptest::prelude::*;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -41,26 +42,26 @@ fn mirrored(name: SaName) -> SaName {
     SaName { direction, tunnel, ..name }
 }
 
-fn length() -> impl Strategy<Value = KeyLength> {
-    prop_oneof![Just(KeyLength::Aes128), Just(KeyLength::Aes256)]
+fn algorithm() -> impl Strategy<Value = Algorithm> {
+    prop::sample::select(&Algorithm::ALL[..])
 }
 
 proptest! {
     #[test]
     fn both_ends_derive_one_key_and_no_other_sa_has_it(
-        one in sa_name(), other in sa_name(), length_one in length(), length_other in length(),
+        one in sa_name(), other in sa_name(), for_one in algorithm(), for_other in algorithm(),
     ) {
         let (a1, b1) = (session("a1", "b1", 7), session("b1", "a1", 7));
-        let key = a1.sa_key(&one, length_one);
-        prop_assert_eq!(key.key().len(), length_one.octets());
-        prop_assert!(key == b1.sa_key(&mirrored(one), length_one));
-        let second = a1.sa_key(&other, length_other);
-        prop_assert_eq!(one == other && length_one == length_other, key == second);
-        if one != other || length_one != length_other {
-            prop_assert_ne!(&key.key()[..16], &second.key()[..16]);
+        let key = a1.sa_key(&one, for_one);
+        prop_assert_eq!(key.keymat().len(), for_one.keymat_length());
+        prop_assert!(key == b1.sa_key(&mirrored(one), for_one));
+        let second = a1.sa_key(&other, for_other);
+        prop_assert_eq!(one == other && for_one == for_other, key == second);
+        if one != other || for_one != for_other {
+            prop_assert_ne!(&key.keymat()[..16], &second.keymat()[..16]);
         }
-        prop_assert!(key != session("a1", "b1", 8).sa_key(&one, length_one));
-        prop_assert!(key != session("a1b", "1", 7).sa_key(&one, length_one) || one.direction == Direction::Outbound);
+        prop_assert!(key != session("a1", "b1", 8).sa_key(&one, for_one));
+        prop_assert!(key != session("a1b", "1", 7).sa_key(&one, for_one) || one.direction == Direction::Outbound);
     }
 }
 
@@ -79,9 +80,8 @@ fn the_derivation_is_hkdf_expand_over_the_documented_name() {
     info.extend([1, 4, 192, 0, 2, 20]);
     info.extend([0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0xab, 0xcd, 1]);
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]), &info);
-    let key = session("b1", "a1", 7).sa_key(&name, KeyLength::Aes128);
-    assert_eq!(key.key(), &tag.as_ref()[..16]);
-    assert_eq!(key.salt(), tag.as_ref()[16..20]);
+    let key = session("b1", "a1", 7).sa_key(&name, Algorithm::Aes128Gcm);
+    assert_eq!(key.keymat(), &tag.as_ref()[..20]);
     assert!(!format!("{key:?} {:?}", session("b1", "a1", 7)).contains('7'));
 }
 
@@ -99,15 +99,14 @@ fn the_key_log_is_private_and_has_wiresharks_columns() {
         generation: 1,
         spi: Spi(0xabcd),
     };
-    let key = session("a1", "b1", 7).sa_key(&name, KeyLength::Aes128);
+    let key = session("a1", "b1", 7).sa_key(&name, Algorithm::Aes128Gcm);
     log.append(&name, &key).unwrap();
     log.append(&name, &key).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let hex = |octets: &[u8]| octets.iter().map(|o| format!("{o:02x}")).collect::<String>();
     let line = format!(
-        "\"IPv4\",\"192.0.2.11\",\"192.0.2.20\",\"0x0000abcd\",\"AES-GCM with 16 octet ICV [RFC4106]\",\"0x{}{}\",\"NULL\",\"\"\n",
-        hex(key.key()),
-        hex(&key.salt()),
+        "\"IPv4\",\"192.0.2.11\",\"192.0.2.20\",\"0x0000abcd\",\"AES-GCM with 16 octet ICV [RFC4106]\",\"0x{}\",\"NULL\",\"\"\n",
+        hex(key.keymat()),
     );
     assert_eq!(text, line.repeat(2));
     std::os::unix::fs::symlink(&path, folder.path().join("link")).unwrap();

@@ -2,9 +2,10 @@
 
 use super::lab::{ANY_PORT, Engine, Folder, config, numbered, pair};
 use crate::peer::keys::QUEUE_LENGTH;
-use crate::peer::{Direction, KeyLength, PeerEvent, SaName, SendError};
+use crate::peer::{Direction, PeerEvent, SaName, SendError};
 use control::message::{Endpoints, Message};
 use dataplane::id::Spi;
+use dataplane::sa::Algorithm;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -74,8 +75,8 @@ async fn a_peer_that_starts_later_is_found_and_after_its_restart_keys_are_new() 
     for round in 0..3 {
         let mut b1 = Engine::start(config(&folder, "b1", address, &[("a1", ANY_PORT)]));
         let (at_a1, at_b1) = (a1.up().await.1, b1.up().await.1);
-        let key = at_a1.sa_key(&inbound(Direction::Inbound), KeyLength::Aes256);
-        assert!(key == at_b1.sa_key(&inbound(Direction::Outbound), KeyLength::Aes256), "round {round}");
+        let key = at_a1.sa_key(&inbound(Direction::Inbound), Algorithm::Aes256Gcm);
+        assert!(key == at_b1.sa_key(&inbound(Direction::Outbound), Algorithm::Aes256Gcm), "round {round}");
         assert!(!keys.contains(&key), "a key came back in round {round}");
         keys.push(key);
         drop(b1);
@@ -94,9 +95,9 @@ async fn a_new_connection_of_a_peer_replaces_the_old_one() {
     let second = b1.up().await.1;
     let at_new = new.up().await.1;
     assert!(matches!(first.send(&numbered(1)), Err(SendError::Closed(_))));
-    let key = second.sa_key(&inbound(Direction::Inbound), KeyLength::Aes128);
-    assert!(key != first.sa_key(&inbound(Direction::Inbound), KeyLength::Aes128));
-    assert!(key == at_new.sa_key(&inbound(Direction::Outbound), KeyLength::Aes128));
+    let key = second.sa_key(&inbound(Direction::Inbound), Algorithm::Aes128Gcm);
+    assert!(key != first.sa_key(&inbound(Direction::Inbound), Algorithm::Aes128Gcm));
+    assert!(key == at_new.sa_key(&inbound(Direction::Outbound), Algorithm::Aes128Gcm));
     drop((old, at_old));
     at_new.send(&numbered(7)).unwrap();
     assert!(matches!(b1.next().await, PeerEvent::Message { message, .. } if message == numbered(7)));

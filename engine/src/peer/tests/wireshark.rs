@@ -2,13 +2,17 @@
 
 use super::lab::Folder;
 use crate::peer::keys::{SECRET_LENGTH, Session};
-use crate::peer::{Direction, KeyLength, KeyLog, SaKey, SaName};
+use crate::peer::{Direction, KeyLog, SaKey, SaName};
 use aws_lc_rs::aead;
 use control::message::Endpoints;
 use dataplane::id::Spi;
+use dataplane::sa::Algorithm;
 use std::net::IpAddr;
 use std::process::Command;
 use zeroize::Zeroizing;
+
+/// Wireshark knows ChaCha20-Poly1305 from 4.2 on only; Debian 12 has 4.0.
+const AES: [Algorithm; 3] = [Algorithm::Aes128Gcm, Algorithm::Aes192Gcm, Algorithm::Aes256Gcm];
 
 #[test]
 fn tshark_decrypts_esp_with_the_key_log() {
@@ -21,13 +25,13 @@ fn tshark_decrypts_esp_with_the_key_log() {
     std::fs::create_dir(folder.path().join("wireshark")).unwrap();
     let log = KeyLog::open(&folder.path().join("wireshark/esp_sa")).unwrap();
     let mut capture = pcap_header();
-    for (spi, length) in [(0xabcd, KeyLength::Aes128), (0xff01_abcd, KeyLength::Aes256)] {
+    for (spi, algorithm) in (0xff01_abcd..).zip(AES) {
         let tunnel =
             Endpoints { local: IpAddr::from([192, 0, 2, 11]), remote: IpAddr::from([192, 0, 2, 20]) };
         let name = SaName { direction: Direction::Outbound, tunnel, generation: 1, spi: Spi(spi) };
-        let key = session.sa_key(&name, length);
+        let key = session.sa_key(&name, algorithm);
         log.append(&name, &key).unwrap();
-        let packet = ipv4(50, [192, 0, 2, 11], [192, 0, 2, 20], &esp(spi, &key, length));
+        let packet = ipv4(50, [192, 0, 2, 11], [192, 0, 2, 20], &esp(spi, &key));
         capture.extend([[0; 8], (packet.len() as u64 * 0x1_0000_0001).to_le_bytes()].concat());
         capture.extend(packet);
     }
@@ -50,7 +54,7 @@ fn tshark_decrypts_esp_with_the_key_log() {
         .output()
         .unwrap();
     let read = String::from_utf8_lossy(&output.stdout);
-    let expected = "192.0.2.20,10.2.0.7\t9\n".repeat(2);
+    let expected = "192.0.2.20,10.2.0.7\t9\n".repeat(AES.len());
     assert_eq!(read, expected, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -68,7 +72,7 @@ fn ipv4(protocol: u8, source: [u8; 4], destination: [u8; 4], payload: &[u8]) -> 
 }
 
 /// ESP in tunnel mode with a UDP datagram inside (RFC 4303 §2, RFC 4106 §4–5).
-fn esp(spi: u32, key: &SaKey, length: KeyLength) -> Vec<u8> {
+fn esp(spi: u32, key: &SaKey) -> Vec<u8> {
     let udp = [&[0x12, 0x34, 0, 9, 0, 12, 0, 0][..], b"data"].concat();
     let mut sealed = ipv4(17, [10, 1, 0, 5], [10, 2, 0, 7], &udp);
     // 32 octets and two of trailer need two of padding.
@@ -76,13 +80,16 @@ fn esp(spi: u32, key: &SaKey, length: KeyLength) -> Vec<u8> {
     let header = [spi.to_be_bytes(), 1u32.to_be_bytes()].concat();
     let iv = 1u64.to_be_bytes();
     let mut nonce = [0; 12];
-    nonce[..4].copy_from_slice(&key.salt());
+    let (aead_key, salt) = key.keymat().split_last_chunk::<4>().unwrap();
+    nonce[..4].copy_from_slice(salt);
     nonce[4..].copy_from_slice(&iv);
-    let cipher = match length {
-        KeyLength::Aes128 => &aead::AES_128_GCM,
-        KeyLength::Aes256 => &aead::AES_256_GCM,
+    let cipher = match key.algorithm() {
+        Algorithm::Aes128Gcm => &aead::AES_128_GCM,
+        Algorithm::Aes192Gcm => &aead::AES_192_GCM,
+        Algorithm::Aes256Gcm => &aead::AES_256_GCM,
+        Algorithm::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
     };
-    aead::LessSafeKey::new(aead::UnboundKey::new(cipher, key.key()).unwrap())
+    aead::LessSafeKey::new(aead::UnboundKey::new(cipher, aead_key).unwrap())
         .seal_in_place_append_tag(
             aead::Nonce::assume_unique_for_key(nonce),
             aead::Aad::from(&header),

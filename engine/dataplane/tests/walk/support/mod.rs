@@ -14,7 +14,7 @@ use dataplane::links::{ControlLinks, connect};
 use dataplane::message::{Command, Event, Inbound};
 use dataplane::packet::{Packet, PacketPool, Port};
 use dataplane::replay::WindowSize;
-use dataplane::sa::{InboundSa, Limits, OutboundSa, SaKey};
+use dataplane::sa::{Algorithm, AwsLc, InboundSa, Limits, OutboundSa, SaKey};
 use dataplane::telemetry::Counters;
 use dataplane::worker::{Clock, Worker, WorkerParts};
 use std::collections::BTreeMap;
@@ -235,7 +235,7 @@ pub fn key<Q: Port + Clone, A: PacketPool<Packet = Q::Packet>>(
     for worker in 0..from.workers.len() {
         let spi = Spi(spi + worker as u32);
         let keymat: Vec<u8> = (0..20).map(|n| n ^ spi.0 as u8 ^ (spi.0 >> 8) as u8).collect();
-        let key = || SaKey::new(&keymat).unwrap();
+        let key = || SaKey::new(&AwsLc, Algorithm::Aes128Gcm, &keymat).unwrap();
         let inbound = InboundSa::new(spi, key(), WindowSize::default(), true).unwrap();
         let owner = spi.0 as usize % to.workers.len();
         to.command(owner, Command::InstallInbound(Box::new(Inbound { tunnel: into, sa: inbound })));
