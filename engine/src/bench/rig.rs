@@ -292,7 +292,7 @@ fn snapshot(case: Case, side: Side) -> Snapshot {
     Snapshot::from(Tables {
         generation: Generation(1),
         interfaces: [interface(LAN), interface(WAN)].into(),
-        fib: Arc::new(fib.build()),
+        fib: fib.build().expect("a few routes fit"),
         next_hops: next_hops.into(),
         neighbors: Arc::new(neighbors.chain(hosts).collect()),
         tunnels: [tunnel].into(),

@@ -86,22 +86,6 @@ impl Fib {
         Some(self.v6.lookup(destination.to_bits())).filter(|id| id.0 != 0)
     }
 
-    /// The next hops of up to a burst of destinations; [`NextHopId::NONE`] without a route.
-    #[inline]
-    pub fn lookup4_burst(&self, destinations: &[u32], next_hops: &mut [NextHopId]) {
-        for (&destination, next_hop) in destinations.iter().zip(next_hops) {
-            *next_hop = self.v4.lookup(destination).unwrap_or(NextHopId::NONE);
-        }
-    }
-
-    /// The next hops of up to a burst of destinations; [`NextHopId::NONE`] without a route.
-    #[inline]
-    pub fn lookup6_burst(&self, destinations: &[u128], next_hops: &mut [NextHopId]) {
-        for (&destination, next_hop) in destinations.iter().zip(next_hops) {
-            *next_hop = self.v6.lookup(destination).unwrap_or(NextHopId::NONE);
-        }
-    }
-
     /// The same for either family.
     #[inline]
     pub fn lookup(&self, destination: IpAddr) -> Option<NextHopId> {

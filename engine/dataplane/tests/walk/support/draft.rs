@@ -182,7 +182,7 @@ impl Draft {
         Snapshot::from(Tables {
             generation: Generation(0),
             interfaces: self.interfaces.clone().into(),
-            fib: Arc::new(fib.build()),
+            fib: fib.build().unwrap(),
             next_hops: next_hops.into(),
             neighbors: Arc::new(self.neighbors.iter().copied().collect()),
             tunnels: self.tunnels.clone().into(),
