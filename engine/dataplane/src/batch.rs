@@ -77,6 +77,12 @@ impl<P> Batch<P> {
         &self.metas
     }
 
+    /// The same, to change.
+    #[inline]
+    pub fn metas_mut(&mut self) -> &mut [Meta] {
+        &mut self.metas
+    }
+
     /// The packets in their order.
     #[inline]
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&mut P, &mut Meta)> {

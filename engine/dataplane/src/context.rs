@@ -54,7 +54,7 @@ pub enum Egress {
 pub struct Meta {
     /// Where it came in.
     pub interface: InterfaceId,
-    /// Who sent the frame.
+    /// Who sent the frame, of one that is not plain IPv4.
     pub link_src: MacAddr,
     /// The frame was for a group, not for this engine's MAC alone.
     pub link_group: bool,
@@ -70,6 +70,10 @@ pub struct Meta {
     pub has_upper: bool,
     /// Its source or destination is a link-local address.
     pub link_local: bool,
+    /// Source and destination of an IPv4 packet, as numbers.
+    pub src_v4: u32,
+    /// See `src_v4`.
+    pub dst_v4: u32,
     /// The tunnel it came out of.
     pub tunnel_in: Option<TunnelId>,
     /// The route to its destination.
@@ -101,12 +105,24 @@ impl Meta {
         fragment: false,
         has_upper: false,
         link_local: false,
+        src_v4: 0,
+        dst_v4: 0,
         tunnel_in: None,
         route: NextHopId::NONE,
         reverse: NextHopId::NONE,
         egress: Egress::Unknown,
         own: false,
     };
+
+    /// With the addresses of the IPv4 `packet` that this engine has written.
+    pub fn addressed(self, packet: &[u8]) -> Meta {
+        let number = |at: usize| packet.get(at..)?.first_chunk().copied().map(u32::from_be_bytes);
+        match (self.version, number(12), number(16)) {
+            // RFC 791 §3.1
+            (Version::V4, Some(src_v4), Some(dst_v4)) => Meta { src_v4, dst_v4, ..self },
+            _ => self,
+        }
+    }
 
     /// Forwarded for others, whole or in fragments made here: the lease is needed.
     #[inline]
@@ -211,7 +227,8 @@ impl<A: PacketPool> Context<A> {
         };
         let made = packet.append(length).is_some_and(fill);
         if made {
-            self.originated.push(Slot { packet, meta: Meta { own: true, ..meta } });
+            let meta = Meta { own: true, ..meta.addressed(packet.data()) };
+            self.originated.push(Slot { packet, meta });
         } else {
             self.count_drop(DropReason::NoRoom);
         }

@@ -260,10 +260,14 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     #[inline(always)]
     fn enqueue(&mut self, port: PortId, packet: Q::Packet) {
-        let tx = &mut self.tx[port.index()];
-        if tx.is_full() {
-            Self::flush(&mut self.ports[port.index()], tx, &self.context.counters);
+        if let Err(full) = self.tx[port.index()].try_push(packet) {
+            self.enqueue_after_flush(port, full.element());
         }
+    }
+
+    fn enqueue_after_flush(&mut self, port: PortId, packet: Q::Packet) {
+        let tx = &mut self.tx[port.index()];
+        Self::flush(&mut self.ports[port.index()], tx, &self.context.counters);
         if tx.try_push(packet).is_err() {
             self.context.count_drop(DropReason::TxFull);
         }

@@ -175,12 +175,17 @@ impl<K: Key, const D: u32> Trie<K, D> {
     #[inline]
     fn longer_burst(&self, keys: &[K], out: &mut [NextHopId]) {
         let mut entries = [Entry::NONE; BURST];
-        for (entry, &key) in entries.iter_mut().zip(keys) {
+        let mut blocks = false;
+        for ((entry, &key), out) in entries.iter_mut().zip(keys).zip(&mut *out) {
             *entry = self.first(key);
+            *out = NextHopId(entry.value());
+            blocks |= entry.is_block();
+        }
+        if !blocks {
+            return;
         }
         let (mut branches, mut bundles, mut tails) = (List::new(), List::new(), List::new());
-        for (i, (entry, out)) in entries.iter().zip(&mut *out).enumerate() {
-            *out = NextHopId(entry.value());
+        for (i, entry) in entries.iter().enumerate() {
             branches.push_if(i, entry.is_branch());
             bundles.push_if(i, entry.is_bundle());
             tails.push_if(i, entry.is_tail());

@@ -17,7 +17,7 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
     let Egress::Tunnel(id) = meta.egress else { return Ok(()) };
     let length = packet.len();
     // RFC 6040 §4.1 normal mode: the outer header says what the inner one says.
-    let class = ecn::traffic_class(packet.data())?;
+    let class = ecn::class_of(packet.data(), meta.version).ok_or(DropReason::BadIpHeader)?;
     let mut sequence = None;
     match context.snapshot.tunnels[id.index()].encapsulation {
         Encapsulation::Esp => seal(context, packet, meta, id)?,
@@ -32,6 +32,7 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
     meta.egress = Egress::Adjacency(outer.adjacency);
     if let Some(template) = &outer.template {
         template.prepend(packet, meta.version, class, sequence).ok_or(DropReason::NoRoom)?;
+        meta.version = template.outer();
     }
     if meta.forwarded() {
         context.counters.tunnel(id.index()).tx.count(length);

@@ -10,61 +10,64 @@ use crate::snapshot::Way;
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
 use crate::stage::local;
+use crate::wire::ipv6::Ipv6Header;
 use arrayvec::ArrayVec;
 use std::net::IpAddr;
-
-/// Where an IPv4 header has its addresses (RFC 791 §3.1), and an IPv6 header (RFC 8200 §3).
-struct Place {
-    v4: usize,
-    v6: usize,
-}
-
-const SOURCE: Place = Place { v4: 12, v6: 8 };
-const DESTINATION: Place = Place { v4: 16, v6: 24 };
 
 /// Finds the routes to the destinations of a burst, together: their cache misses overlap.
 #[inline]
 pub fn routes<P: Packet>(fib: &Fib, batch: &mut Batch<P>) {
-    burst(fib, batch, DESTINATION, |meta, route| meta.route = route);
+    let dst_v6 = |header: &Ipv6Header| header.dst().to_bits();
+    burst(fib, batch, |meta| meta.dst_v4, dst_v6, |meta, route| meta.route = route);
 }
 
 /// Finds the routes back to the sources of a burst.
 #[inline]
 pub fn reverse_routes<P: Packet>(fib: &Fib, batch: &mut Batch<P>) {
-    burst(fib, batch, SOURCE, |meta, route| meta.reverse = route);
+    let src_v6 = |header: &Ipv6Header| header.src().to_bits();
+    burst(fib, batch, |meta| meta.src_v4, src_v6, |meta, route| meta.reverse = route);
 }
 
-#[inline]
-fn burst<P: Packet>(fib: &Fib, batch: &mut Batch<P>, at: Place, set: impl Fn(&mut Meta, NextHopId)) {
-    let (mut v4, mut v6) = (ArrayVec::<u32, BURST>::new(), ArrayVec::<u128, BURST>::new());
+#[inline(always)]
+fn burst<P: Packet>(
+    fib: &Fib,
+    batch: &mut Batch<P>,
+    v4: impl Fn(&Meta) -> u32,
+    v6: impl Fn(&Ipv6Header) -> u128,
+    set: impl Fn(&mut Meta, NextHopId),
+) {
+    let (mut keys, mut routes, many) = ([0; BURST], [NextHopId::NONE; BURST], batch.len());
+    // IPv6 packets too: what is found for them is replaced below.
+    for (key, meta) in keys.iter_mut().zip(batch.metas()) {
+        *key = v4(meta);
+    }
+    fib.lookup4_burst(&keys[..many], &mut routes[..many]);
+    for (meta, &route) in batch.metas_mut().iter_mut().zip(&routes) {
+        set(meta, route);
+    }
+    if batch.metas().iter().any(|meta| meta.version == Version::V6) {
+        burst_v6(fib, batch, v6, set);
+    }
+}
+
+#[inline(never)]
+fn burst_v6<P: Packet>(
+    fib: &Fib,
+    batch: &mut Batch<P>,
+    v6: impl Fn(&Ipv6Header) -> u128,
+    set: impl Fn(&mut Meta, NextHopId),
+) {
+    let (mut keys, mut routes) = (ArrayVec::<u128, BURST>::new(), [NextHopId::NONE; BURST]);
     for (packet, meta) in batch.iter_mut() {
-        // Parsed before. What is no IP packet (an ARP reply) is looked up in vain.
-        let data = packet.data();
-        match meta.version {
-            Version::V4 => v4.push(bytes(data, at.v4).map_or(0, u32::from_be_bytes)),
-            Version::V6 => v6.push(bytes(data, at.v6).map_or(0, u128::from_be_bytes)),
+        if meta.version == Version::V6 {
+            keys.push(Ipv6Header::parse_quoted(packet.data()).map_or(0, &v6));
         }
     }
-    let (mut routes4, mut routes6) = ([NextHopId::NONE; BURST], [NextHopId::NONE; BURST]);
-    if !v4.is_empty() {
-        fib.lookup4_burst(&v4, &mut routes4[..v4.len()]);
+    fib.lookup6_burst(&keys, &mut routes[..keys.len()]);
+    let v6_metas = batch.metas_mut().iter_mut().filter(|meta| meta.version == Version::V6);
+    for (meta, &route) in v6_metas.zip(&routes) {
+        set(meta, route);
     }
-    if !v6.is_empty() {
-        fib.lookup6_burst(&v6, &mut routes6[..v6.len()]);
-    }
-    let (mut routes4, mut routes6) = (routes4.iter(), routes6.iter());
-    for (_, meta) in batch.iter_mut() {
-        let route = match meta.version {
-            Version::V4 => routes4.next(),
-            Version::V6 => routes6.next(),
-        };
-        set(meta, route.copied().unwrap_or_default());
-    }
-}
-
-#[inline]
-fn bytes<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
-    data.get(at..)?.first_chunk().copied()
 }
 
 /// The way that the route found by [`routes`] leads; `None` if where the packet goes is known otherwise.
@@ -102,6 +105,7 @@ fn deliver<A: PacketPool>(
     meta: &mut Meta,
 ) -> Result<Option<Way>, DropReason> {
     local::deliver(context, packet, meta)?;
+    *meta = meta.addressed(packet.data());
     let (_, dst, _) = outer(packet, meta.version)?;
     meta.route = context.snapshot.fib.lookup(dst).unwrap_or(NextHopId::NONE);
     // Own by now, so that it is not delivered again.

@@ -1,6 +1,6 @@
 //! The link header of the next hop.
 
-use crate::context::{Context, Egress, Meta};
+use crate::context::{Context, Egress, Meta, Version};
 use crate::drop_reason::DropReason;
 use crate::id::{InterfaceId, PortId};
 use crate::packet::{Packet, PacketPool};
@@ -31,7 +31,7 @@ pub fn rewrite<A: PacketPool>(
         _ => return Err(DropReason::NoRoute),
     };
     let Some(header) = &adjacency.header else { return Ok(None) };
-    let ether_type = ether_type(packet);
+    let ether_type = if meta.version == Version::V4 { EtherType::IPV4 } else { EtherType::IPV6 };
     header.prepend(packet, ether_type).ok_or(DropReason::NoRoom)?;
     Ok(Some(adjacency.port))
 }
@@ -46,13 +46,6 @@ pub fn neighbor<A: PacketPool>(context: &Context<A>, meta: &Meta) -> Option<(Int
         Egress::Neighbor { interface, ip } => Some((interface, ip)),
         _ => None,
     }
-}
-
-/// After encapsulation the outer header decides, not what `meta` said of the inner one.
-#[inline]
-fn ether_type<P: Packet>(packet: &P) -> EtherType {
-    let version = packet.data().first().map_or(4, |byte| byte >> 4);
-    if version == 6 { EtherType::IPV6 } else { EtherType::IPV4 }
 }
 
 /// The header of an answer on the link.

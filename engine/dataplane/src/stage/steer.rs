@@ -1,15 +1,15 @@
 //! Which tunnel of its group, or which neighbour, a routed packet takes.
 
 use super::Verdict;
-use crate::context::{Context, Egress, Meta};
+use crate::context::{Context, Egress, Meta, Version};
 use crate::drop_reason::DropReason;
 use crate::id::{GroupId, InterfaceId, TunnelId};
 use crate::packet::{Packet, PacketPool};
 use crate::snapshot::{Encapsulation, Way};
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
-use crate::wire::flow::FlowKey;
-use std::net::IpAddr;
+use crate::wire::flow;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// All engines hash alike, so that a flow's bucket is the same wherever it is handed over.
 const HASH_SEED: u64 = 0;
@@ -22,18 +22,19 @@ pub fn steer<A: PacketPool>(
     meta: &mut Meta,
     way: Way,
 ) -> Verdict {
-    meta.egress = match way {
-        Way::Neighbor(adjacency) => Egress::Adjacency(adjacency),
-        Way::Connected(interface) => neighbor(context, outer(packet, meta.version)?.1, interface)?,
+    // Each arm writes what it knows: a copy of the whole would cost more than the decision.
+    match way {
+        Way::Neighbor(adjacency) => meta.egress = Egress::Adjacency(adjacency),
         Way::Group(group) => match member(context, packet, meta, group) {
-            Some(tunnel) => Egress::Tunnel(tunnel),
+            Some(tunnel) => meta.egress = Egress::Tunnel(tunnel),
             None => {
                 icmp_error::send(context, packet, meta, Problem::NoRoute);
                 return Err(DropReason::NoTunnel);
             }
         },
+        Way::Connected(interface) => neighbor(context, packet, meta, interface)?,
         Way::Local | Way::Blackhole | Way::Unreachable => return Err(DropReason::NoListener),
-    };
+    }
     Ok(())
 }
 
@@ -42,18 +43,25 @@ pub fn steer<A: PacketPool>(
 #[inline]
 fn neighbor<A: PacketPool>(
     context: &Context<A>,
-    ip: IpAddr,
+    packet: &A::Packet,
+    meta: &mut Meta,
     interface: InterfaceId,
-) -> Result<Egress, DropReason> {
+) -> Verdict {
+    let ip = match meta.version {
+        Version::V4 => IpAddr::V4(Ipv4Addr::from_bits(meta.dst_v4)),
+        Version::V6 => outer(packet, meta.version)?.1,
+    };
     if let Some(adjacency) = context.snapshot.adjacencies.find(interface, ip) {
-        return Ok(Egress::Adjacency(adjacency));
+        meta.egress = Egress::Adjacency(adjacency);
+        return Ok(());
     }
-    match ip {
-        IpAddr::V4(v4) if context.snapshot.interfaces[interface.index()].broadcasts(v4) => {
-            Err(DropReason::Multicast)
-        }
-        _ => Ok(Egress::Neighbor { interface, ip }),
+    if let IpAddr::V4(v4) = ip
+        && context.snapshot.interfaces[interface.index()].broadcasts(v4)
+    {
+        return Err(DropReason::Multicast);
     }
+    meta.egress = Egress::Neighbor { interface, ip };
+    Ok(())
 }
 
 /// The tunnel that the packet's bucket takes now.
@@ -64,7 +72,7 @@ fn member<A: PacketPool>(
     meta: &Meta,
     group: GroupId,
 ) -> Option<TunnelId> {
-    let bucket = FlowKey::of_parsed(packet.data(), meta)?.bucket(HASH_SEED);
+    let bucket = flow::bucket(packet.data(), meta, HASH_SEED)?;
     let snapshot = &context.snapshot;
     let group = &snapshot.groups[group.index()];
     let handed_over =

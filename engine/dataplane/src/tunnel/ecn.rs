@@ -1,9 +1,18 @@
 //! DSCP and ECN through a tunnel (RFC 6040).
 
+use crate::context::Version;
 use crate::drop_reason::DropReason;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 use crate::wire::{Ecn, TrafficClass};
+
+/// The traffic class of a packet that was parsed as one of this version.
+#[inline(always)]
+pub fn class_of(packet: &[u8], version: Version) -> Option<TrafficClass> {
+    let &[first, second] = packet.first_chunk()?;
+    // RFC 791 §3.1; RFC 8200 §3: between version and flow label.
+    Some(TrafficClass(if version == Version::V4 { second } else { first << 4 | second >> 4 }))
+}
 
 /// The traffic class of a parsed IP packet.
 #[inline]

@@ -29,17 +29,6 @@ pub struct Template {
     sum: Sum,
 }
 
-/// The lengths that headers have: IPv4 or IPv6, with GRE's 0, 4, 8 or 12 bytes.
-macro_rules! copy_known_lengths {
-    ($out:ident, $bytes:expr, $length:expr, $($known:literal)+) => {
-        // Lengths that the compiler knows become moves; others a call.
-        match $length {
-            $($known => *$out.first_chunk_mut::<$known>()? = *$bytes.first_chunk()?,)+
-            length => $out.get_mut(..length)?.copy_from_slice($bytes.get(..length)?),
-        }
-    };
-}
-
 impl Template {
     /// The headers of `tunnel`; `None` where it has none, or endpoints of two IP versions.
     pub fn new(tunnel: &Tunnel) -> Option<Template> {
@@ -95,9 +84,15 @@ impl Template {
         Some(Template { bytes, length: length as u8, outer, gre: gre.is_some(), sum })
     }
 
+    /// The IP version of the outer header.
+    #[inline]
+    pub fn outer(&self) -> Version {
+        self.outer
+    }
+
     /// Puts the headers in front of `packet`, which is an IP packet of version `inner` (GRE) or ESP; `None` without
     /// headroom. `class` becomes the outer traffic class, `sequence` GRE's number where the tunnel has one.
-    #[inline]
+    #[inline(always)]
     pub fn prepend<P: Packet>(
         &self,
         packet: &mut P,
@@ -105,36 +100,66 @@ impl Template {
         class: TrafficClass,
         sequence: Option<u32>,
     ) -> Option<()> {
-        let length = usize::from(self.length);
-        let out = packet.prepend(length)?;
-        copy_known_lengths!(out, self.bytes, length, 20 24 28 40 44);
-        let whole = out.len();
-        match self.outer {
-            Version::V4 => self.finish_v4(out.first_chunk_mut()?, u16::try_from(whole).ok()?, class),
-            Version::V6 => {
-                let payload = u16::try_from(whole - ipv6::HEADER_LENGTH).ok()?;
-                // Version 6, class, flow label 0 (RFC 8200 §3).
-                *out.first_chunk_mut()? = (6 << 28 | u32::from(class.0) << 20).to_be_bytes();
-                *out.get_mut(4..)?.first_chunk_mut()? = payload.to_be_bytes();
-            }
+        // Lengths that the compiler knows become moves: IPv4 alone (ESP), with GRE, with GRE and one field.
+        match (self.outer, usize::from(self.length)) {
+            (Version::V4, 20) => self.fill_v4::<20, P>(packet, inner, class, sequence),
+            (Version::V4, 24) => self.fill_v4::<24, P>(packet, inner, class, sequence),
+            (Version::V4, 28) => self.fill_v4::<28, P>(packet, inner, class, sequence),
+            (Version::V4, _) => self.fill_v4::<32, P>(packet, inner, class, sequence),
+            (Version::V6, _) => self.fill_v6(packet, inner, class, sequence),
         }
-        if self.gre {
-            let header = if self.outer == Version::V4 { ipv4::HEADER_LENGTH } else { ipv6::HEADER_LENGTH };
-            let protocol = if inner == Version::V4 { EtherType::IPV4 } else { EtherType::IPV6 };
-            *out.get_mut(header + 2..)?.first_chunk_mut()? = protocol.0.to_be_bytes();
-            if let Some(sequence) = sequence {
-                // The last field (RFC 2890 §2).
-                *out.get_mut(length - 4..)?.first_chunk_mut()? = sequence.to_be_bytes();
-            }
+    }
+
+    #[inline(always)]
+    fn fill_v4<const N: usize, P: Packet>(
+        &self,
+        packet: &mut P,
+        inner: Version,
+        class: TrafficClass,
+        sequence: Option<u32>,
+    ) -> Option<()> {
+        let data = packet.prepend(N)?;
+        let total = u16::try_from(data.len()).ok()?;
+        let out = data.first_chunk_mut::<N>()?;
+        *out = *self.bytes.first_chunk()?;
+        let check = self.sum.word(total).word(u16::from(class.0)).finish();
+        out[1] = class.0;
+        [out[2], out[3]] = total.to_be_bytes();
+        [out[10], out[11]] = check.to_be_bytes();
+        if N > ipv4::HEADER_LENGTH {
+            gre(&mut out[ipv4::HEADER_LENGTH..], inner, sequence);
         }
         Some(())
     }
 
-    #[inline]
-    fn finish_v4(&self, header: &mut [u8; ipv4::HEADER_LENGTH], total: u16, class: TrafficClass) {
-        let check = self.sum.word(total).word(u16::from(class.0)).finish();
-        header[1] = class.0;
-        [header[2], header[3]] = total.to_be_bytes();
-        [header[10], header[11]] = check.to_be_bytes();
+    fn fill_v6<P: Packet>(
+        &self,
+        packet: &mut P,
+        inner: Version,
+        class: TrafficClass,
+        sequence: Option<u32>,
+    ) -> Option<()> {
+        let length = usize::from(self.length);
+        let data = packet.prepend(length)?;
+        let payload = u16::try_from(data.len() - ipv6::HEADER_LENGTH).ok()?;
+        let out = data.get_mut(..length)?;
+        out.copy_from_slice(self.bytes.get(..length)?);
+        // Version 6, class, flow label 0 (RFC 8200 §3).
+        *out.first_chunk_mut()? = (6 << 28 | u32::from(class.0) << 20).to_be_bytes();
+        *out.get_mut(4..)?.first_chunk_mut()? = payload.to_be_bytes();
+        if self.gre {
+            gre(&mut out[ipv6::HEADER_LENGTH..], inner, sequence);
+        }
+        Some(())
+    }
+}
+
+/// What differs between the GRE headers of a tunnel: what they carry, and the number, which comes last (RFC 2890 §2).
+#[inline(always)]
+fn gre(header: &mut [u8], inner: Version, sequence: Option<u32>) {
+    let protocol = if inner == Version::V4 { EtherType::IPV4 } else { EtherType::IPV6 };
+    header[2..4].copy_from_slice(&protocol.0.to_be_bytes());
+    if let (Some(sequence), Some(last)) = (sequence, header.last_chunk_mut()) {
+        *last = sequence.to_be_bytes();
     }
 }

@@ -1,6 +1,6 @@
 //! Which flow a packet belongs to, and the hash that spreads flows over buckets.
 
-use super::ipv4::{self, Ipv4Header};
+use super::ipv4::Ipv4Header;
 use super::ipv6::{Ipv6Header, Upper, walk};
 use super::{Protocol, Result, WireError};
 use crate::context::{Meta, Version};
@@ -81,45 +81,62 @@ impl FlowKey {
         }
     }
 
-    /// The flow of a packet that the walk has parsed: its headers are not checked again.
-    #[inline]
-    pub fn of_parsed(packet: &[u8], meta: &Meta) -> Option<FlowKey> {
-        let payload = packet.get(usize::from(meta.upper)..)?;
-        let (src, dst, protocol) = match meta.version {
-            Version::V4 => {
-                let header = packet.first_chunk::<{ ipv4::HEADER_LENGTH }>()?;
-                let mapped = |at: usize| {
-                    let octets = [header[at], header[at + 1], header[at + 2], header[at + 3]];
-                    Ipv4Addr::from(octets).to_ipv6_mapped().to_bits()
-                };
-                (mapped(12), mapped(16), meta.protocol)
-            }
-            Version::V6 => {
-                let header = Ipv6Header::parse_quoted(packet).ok()?;
-                let protocol = if meta.fragment { Protocol::FRAGMENT } else { meta.protocol };
-                (header.src().to_bits(), header.dst().to_bits(), protocol)
-            }
-        };
-        let (src_port, dst_port) = ports(protocol, meta.fragment, payload);
-        Some(FlowKey { src, dst, protocol, src_port, dst_port, fragment: meta.fragment })
-    }
-
     /// A 64-bit hash. Both engines of a site use one seed, so that a flow has one bucket on either.
     #[inline]
     pub fn hash(&self, seed: u64) -> u64 {
-        let ports = u64::from(self.src_port) << 16 | u64::from(self.dst_port);
-        let rest = u64::from(self.protocol.0) << 33 | u64::from(self.fragment) << 32 | ports;
         let [src, dst] = [self.src, self.dst].map(|address| [(address >> 64) as u64, address as u64]);
-        let high = mix(src[0] ^ ODD[0] ^ seed, dst[0] ^ ODD[1]);
-        let low = mix(src[1] ^ ODD[2] ^ seed, dst[1] ^ ODD[3]);
-        mix(mix(high ^ low.rotate_left(23) ^ ODD[0], rest ^ ODD[3]) ^ ODD[1], seed ^ ODD[2])
+        hash(src, dst, rest(self.protocol, self.fragment, self.src_port, self.dst_port), seed)
     }
 
     /// The bucket: the hash's upper 16 bits.
     #[inline]
     pub fn bucket(&self, seed: u64) -> Bucket {
-        Bucket((self.hash(seed) >> 48) as u16)
+        bucket_of(self.hash(seed))
     }
+}
+
+/// The bucket of a packet that the walk has parsed, as [`FlowKey::bucket`] gives it: headers are not checked again, and
+/// what is the same for all IPv4 packets is not computed again.
+#[inline(always)]
+pub fn bucket(packet: &[u8], meta: &Meta, seed: u64) -> Option<Bucket> {
+    let payload = packet.get(usize::from(meta.upper)..)?;
+    match meta.version {
+        Version::V4 => {
+            let (src_port, dst_port) = ports(meta.protocol, meta.fragment, payload);
+            let mapped = |bits: u32| 0xffff_0000_0000 | u64::from(bits);
+            let (src, dst) = ([0, mapped(meta.src_v4)], [0, mapped(meta.dst_v4)]);
+            Some(bucket_of(hash(src, dst, rest(meta.protocol, meta.fragment, src_port, dst_port), seed)))
+        }
+        Version::V6 => bucket_v6(packet, payload, meta, seed),
+    }
+}
+
+#[inline(never)]
+fn bucket_v6(packet: &[u8], payload: &[u8], meta: &Meta, seed: u64) -> Option<Bucket> {
+    let header = Ipv6Header::parse_quoted(packet).ok()?;
+    let protocol = if meta.fragment { Protocol::FRAGMENT } else { meta.protocol };
+    let (src_port, dst_port) = ports(protocol, meta.fragment, payload);
+    let (src, dst) = (header.src().to_bits(), header.dst().to_bits());
+    Some(FlowKey { src, dst, protocol, src_port, dst_port, fragment: meta.fragment }.bucket(seed))
+}
+
+#[inline(always)]
+fn rest(protocol: Protocol, fragment: bool, src_port: u16, dst_port: u16) -> u64 {
+    let ports = u64::from(src_port) << 16 | u64::from(dst_port);
+    u64::from(protocol.0) << 33 | u64::from(fragment) << 32 | ports
+}
+
+#[inline(always)]
+fn hash(src: [u64; 2], dst: [u64; 2], rest: u64, seed: u64) -> u64 {
+    let high = mix(src[0] ^ ODD[0] ^ seed, dst[0] ^ ODD[1]);
+    let low = mix(src[1] ^ ODD[2] ^ seed, dst[1] ^ ODD[3]);
+    mix(mix(high ^ low.rotate_left(23) ^ ODD[0], rest ^ ODD[3]) ^ ODD[1], seed ^ ODD[2])
+}
+
+/// The hash's upper 16 bits.
+#[inline(always)]
+fn bucket_of(hash: u64) -> Bucket {
+    Bucket((hash >> 48) as u16)
 }
 
 /// Fractional digits of π: odd-looking, and nobody chose them.

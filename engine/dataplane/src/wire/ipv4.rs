@@ -85,6 +85,23 @@ impl Ipv4Header {
         if intact { Ok(header) } else { Err(WireError::Checksum) }
     }
 
+    /// The header of an `available` bytes long packet that begins with these bytes, if it is plain: without options,
+    /// whole, no fragment, right lengths, checksum intact or vouched for. What is not goes through
+    /// [`Ipv4Header::parse`], which tells why.
+    #[inline(always)]
+    pub fn plain(bytes: &[u8; HEADER_LENGTH], available: usize, rx: RxChecksum) -> Option<&Ipv4Header> {
+        let header: &Ipv4Header = zerocopy::transmute_ref!(bytes);
+        let total = header.total_length();
+        let fits = total >= HEADER_LENGTH && total <= available;
+        let whole = header.flags_offset.get() & (MORE_FRAGMENTS | OFFSET) == 0;
+        let intact = match rx {
+            RxChecksum::Good => true,
+            RxChecksum::Bad => false,
+            RxChecksum::Unknown => checksum::is_intact(bytes),
+        };
+        (header.version_ihl == PLAIN && fits && whole && intact).then_some(header)
+    }
+
     /// The header that an ICMP error quotes: its packet may be cut off, its checksum changed on the way.
     #[inline]
     pub fn parse_quoted(packet: &[u8]) -> Result<&Ipv4Header> {
