@@ -24,6 +24,18 @@ impl Counter {
         self.0.store(n, Ordering::Relaxed);
     }
 
+    /// Overwrites what control waits for: who sees `n` sees that the worker has passed this point.
+    #[inline]
+    pub fn announce(&self, n: u64) {
+        self.0.store(n, Ordering::Release);
+    }
+
+    /// What was announced last.
+    #[inline]
+    pub fn announced(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
     /// The value now.
     #[inline]
     pub fn get(&self) -> u64 {
@@ -80,6 +92,10 @@ pub struct Counters {
     pub busy_polls: Counter,
     /// When the worker last polled, on the engine's clock.
     pub polled_at: Counter,
+    /// The snapshot that it has taken, announced.
+    pub generation: Counter,
+    /// The epoch of the FIB that it has come to, announced: it reads nothing that was replaced before.
+    pub fib_epoch: Counter,
     moved: [Counter; 4],
     dropped: Box<[Counter]>,
     tunnels: Box<[TunnelCounters]>,
@@ -98,6 +114,8 @@ impl Counters {
             polls: Counter::default(),
             busy_polls: Counter::default(),
             polled_at: Counter::default(),
+            generation: Counter::default(),
+            fib_epoch: Counter::default(),
             moved: Default::default(),
             dropped: DropReason::ALL.iter().map(|_| Counter::default()).collect(),
             tunnels: (0..tunnels).map(|_| TunnelCounters::default()).collect(),

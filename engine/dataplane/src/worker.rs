@@ -78,6 +78,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         let (links, now) = (parts.links, parts.clock.now());
         let mut inbound = FxHashMap::default();
         inbound.reserve(MAX_INBOUND);
+        links.counters.generation.announce(parts.snapshot.generation.0);
         let context = Context {
             id: parts.id,
             workers: links.handoff_out.len() as u16,
@@ -296,8 +297,10 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             let old = std::mem::replace(&mut self.context.snapshot, snapshot);
             // Control sizes the ring so that this cannot fail while it keeps its own copy alive.
             let _ = self.retired.push(old);
+            self.context.counters.generation.announce(self.context.snapshot.generation.0);
             self.release_held();
         }
+        self.context.counters.fib_epoch.announce(self.context.snapshot.fib.epoch());
         if let Some(empty) = self.latency_in.take() {
             let full = std::mem::replace(&mut self.latency, empty);
             // Control takes the previous one before it sends another empty one.

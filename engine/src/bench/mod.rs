@@ -4,6 +4,7 @@
 //! polls until all are transmitted; making the packets and looking at the results is not timed. The figures are
 //! medians over polls, a few microseconds each, as the scheduler may take the core away at any time.
 
+pub mod fib;
 mod port;
 mod rig;
 

@@ -57,6 +57,7 @@ enum Command {
     /// Change and list the routes of the running engine
     Routes(routes::Arguments),
     Bench(bench::Arguments),
+    BenchFib(bench::fib::Arguments),
     /// Make a lab's CA and a certificate for each engine
     Pki {
         /// Where ca.pem, ca.key, NAME.pem and NAME.key go
@@ -127,6 +128,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,
+        Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
         Command::Pki { out, name, force } => pki(&out, &name, force)?,
         Command::Completions { shell } => {

@@ -1,14 +1,13 @@
 //! Control's copy of all forwarding state, and its publication to the workers as a snapshot.
 
+use super::live_routes::Routes;
 use crate::plan::{ForwardingPlan, GroupPlan};
 use dataplane::ecmp::{BucketTable, Shares};
-use dataplane::fib::{Fib, FibBuilder};
-use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, TunnelId};
+use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, TunnelId};
 use dataplane::neighbor::Neighbors;
-use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
+use dataplane::snapshot::{Encapsulation, Group, Interface, Snapshot, Tables, Tunnel};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How a group's buckets are split now.
@@ -25,8 +24,8 @@ pub struct Forwarding {
     interfaces: Vec<Interface>,
     gateway: Option<(InterfaceId, Vec<IpNet>)>,
     owner: bool,
-    fib: Arc<Fib>,
-    next_hops: Arc<[NextHop]>,
+    /// Routes that take effect at once, and the next hops of the next snapshot.
+    pub routes: Routes,
     tunnels: Vec<Tunnel>,
     groups: Vec<Split>,
     neighbors: Arc<Neighbors>,
@@ -35,20 +34,18 @@ pub struct Forwarding {
 
 impl Forwarding {
     /// The state at start: no tunnel up, no gateway owned. `macs` are the ports' addresses, by port.
-    pub fn new(plan: &ForwardingPlan, macs: &[dataplane::wire::MacAddr]) -> Forwarding {
+    pub fn new(plan: &ForwardingPlan, macs: &[dataplane::wire::MacAddr], routes: Routes) -> Forwarding {
         let interfaces = plan
             .interfaces
             .iter()
             .map(|interface| Interface { mac: macs[interface.port.index()], ..interface.clone() })
             .collect();
-        let (fib, next_hops) = fib(plan);
         Forwarding {
             generation: Generation(0),
             interfaces,
             gateway: plan.gateway.clone(),
             owner: false,
-            fib: Arc::new(fib),
-            next_hops: next_hops.into(),
+            routes,
             tunnels: plan.tunnels.clone(),
             groups: plan.groups.iter().map(Split::new).collect(),
             neighbors: Arc::default(),
@@ -112,7 +109,7 @@ impl Forwarding {
 
     /// The next snapshot, if anything changed since the last one.
     pub fn changed(&mut self) -> Option<Snapshot> {
-        self.dirty.then(|| self.snapshot())
+        (self.dirty || self.routes.next_hops_changed()).then(|| self.snapshot())
     }
 
     /// The next snapshot.
@@ -127,8 +124,8 @@ impl Forwarding {
         let named = interfaces.get(named);
         Snapshot::from(Tables {
             generation: self.generation,
-            fib: self.fib.clone(),
-            next_hops: self.next_hops.clone(),
+            fib: self.routes.fib().clone(),
+            next_hops: self.routes.publish(self.generation),
             neighbors: self.neighbors.clone(),
             router_v4: named.and_then(Interface::ipv4),
             router_v6: named.and_then(Interface::ipv6),
@@ -173,46 +170,4 @@ impl Split {
             mss_clamp: self.plan.mss_clamp,
         }
     }
-}
-
-/// The FIB of the planned routes, connected prefixes and own addresses. Gateway addresses are in it always; whether
-/// they are answered for is the interface's affair, so that ownership moves without a rebuild.
-fn fib(plan: &ForwardingPlan) -> (Fib, Vec<NextHop>) {
-    let mut routes: BTreeMap<IpNet, NextHop> = plan.routes.iter().copied().collect();
-    for interface in &plan.interfaces {
-        for net in &interface.addresses {
-            routes.insert(net.trunc(), NextHop::Connected(interface.id));
-        }
-    }
-    let gateway = plan.gateway.iter().flat_map(|(_, addresses)| addresses);
-    let own: Vec<&IpNet> = plan.interfaces.iter().flat_map(|i| &i.addresses).chain(gateway).collect();
-    for net in &own {
-        if let IpNet::V4(v4) = net
-            && v4.prefix_len() < 31
-        {
-            // Directed broadcasts are not forwarded (RFC 2644).
-            for edge in [v4.network(), v4.broadcast()] {
-                routes.insert(host(edge.into()), NextHop::Blackhole);
-            }
-        }
-    }
-    for net in own {
-        routes.insert(host(net.addr()), NextHop::Local);
-    }
-    routes.insert(host(Ipv4Addr::BROADCAST.into()), NextHop::Blackhole);
-    let mut builder = FibBuilder::new();
-    let mut next_hops = vec![NextHop::Unreachable];
-    for (prefix, next_hop) in routes {
-        let id = next_hops.iter().position(|known| *known == next_hop).unwrap_or_else(|| {
-            next_hops.push(next_hop);
-            next_hops.len() - 1
-        });
-        builder.insert(prefix, NextHopId(id as u32));
-    }
-    (builder.build(), next_hops)
-}
-
-/// The host route of `ip`.
-fn host(ip: IpAddr) -> IpNet {
-    IpNet::new(ip, if ip.is_ipv4() { 32 } else { 128 }).expect("a host prefix is valid")
 }

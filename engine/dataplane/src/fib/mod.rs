@@ -59,6 +59,13 @@ const DIRECT_V6: u32 = 24;
 pub struct Fib {
     v4: Trie<u32, DIRECT_V4>,
     v6: Trie<u128, DIRECT_V6>,
+    news: News,
+}
+
+/// What the writer changes with the routes: in cache lines of its own, so that workers keep theirs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct News {
     epoch: AtomicU64,
     bytes: AtomicUsize,
 }
@@ -69,21 +76,20 @@ impl Fib {
         Fib {
             v4: Trie::new(capacity.lines_v4),
             v6: Trie::new(capacity.lines_v6),
-            epoch: AtomicU64::new(0),
-            bytes: AtomicUsize::new(0),
+            news: News::default(),
         }
     }
 
     /// The next hop of the longest prefix that holds `destination`; `None` without a route.
     #[inline]
     pub fn lookup4(&self, destination: Ipv4Addr) -> Option<NextHopId> {
-        Some(self.v4.lookup(destination.to_bits())).filter(|id| id.0 != 0)
+        Some(self.v4.lookup(destination.to_bits())).filter(|&id| id != NextHopId::NONE)
     }
 
     /// The next hop of the longest prefix that holds `destination`; `None` without a route.
     #[inline]
     pub fn lookup6(&self, destination: Ipv6Addr) -> Option<NextHopId> {
-        Some(self.v6.lookup(destination.to_bits())).filter(|id| id.0 != 0)
+        Some(self.v6.lookup(destination.to_bits())).filter(|&id| id != NextHopId::NONE)
     }
 
     /// The same for either family.
@@ -112,12 +118,12 @@ impl Fib {
     #[inline]
     pub fn epoch(&self) -> u64 {
         // Acquire: lookups after this one see what the writer did before it began the epoch.
-        self.epoch.load(Ordering::Acquire)
+        self.news.epoch.load(Ordering::Acquire)
     }
 
     /// Memory that the routes take, bytes: the direct tables whole, and blocks in use or still read.
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.news.bytes.load(Ordering::Relaxed)
     }
 }
 

@@ -196,7 +196,7 @@ impl FibWriter {
         self.epoch += 1;
         (self.v4.epoch, self.v6.epoch) = (self.epoch, self.epoch);
         // Release: who sees the epoch sees the links of before it.
-        self.fib.epoch.store(self.epoch, Ordering::Release);
+        self.fib.news.epoch.store(self.epoch, Ordering::Release);
         self.epoch
     }
 
@@ -222,7 +222,7 @@ impl FibWriter {
 
     fn account(&mut self) {
         let usage = self.usage();
-        self.fib.bytes.store(usage.bytes + usage.retired_bytes, Ordering::Relaxed);
+        self.fib.news.bytes.store(usage.bytes + usage.retired_bytes, Ordering::Relaxed);
     }
 }
 
