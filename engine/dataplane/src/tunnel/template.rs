@@ -15,7 +15,7 @@ use std::net::IpAddr;
 const ROOM: usize = 52;
 
 /// Outer IP header and, for GRE, the GRE header. What differs between packets is filled in by
-/// [`Template::prepend`].
+/// [`Template::write`].
 ///
 /// DF is set: the tunnel's MTU follows the path's (RFC 1191), and a fragment of ESP would be reassembled before
 /// decryption at best (RFC 4303 §3.4.1).
@@ -95,6 +95,12 @@ impl Template {
         Some(Template { bytes, length: length as u8, outer, gre: gre.is_some(), sum })
     }
 
+    /// Bytes of the headers.
+    #[inline]
+    pub fn length(&self) -> usize {
+        usize::from(self.length)
+    }
+
     /// Puts the headers in front of `packet`, which is an IP packet of version `inner` (GRE) or ESP; `None` without
     /// headroom. `class` becomes the outer traffic class, `sequence` GRE's number where the tunnel has one.
     #[inline]
@@ -105,8 +111,19 @@ impl Template {
         class: TrafficClass,
         sequence: Option<u32>,
     ) -> Option<()> {
-        let length = usize::from(self.length);
-        let out = packet.prepend(length)?;
+        self.write(packet.prepend(self.length())?, inner, class, sequence)
+    }
+
+    /// The same over the first [`length`](Self::length) bytes of `out`, the packet with room for them.
+    #[inline]
+    pub fn write(
+        &self,
+        out: &mut [u8],
+        inner: Version,
+        class: TrafficClass,
+        sequence: Option<u32>,
+    ) -> Option<()> {
+        let length = self.length();
         copy_known_lengths!(out, self.bytes, length, 20 24 28 40 44);
         let whole = out.len();
         match self.outer {
