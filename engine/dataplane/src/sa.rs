@@ -136,17 +136,17 @@ impl OutboundSa {
     /// says what it is: 4 or 41. On an error the packet goes nowhere; no number is used without room.
     #[inline]
     pub fn seal<P: Packet>(&mut self, packet: &mut P, next_header: u8) -> Result<(), SaError> {
-        self.seal_behind(packet, next_header, &[])
+        self.seal_behind(packet, next_header, 0)
     }
 
-    /// [`seal`](Self::seal), and puts `outer`, the template of the headers before ESP, in front of it.
-    /// Lengths and checksums in it are the caller's to set.
+    /// [`seal`](Self::seal), and leaves `outer` bytes in front of ESP, whatever is in them, for the headers
+    /// before it.
     #[inline]
     pub fn seal_behind<P: Packet>(
         &mut self,
         packet: &mut P,
         next_header: u8,
-        outer: &[u8],
+        outer: usize,
     ) -> Result<(), SaError> {
         let protocol = Protocol(next_header);
         if !matches!(protocol, Protocol::IPV4 | Protocol::IPV6) {
@@ -158,15 +158,13 @@ impl OutboundSa {
         let inner = packet.len();
         let back = Trailer::length(inner) + ICV_LENGTH;
         packet.append(back).ok_or(SaError::NoRoom)?;
-        let Some(data) = packet.prepend(outer.len() + FRONT) else {
+        let Some(data) = packet.prepend(outer + FRONT) else {
             packet.trim(back);
             return Err(SaError::NoRoom);
         };
         // From here on the number is used, come what may.
         self.seq += 1;
-        let (head, rest) = data.split_at_mut(outer.len());
-        head.copy_from_slice(outer);
-        let (esp, rest) = rest.split_first_chunk_mut::<FRONT>().ok_or(SaError::NoRoom)?;
+        let (esp, rest) = data[outer..].split_first_chunk_mut::<FRONT>().ok_or(SaError::NoRoom)?;
         let header = u128::from(self.spi.0) << 96 | u128::from(self.seq as u32) << 64 | u128::from(self.seq);
         *esp = header.to_be_bytes();
         let written = Trailer::write(protocol, rest, inner);

@@ -70,6 +70,7 @@ pub enum Request {
     /// Route changes and questions.
     Routes {
         /// Which.
+        #[serde(rename = "routes")]
         request: RouteRequest,
     },
     /// See [`ApiRequest::Command`].

@@ -106,7 +106,11 @@ impl ApiHandle {
         Ok(json(format!("{routes} routes accepted, {waiting} changes wait")))
     }
 
-    async fn change(&self, next_hops: Vec<NextHop>, change: (IpNet, Option<u32>)) -> Result<Answer, Stopping> {
+    async fn change(
+        &self,
+        next_hops: Vec<NextHop>,
+        change: (IpNet, Option<u32>),
+    ) -> Result<Answer, Stopping> {
         let batch = Batch { next_hops, changes: vec![change] };
         let waiting = self.ask(|reply| ApiRequest::ChangeRoutes(batch, reply)).await?;
         Ok(json(format!("{} accepted, {waiting} changes wait", change.0)))

@@ -73,11 +73,7 @@ struct News {
 impl Fib {
     /// Without routes, with room for blocks of so many cache lines.
     fn new(capacity: Capacity) -> Fib {
-        Fib {
-            v4: Trie::new(capacity.lines_v4),
-            v6: Trie::new(capacity.lines_v6),
-            news: News::default(),
-        }
+        Fib { v4: Trie::new(capacity.lines_v4), v6: Trie::new(capacity.lines_v6), news: News::default() }
     }
 
     /// The next hop of the longest prefix that holds `destination`; `None` without a route.

@@ -6,10 +6,12 @@ use crate::drop_reason::DropReason;
 use crate::id::TunnelId;
 use crate::message::Event;
 use crate::packet::{Packet, PacketPool};
-use crate::sa::SaError;
+use crate::sa::{OutboundSa, SaError};
 use crate::snapshot::Encapsulation;
 use crate::tunnel::ecn;
+use crate::tunnel::template::Template;
 use crate::wire::Protocol;
+use sync::ring::Producer;
 
 /// Encapsulates, and makes the tunnel's next hop the neighbour to reach.
 #[inline(always)]
@@ -18,45 +20,48 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
     let length = packet.len();
     // RFC 6040 §4.1 normal mode: the outer header says what the inner one says.
     let class = ecn::class_of(packet.data(), meta.version).ok_or(DropReason::BadIpHeader)?;
-    let mut sequence = None;
-    match context.snapshot.tunnels[id.index()].encapsulation {
-        Encapsulation::Esp => seal(context, packet, meta, id)?,
-        Encapsulation::Gre { sequence: true, .. } => {
-            let next = &mut context.sequences[id.index()].gre_tx;
-            sequence = Some(*next);
-            *next = next.wrapping_add(1);
-        }
-        Encapsulation::Gre { .. } | Encapsulation::Direct => {}
-    }
     let outer = context.snapshot.outer(id);
     meta.egress = Egress::Adjacency(outer.adjacency);
-    if let Some(template) = &outer.template {
-        template.prepend(packet, meta.version, class, sequence).ok_or(DropReason::NoRoom)?;
-        meta.version = template.outer();
-    }
+    // Without headers, endpoints of two IP versions say, nothing may leave as if it were in the tunnel.
+    let template = || outer.template.as_ref().ok_or(DropReason::UnknownTunnel);
+    let written = match context.snapshot.tunnels[id.index()].encapsulation {
+        Encapsulation::Esp => {
+            let template = template()?;
+            let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
+            seal(sa, packet, meta, template.length())?;
+            report_soft_limit(sa, &mut context.events, id);
+            template.write(packet.data_mut(), meta.version, class, None)
+        }
+        Encapsulation::Gre { sequence, .. } => {
+            let next = &mut context.sequences[id.index()].gre_tx;
+            let sequence = sequence.then_some(*next);
+            *next = next.wrapping_add(u32::from(sequence.is_some()));
+            template()?.prepend(packet, meta.version, class, sequence)
+        }
+        Encapsulation::Direct => Some(()),
+    };
+    written.ok_or(DropReason::NoRoom)?;
+    meta.version = outer.template.as_ref().map_or(meta.version, Template::outer);
     if meta.forwarded() {
         context.counters.tunnel(id.index()).tx.count(length);
     }
     Ok(())
 }
 
-/// ESP around the packet, without the outer IP header.
+/// ESP around the packet, behind `room` bytes for the outer header.
 #[inline]
-fn seal<A: PacketPool>(
-    context: &mut Context<A>,
-    packet: &mut A::Packet,
-    meta: &Meta,
-    id: TunnelId,
-) -> Verdict {
+fn seal<P: Packet>(sa: &mut OutboundSa, packet: &mut P, meta: &Meta, room: usize) -> Verdict {
     let inner = if meta.version == Version::V4 { Protocol::IPV4 } else { Protocol::IPV6 };
-    let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
-    sa.seal(packet, inner.0).map_err(|error| match error {
+    sa.seal_behind(packet, inner.0, room).map_err(|error| match error {
         SaError::SeqExhausted => DropReason::SaExhausted,
         _ => DropReason::NoRoom,
-    })?;
-    // Repeated, in case a report was lost to a full ring.
+    })
+}
+
+/// Repeated, in case a report was lost to a full ring.
+#[inline]
+fn report_soft_limit(sa: &OutboundSa, events: &mut Producer<Event>, id: TunnelId) {
     if sa.needs_rekey() && sa.sent().is_multiple_of(256) {
-        let _ = context.events.push(Event::SoftLimit(id));
+        let _ = events.push(Event::SoftLimit(id));
     }
-    Ok(())
 }

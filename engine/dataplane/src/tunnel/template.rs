@@ -15,7 +15,7 @@ use std::net::IpAddr;
 const ROOM: usize = 52;
 
 /// Outer IP header and, for GRE, the GRE header. What differs between packets is filled in by
-/// [`Template::prepend`].
+/// [`Template::write`].
 ///
 /// DF is set: the tunnel's MTU follows the path's (RFC 1191), and a fragment of ESP would be reassembled before
 /// decryption at best (RFC 4303 §3.4.1).
@@ -90,6 +90,12 @@ impl Template {
         self.outer
     }
 
+    /// Bytes of the headers.
+    #[inline]
+    pub fn length(&self) -> usize {
+        usize::from(self.length)
+    }
+
     /// Puts the headers in front of `packet`, which is an IP packet of version `inner` (GRE) or ESP; `None` without
     /// headroom. `class` becomes the outer traffic class, `sequence` GRE's number where the tunnel has one.
     #[inline(always)]
@@ -100,25 +106,36 @@ impl Template {
         class: TrafficClass,
         sequence: Option<u32>,
     ) -> Option<()> {
-        // Lengths that the compiler knows become moves: IPv4 alone (ESP), with GRE, with GRE and one field.
-        match (self.outer, usize::from(self.length)) {
-            (Version::V4, 20) => self.fill_v4::<20, P>(packet, inner, class, sequence),
-            (Version::V4, 24) => self.fill_v4::<24, P>(packet, inner, class, sequence),
-            (Version::V4, 28) => self.fill_v4::<28, P>(packet, inner, class, sequence),
-            (Version::V4, _) => self.fill_v4::<32, P>(packet, inner, class, sequence),
-            (Version::V6, _) => self.fill_v6(packet, inner, class, sequence),
-        }
+        self.write(packet.prepend(self.length())?, inner, class, sequence)
     }
 
+    /// The same over the first [`length`](Self::length) bytes of `out`, the packet with room for them.
     #[inline(always)]
-    fn fill_v4<const N: usize, P: Packet>(
+    pub fn write(
         &self,
-        packet: &mut P,
+        out: &mut [u8],
         inner: Version,
         class: TrafficClass,
         sequence: Option<u32>,
     ) -> Option<()> {
-        let data = packet.prepend(N)?;
+        // Lengths that the compiler knows become moves: IPv4 alone (ESP), with GRE, with GRE and one field.
+        match (self.outer, usize::from(self.length)) {
+            (Version::V4, 20) => self.fill_v4::<20>(out, inner, class, sequence),
+            (Version::V4, 24) => self.fill_v4::<24>(out, inner, class, sequence),
+            (Version::V4, 28) => self.fill_v4::<28>(out, inner, class, sequence),
+            (Version::V4, _) => self.fill_v4::<32>(out, inner, class, sequence),
+            (Version::V6, _) => self.fill_v6(out, inner, class, sequence),
+        }
+    }
+
+    #[inline(always)]
+    fn fill_v4<const N: usize>(
+        &self,
+        data: &mut [u8],
+        inner: Version,
+        class: TrafficClass,
+        sequence: Option<u32>,
+    ) -> Option<()> {
         let total = u16::try_from(data.len()).ok()?;
         let out = data.first_chunk_mut::<N>()?;
         *out = *self.bytes.first_chunk()?;
@@ -132,15 +149,14 @@ impl Template {
         Some(())
     }
 
-    fn fill_v6<P: Packet>(
+    fn fill_v6(
         &self,
-        packet: &mut P,
+        data: &mut [u8],
         inner: Version,
         class: TrafficClass,
         sequence: Option<u32>,
     ) -> Option<()> {
         let length = usize::from(self.length);
-        let data = packet.prepend(length)?;
         let payload = u16::try_from(data.len() - ipv6::HEADER_LENGTH).ok()?;
         let out = data.get_mut(..length)?;
         out.copy_from_slice(self.bytes.get(..length)?);

@@ -25,20 +25,19 @@ unsafe impl Send for Gcm {}
 
 impl Gcm {
     /// Expands in place on the heap, so that no copy of the key stays behind.
-    pub fn new(functions: &GcmFunctions, keymat: &Keymat<'_>) -> Box<dyn AeadKey> {
+    pub fn expand(functions: &GcmFunctions, keymat: &Keymat<'_>) -> Box<dyn AeadKey> {
         let mut new = Box::<Gcm>::new_uninit();
         let at = new.as_mut_ptr();
         // SAFETY: `at` is valid for writes of a Gcm. A GcmFunctions is the set for its key length, and a
         // Keymat's key has its algorithm's length, by which the caller chose the set.
-        let key = unsafe {
+        unsafe {
             at.write_bytes(0, 1);
             (functions.expand)(keymat.key().as_ptr().cast(), &raw mut (*at).data);
             (&raw mut (*at).seal).write(functions.seal);
             (&raw mut (*at).open).write(functions.open);
             (&raw mut (*at).salt).write(u32::from_ne_bytes(keymat.salt()));
             new.assume_init()
-        };
-        key
+        }
     }
 
     /// Runs `call` over `text` in place.
@@ -106,7 +105,7 @@ impl AeadKey for Gcm {
 impl Drop for Gcm {
     fn drop(&mut self) {
         let at = (&raw mut self.data).cast::<u8>();
-        // SAFETY: the whole of our own key data, initialised byte by byte in `new`.
+        // SAFETY: the whole of our own key data, initialised byte by byte in `expand`.
         unsafe { slice::from_raw_parts_mut(at, size_of::<mb::gcm_key_data>()) }.zeroize();
     }
 }
@@ -123,8 +122,8 @@ mod tests {
     fn a_dropped_key_is_erased() {
         let keymat = [0x5a; Algorithm::Aes256Gcm.keymat_length()];
         let keymat = Keymat::new(Algorithm::Aes256Gcm, &keymat).unwrap();
-        let key = Box::into_raw(Gcm::new(&Manager::new().unwrap().gcm256(), &keymat)).cast::<Gcm>();
-        // SAFETY: `Gcm::new` makes a Gcm on the heap. It is dropped once, looked at while its memory is
+        let key = Box::into_raw(Gcm::expand(&Manager::new().unwrap().gcm256(), &keymat)).cast::<Gcm>();
+        // SAFETY: `Gcm::expand` makes a Gcm on the heap. It is dropped once, looked at while its memory is
         // still ours, and freed.
         unsafe {
             let data = slice::from_raw_parts(key.cast::<u8>(), size_of::<mb::gcm_key_data>());

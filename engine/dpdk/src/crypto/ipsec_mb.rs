@@ -31,9 +31,9 @@ impl AeadProvider for IpsecMb {
     fn key(&self, keymat: &Keymat<'_>) -> Box<dyn AeadKey> {
         let manager = self.lanes.manager();
         match keymat.algorithm() {
-            Algorithm::Aes128Gcm => Gcm::new(&manager.gcm128(), keymat),
-            Algorithm::Aes192Gcm => Gcm::new(&manager.gcm192(), keymat),
-            Algorithm::Aes256Gcm => Gcm::new(&manager.gcm256(), keymat),
+            Algorithm::Aes128Gcm => Gcm::expand(&manager.gcm128(), keymat),
+            Algorithm::Aes192Gcm => Gcm::expand(&manager.gcm192(), keymat),
+            Algorithm::Aes256Gcm => Gcm::expand(&manager.gcm256(), keymat),
             Algorithm::ChaCha20Poly1305 => Box::new(ChaCha::new(self.lanes.clone(), keymat)),
         }
     }

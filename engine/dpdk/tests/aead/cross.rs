@@ -44,7 +44,7 @@ proptest! {
             let plain: Vec<u8> = (0..length).map(|n| (n as u8).wrapping_mul(seed | 1)).collect();
             let mut sealed = [Jumbo::new(&plain), Jumbo::new(&plain)];
             for (outbound, packet) in outbound.iter_mut().zip(&mut sealed) {
-                outbound.seal_behind(packet, 4, &[]).unwrap();
+                outbound.seal(packet, 4).unwrap();
             }
             prop_assert_eq!(sealed[0].data(), sealed[1].data());
             sealed.swap(0, 1);

@@ -76,11 +76,10 @@ fn esp(provider: &dyn AeadProvider, algorithm: Algorithm, inner: usize) -> [(f64
             }
         }
     };
-    let outer = [0x45; 20];
     let seal = || {
         let mut outbound = outbound.borrow_mut();
         for packet in packets.borrow_mut().iter_mut() {
-            outbound.seal_behind(packet, 4, &outer).unwrap();
+            outbound.seal_behind(packet, 4, 20).unwrap();
         }
     };
     let sealed = measure(reset, seal);
