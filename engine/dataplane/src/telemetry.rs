@@ -58,6 +58,21 @@ pub struct TunnelCounters {
     pub rx: Traffic,
 }
 
+/// What became of sessions on one worker.
+#[derive(Debug, Default)]
+pub struct SessionCounters {
+    /// Live now.
+    pub live: Counter,
+    /// Begun.
+    pub begun: Counter,
+    /// Ended, for any reason.
+    pub ended: Counter,
+    /// … to make room for another one.
+    pub evicted: Counter,
+    /// Ports that NAT has given out, now.
+    pub nat_ports: Counter,
+}
+
 /// One worker's counters. After every poll:
 /// received + originated + handed_in = transmitted + Σ dropped + held + handed_out.
 #[derive(Debug)]
@@ -80,6 +95,8 @@ pub struct Counters {
     pub busy_polls: Counter,
     /// When the worker last polled, on the engine's clock.
     pub polled_at: Counter,
+    /// Sessions, where they are kept.
+    pub sessions: SessionCounters,
     moved: [Counter; 4],
     dropped: Box<[Counter]>,
     tunnels: Box<[TunnelCounters]>,
@@ -98,6 +115,7 @@ impl Counters {
             polls: Counter::default(),
             busy_polls: Counter::default(),
             polled_at: Counter::default(),
+            sessions: SessionCounters::default(),
             moved: Default::default(),
             dropped: DropReason::ALL.iter().map(|_| Counter::default()).collect(),
             tunnels: (0..tunnels).map(|_| TunnelCounters::default()).collect(),

@@ -135,7 +135,7 @@ pub(super) fn compile(rules: &[Rule], default: Action) -> Result<Acl, AclError> 
         Addresses::V4 { .. } => None,
     })?;
     let actions = rules.iter().map(|rule| rule.action).collect();
-    Ok(Acl { v4, v6, lists: builder.lists, actions, default })
+    Ok(Acl { v4, v6, lists: builder.lists, actions, default, generation: 1 })
 }
 
 /// A part of what packets can be: a range of each lane.

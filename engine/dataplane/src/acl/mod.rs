@@ -69,6 +69,13 @@ pub struct Acl {
     lists: Lists,
     actions: Box<[Action]>,
     default: Action,
+    generation: u32,
+}
+
+impl std::fmt::Debug for Acl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acl").field("rules", &self.len()).field("generation", &self.generation).finish()
+    }
 }
 
 /// Lists that one packet looks at.
@@ -78,6 +85,18 @@ impl Acl {
     /// The structure for `rules`, first match first; `default` where none matches.
     pub fn compile(rules: &[Rule], default: Action) -> Result<Acl, AclError> {
         compile::compile(rules, default)
+    }
+
+    /// The same rules under this number, not 0. Sessions that began under another one are asked about again.
+    #[must_use]
+    pub fn numbered(self, generation: u32) -> Acl {
+        Acl { generation, ..self }
+    }
+
+    /// Which of a row of access lists this is.
+    #[inline]
+    pub const fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Number of rules.

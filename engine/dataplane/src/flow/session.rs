@@ -101,6 +101,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Whether its SYN was seen, if it is TCP.
+    pub const fn began_with_syn(&self) -> bool {
+        self.track.began_with_syn()
+    }
+
     /// How far it has come.
     #[inline]
     pub fn phase(&self) -> Phase {

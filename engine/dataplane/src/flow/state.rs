@@ -78,6 +78,11 @@ impl Track {
         }
     }
 
+    /// Whether the initiator's SYN was seen.
+    pub const fn began_with_syn(self) -> bool {
+        self.0 & Self::SYN_FORWARD != 0
+    }
+
     /// With a packet in the forward direction added.
     #[inline]
     #[must_use]

@@ -97,8 +97,9 @@ impl Nat {
     }
 
     /// The key of the session that begins with a packet of `flow`; `None` if it is not to be translated. A mapping it
-    /// uses is held until [`Nat::release`].
-    pub fn translate(&mut self, flow: &Flow) -> Result<Option<SessionKey>, NatError> {
+    /// uses is held until [`Nat::release`]. What is for this engine itself, `local`, is translated if it is for somebody
+    /// behind it only.
+    pub fn translate(&mut self, flow: &Flow, local: bool) -> Result<Option<SessionKey>, NatError> {
         let AnyTuple::V4(forward) = flow.tuple else { return Ok(None) };
         let outbound = self.is_outbound(forward.src, forward.dst);
         let inbound = self.config.pool.contains(&forward.dst) || self.forwards_to(forward.dst);
@@ -114,11 +115,11 @@ impl Nat {
         };
         let kind = match kind {
             Ok(kind) => kind,
-            Err(error) => return if outbound { Err(error) } else { Ok(None) },
+            Err(error) => return if outbound && !local { Err(error) } else { Ok(None) },
         };
         let dst = Endpoint { address: forward.dst, port: forward.dst_port };
         let new_dst = if inbound { self.inside_of(kind, dst, outbound) } else { None };
-        if !outbound && new_dst.is_none() {
+        if (!outbound || local) && new_dst.is_none() {
             return Ok(None);
         }
         let src = Endpoint { address: forward.src, port: forward.src_port };

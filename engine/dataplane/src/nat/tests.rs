@@ -67,7 +67,8 @@ proptest! {
         data in prop::collection::vec(any::<u8>(), 0..40),
     ) {
         let mut rewritten = packet(protocol, src, dst, &data, bare);
-        prop_assert!(rewrite(&mut rewritten, if source { End::Source } else { End::Destination }, new));
+        let which = if source { End::Source } else { End::Destination };
+        prop_assert!(rewrite(&mut rewritten, which, new));
         // An identifier is one, whichever end is rewritten.
         let query = protocol == Protocol::ICMP;
         let (src, dst) = match source {
@@ -142,7 +143,7 @@ fn both_directions_and_errors_about_them() {
     for protocol in [Protocol::UDP, Protocol::TCP, Protocol::ICMP] {
         let (inside, remote) = (end([10, 1, 2, 3], 5000), end([198, 51, 100, 9], 53));
         let mut out = packet(protocol, inside, remote, b"question", false);
-        let key = nat.translate(&flow(&out)).expect("translated").expect("from inside");
+        let key = nat.translate(&flow(&out), false).expect("translated").expect("from inside");
         let (src, _) = outgoing(&key, true).expect("IPv4");
         assert!(rewrite(&mut out, End::Source, src));
         assert_eq!(flow(&out).tuple, key.reverse().reversed());
@@ -176,7 +177,7 @@ fn both_directions_and_errors_about_them() {
 #[test]
 fn who_is_translated() {
     let mut nat = nat(Filtering::AddressAndPortDependent);
-    let mut key = |protocol, src, dst| nat.translate(&flow(&packet(protocol, src, dst, b"", false)));
+    let mut key = |protocol, src, dst| nat.translate(&flow(&packet(protocol, src, dst, b"", false)), false);
     let (inside, remote) = (end([10, 1, 2, 3], 5000), end([198, 51, 100, 9], 53));
     assert_eq!(key(Protocol::UDP, inside, end([172, 16, 0, 1], 53)), Ok(None), "exempt");
     assert_eq!(key(Protocol::UDP, inside, end([10, 9, 9, 9], 53)), Ok(None), "inside to inside");
@@ -197,7 +198,7 @@ fn who_is_translated() {
     let mut fragment = packet(Protocol::UDP, inside, remote, b"", false);
     fragment[7] = 1;
     let fragment = Flow::ipv4(&fragment, Protocol::UDP, 20, false).expect("a header");
-    assert_eq!(nat.translate(&fragment), Err(NatError::Fragment));
+    assert_eq!(nat.translate(&fragment, false), Err(NatError::Fragment));
     let mut open = self::nat(Filtering::EndpointIndependent);
     let key = open
         .translate(&flow(&packet(Protocol::UDP, inside, remote, b"", false)))
@@ -205,7 +206,7 @@ fn who_is_translated() {
         .expect("ours");
     let (outside, _) = outgoing(&key, true).expect("IPv4");
     let stranger = packet(Protocol::UDP, end([192, 0, 2, 99], 1), outside, b"", false);
-    let other = open.translate(&flow(&stranger)).expect("open").expect("to a mapping");
+    let other = open.translate(&flow(&stranger), false).expect("open").expect("to a mapping");
     open.release(&key);
     assert_eq!(open.usage().0, 1, "the stranger's session still holds it");
     open.release(&other);

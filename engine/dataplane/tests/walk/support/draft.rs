@@ -58,6 +58,9 @@ pub struct Draft {
     pub neighbors: Vec<(InterfaceId, IpAddr, MacAddr)>,
     pub tunnels: Vec<Tunnel>,
     pub groups: Vec<Group>,
+    pub acl: Option<Arc<Acl>>,
+    pub sessions: Option<SessionConfig>,
+    pub nat: Option<NatConfig>,
 }
 
 fn net(ip: IpAddr, length: u8) -> IpNet {
@@ -189,6 +192,7 @@ impl Draft {
             groups: self.groups.clone().into(),
             router_v4: self.interfaces[0].ipv4(),
             router_v6: self.interfaces[0].ipv6(),
+            acl: self.acl.clone(),
         })
     }
 }
