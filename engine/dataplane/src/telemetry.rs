@@ -61,8 +61,6 @@ pub struct TunnelCounters {
 /// What became of sessions on one worker.
 #[derive(Debug, Default)]
 pub struct SessionCounters {
-    /// Live now.
-    pub live: Counter,
     /// Begun.
     pub begun: Counter,
     /// Ended, for any reason.
@@ -71,6 +69,14 @@ pub struct SessionCounters {
     pub evicted: Counter,
     /// Ports that NAT has given out, now.
     pub nat_ports: Counter,
+}
+
+impl SessionCounters {
+    /// Live now, as far as both counters were read at one time.
+    pub fn live(&self) -> u64 {
+        let ended = self.ended.get();
+        self.begun.get().saturating_sub(ended)
+    }
 }
 
 /// One worker's counters. After every poll:

@@ -33,6 +33,9 @@ pub struct HashKeys([[u64; WORDS + 1]; 2]);
 const WORDS: usize = 10;
 
 impl HashKeys {
+    /// Random words that keys are made from.
+    pub const WORDS: usize = 2 * (WORDS + 1);
+
     /// Keys from a source of uniform random words.
     pub fn new(mut random: impl FnMut() -> u64) -> HashKeys {
         HashKeys(std::array::from_fn(|_| std::array::from_fn(|_| random())))

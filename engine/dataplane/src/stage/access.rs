@@ -42,7 +42,6 @@ impl Sessions {
     pub fn sweep(&mut self, now: Nanos, counters: &Counters) {
         let Sessions { table, nat } = self;
         table.sweep(now, |session| ended(nat, &session, counters));
-        counters.sessions.live.set(table.len() as u64);
     }
 
     fn begin(&mut self, new: &NewSession, now: Nanos, counters: &Counters) -> Result<Hit, DropReason> {
@@ -54,6 +53,7 @@ impl Sessions {
         match begun {
             Ok(id) => {
                 counters.sessions.begun.add(1);
+                counters.sessions.nat_ports.set(nat.as_ref().map_or(0, |nat| nat.usage().0 as u64));
                 Ok(Hit { id, direction: Direction::Forward })
             }
             Err(_) => {
@@ -99,7 +99,8 @@ pub fn access<A: PacketPool>(context: &mut Context<A>, batch: &mut Batch<A::Pack
     let mut hits: ArrayVec<Option<Hit>, BURST> = ArrayVec::new();
     match &context.sessions {
         Some(sessions) => {
-            let tuples: ArrayVec<AnyTuple, BURST> = subjects.iter().map(|subject| subject.flow.tuple).collect();
+            let tuples: ArrayVec<AnyTuple, BURST> =
+                subjects.iter().map(|subject| subject.flow.tuple).collect();
             sessions.table.lookup_burst(&tuples, &mut hits);
         }
         None => subjects.iter().for_each(|_| hits.push(None)),
@@ -333,7 +334,9 @@ fn related<A: PacketPool>(
     };
     let about = packet.data().get(quote..).filter(|_| is_error).and_then(quoted);
     // Who quotes a packet answers it.
-    let Some(hit) = about.and_then(|about| sessions.table.lookup(&about.reversed())) else { return Ok(false) };
+    let Some(hit) = about.and_then(|about| sessions.table.lookup(&about.reversed())) else {
+        return Ok(false);
+    };
     let Some(session) = sessions.table.get(hit.id) else { return Ok(false) };
     if !session.key.is_translated() {
         return Ok(true);
