@@ -162,12 +162,12 @@ pub fn quoted(packet: &[u8]) -> Option<AnyTuple> {
         6 => (Protocol(*packet.get(6)?), 40),
         _ => return None,
     };
-    let ports = match packet.get(upper..)? {
-        &[a, b, c, d, ..] if protocol.has_ports() => (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
-        &[ICMP_ECHO | ICMP_ECHO_REPLY, _, _, _, a, b, ..] if protocol == Protocol::ICMP => {
+    let ports = match *packet.get(upper..)? {
+        [a, b, c, d, ..] if protocol.has_ports() => (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])),
+        [ICMP_ECHO | ICMP_ECHO_REPLY, _, _, _, a, b, ..] if protocol == Protocol::ICMP => {
             (u16::from_be_bytes([a, b]), u16::from_be_bytes([a, b]))
         }
-        &[ICMPV6_ECHO | ICMPV6_ECHO_REPLY, _, _, _, a, b, ..] if protocol == Protocol::ICMPV6 => {
+        [ICMPV6_ECHO | ICMPV6_ECHO_REPLY, _, _, _, a, b, ..] if protocol == Protocol::ICMPV6 => {
             (u16::from_be_bytes([a, b]), u16::from_be_bytes([a, b]))
         }
         _ if protocol.has_ports() => return None,

@@ -117,7 +117,7 @@ impl PortPool {
         }
         let many = self.addresses.len();
         let first =
-            (u64::from(inside.address.to_bits().wrapping_mul(0x9e37_79b1)) * many as u64 >> 32) as usize;
+            ((u64::from(inside.address.to_bits().wrapping_mul(0x9e37_79b1)) * many as u64) >> 32) as usize;
         for address in (0..many).map(|step| (first + step) % many) {
             let set = address * KINDS + kind as usize;
             let random = self.random();
@@ -125,7 +125,7 @@ impl PortPool {
             if free.is_empty() {
                 continue;
             }
-            let offset = free.swap_remove((u64::from(random) * free.len() as u64 >> 32) as usize);
+            let offset = free.swap_remove(((u64::from(random) * free.len() as u64) >> 32) as usize);
             let slot = (set * usize::from(self.share.many) + usize::from(offset)) as u32;
             if !self.index.insert(hash, slot) {
                 self.free[set].offsets.push(offset);
