@@ -1,9 +1,12 @@
 //! What will run: the configuration with every name resolved to an id, every default decided, every
 //! MTU derived. Pure: the same file gives the same plan on any machine.
 
+mod access;
 mod controller;
 #[cfg(test)]
 mod tests;
+
+pub use access::AccessPlan;
 
 use crate::config::model::{self, Protocol, RouteTarget};
 use crate::config::types::{self, CryptoProvider, Device, LogLevel, Name};
@@ -63,6 +66,8 @@ pub struct Plan {
     pub export_esp_keys: Option<PathBuf>,
     /// The most ICMP errors a second that each worker originates.
     pub icmp_errors_per_second: u32,
+    /// Who may pass.
+    pub access: AccessPlan,
     /// The least severe message that is logged, unless `RUST_LOG` says otherwise.
     pub log_level: LogLevel,
 }
@@ -203,6 +208,7 @@ impl Plan {
             crypto: config.crypto.provider,
             export_esp_keys: config.debug.export_esp_keys.clone(),
             icmp_errors_per_second: config.icmp.errors_per_second.get() as u32,
+            access: AccessPlan::from_config(config),
             log_level: config.log.level,
             workers,
         }

@@ -8,9 +8,11 @@ use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::EVENTS;
 use crate::message::{Event, Inbound};
+use crate::nat::Endpoint;
 use crate::packet::{BURST, Packet, PacketPool};
 use crate::sa::OutboundSa;
 use crate::snapshot::Snapshot;
+use crate::stage::access::Sessions;
 use crate::telemetry::Counters;
 use crate::wire::{EtherType, MacAddr, Protocol};
 use arrayvec::ArrayVec;
@@ -84,6 +86,8 @@ pub struct Meta {
     pub egress: Egress,
     /// Made or turned round here: no TTL is taken.
     pub own: bool,
+    /// The source it gets when it leaves (NAT).
+    pub source: Option<Endpoint>,
 }
 
 impl Default for Meta {
@@ -112,6 +116,7 @@ impl Meta {
         reverse: NextHopId::NONE,
         egress: Egress::Unknown,
         own: false,
+        source: None,
     };
 
     /// With the addresses of the IPv4 `packet` that this engine has written.
@@ -181,6 +186,8 @@ pub struct Context<A: PacketPool> {
     pub icmp_errors: TokenBucket,
     /// The right to forward.
     pub lease: Lease,
+    /// Sessions, where they are kept.
+    pub sessions: Option<Box<Sessions>>,
 }
 
 impl<A: PacketPool> Context<A> {

@@ -92,6 +92,19 @@ drop_reasons! {
     SaExhausted = "sa_exhausted",
     /// No member of the tunnel group is up, or only the one it came from.
     NoTunnel = "no_tunnel",
+    // Access.
+    /// A rule of the access list denies it, or none permits it.
+    AclDenied = "acl_denied",
+    /// A rule of the access list rejects it; its sender was told.
+    AclRejected = "acl_rejected",
+    /// No room for its session.
+    SessionTableFull = "session_table_full",
+    /// No outside port is free for it.
+    NatExhausted = "nat_exhausted",
+    /// A fragment without ports that NAT would have to translate.
+    NatFragment = "nat_fragment",
+    /// A protocol that NAT cannot translate.
+    NatUnsupported = "nat_unsupported",
     // Ownership.
     /// This engine's right to forward has run out.
     LeaseExpired = "lease_expired",

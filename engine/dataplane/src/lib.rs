@@ -2,17 +2,20 @@
 //! time come in through the traits of [`packet`]. Begin with [`worker::Worker::poll`].
 #![forbid(unsafe_code)]
 
+pub mod acl;
 pub mod batch;
 pub mod context;
 pub mod drop_reason;
 pub mod ecmp;
 pub mod fib;
+pub mod flow;
 pub mod frame;
 pub mod id;
 pub mod lease;
 pub mod limiter;
 pub mod links;
 pub mod message;
+pub mod nat;
 pub mod neighbor;
 pub mod packet;
 pub mod replay;

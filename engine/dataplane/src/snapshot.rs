@@ -1,5 +1,6 @@
 //! What the control core publishes to the workers: immutable, whole, replaced in one step.
 
+use crate::acl::Acl;
 use crate::ecmp::BucketTable;
 use crate::fib::Fib;
 use crate::id::{AdjacencyId, Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
@@ -221,6 +222,8 @@ pub struct Tables {
     pub router_v4: Option<Ipv4Addr>,
     /// The same for ICMPv6.
     pub router_v6: Option<Ipv6Addr>,
+    /// What may pass; without it everything.
+    pub acl: Option<Arc<Acl>>,
 }
 
 /// All that a worker only reads: the tables, and what follows from them.

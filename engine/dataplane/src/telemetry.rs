@@ -70,6 +70,27 @@ pub struct TunnelCounters {
     pub rx: Traffic,
 }
 
+/// What became of sessions on one worker.
+#[derive(Debug, Default)]
+pub struct SessionCounters {
+    /// Begun.
+    pub begun: Counter,
+    /// Ended, for any reason.
+    pub ended: Counter,
+    /// … to make room for another one.
+    pub evicted: Counter,
+    /// Ports that NAT has given out, now.
+    pub nat_ports: Counter,
+}
+
+impl SessionCounters {
+    /// Live now, as far as both counters were read at one time.
+    pub fn live(&self) -> u64 {
+        let ended = self.ended.get();
+        self.begun.get().saturating_sub(ended)
+    }
+}
+
 /// One worker's counters. After every poll:
 /// received + originated + handed_in = transmitted + Σ dropped + held + handed_out.
 #[derive(Debug)]
@@ -96,6 +117,8 @@ pub struct Counters {
     pub generation: Counter,
     /// The epoch of the FIB that it has come to, announced: it reads nothing that was replaced before.
     pub fib_epoch: Counter,
+    /// Sessions, where they are kept.
+    pub sessions: SessionCounters,
     moved: [Counter; 4],
     dropped: Box<[Counter]>,
     tunnels: Box<[TunnelCounters]>,
@@ -116,6 +139,7 @@ impl Counters {
             polled_at: Counter::default(),
             generation: Counter::default(),
             fib_epoch: Counter::default(),
+            sessions: SessionCounters::default(),
             moved: Default::default(),
             dropped: DropReason::ALL.iter().map(|_| Counter::default()).collect(),
             tunnels: (0..tunnels).map(|_| TunnelCounters::default()).collect(),

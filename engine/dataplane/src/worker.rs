@@ -12,6 +12,7 @@ use crate::message::{Command, Event, Retired};
 use crate::neighbor::HoldQueue;
 use crate::packet::{BURST, Burst, PacketPool, Port};
 use crate::snapshot::Snapshot;
+use crate::stage::access::{self, Sessions};
 use crate::stage::icmp_error::{self, Problem};
 use crate::stage::parse::Ingress;
 use crate::stage::rewrite::{neighbor as neighbor_of, rewrite};
@@ -50,6 +51,8 @@ pub struct WorkerParts<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     pub links: WorkerLinks<Q::Packet>,
     /// ICMP errors a second.
     pub icmp_errors_per_second: u32,
+    /// Its sessions, where they are kept.
+    pub sessions: Option<Box<Sessions>>,
 }
 
 /// See the module.
@@ -93,6 +96,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             originated: ArrayVec::new(),
             icmp_errors: TokenBucket::new(parts.icmp_errors_per_second, parts.icmp_errors_per_second),
             lease: Lease::new(links.forward_until, now),
+            sessions: parts.sessions,
         };
         Worker {
             context,
@@ -146,13 +150,16 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             lookup::reverse_routes(&self.context.snapshot.fib, batch);
             self.stage(batch, classify::classify);
         }
+        lookup::routes(&self.context.snapshot.fib, batch);
+        if access::is_needed(&self.context) {
+            access::access(&mut self.context, batch);
+        }
         self.way_out(batch);
     }
 
-    /// The second half of the walk, where own packets join. One pass: a packet's headers stay at hand.
+    /// The second half of the walk, where own packets join; their routes are known. One pass: a packet's headers stay at hand.
     #[inline]
     fn way_out(&mut self, batch: &mut Batch<Q::Packet>) {
-        lookup::routes(&self.context.snapshot.fib, batch);
         self.stage(batch, |context, packet, meta| match lookup::lookup(context, packet, meta)? {
             Some(way) => steer::steer(context, packet, meta, way),
             None => Ok(()),
@@ -168,6 +175,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     fn out(&mut self, packet: &mut Q::Packet, meta: &mut Meta) -> Result<Option<PortId>, DropReason> {
         let context = &mut self.context;
         forward::forward(context, packet, meta)?;
+        access::leave(packet, meta);
         encap::encap(context, packet, meta)?;
         rewrite(context, packet, meta)
     }
@@ -231,6 +239,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             let mut batch = Batch::default();
             let many = self.context.originated.len().min(BURST);
             self.context.originated.drain(..many).for_each(|slot| batch.push(slot));
+            lookup::routes(&self.context.snapshot.fib, &mut batch);
             self.way_out(&mut batch);
         }
     }
@@ -312,6 +321,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         while let Some(slot) = self.held.expired(now) {
             self.unresolved(slot);
+        }
+        if let Some(sessions) = &mut self.context.sessions {
+            sessions.sweep(now, &self.context.counters);
         }
     }
 

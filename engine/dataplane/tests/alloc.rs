@@ -5,14 +5,19 @@
 #[path = "walk/support/mod.rs"]
 mod support;
 
+use dataplane::acl::{Acl, Action, synthetic};
+use dataplane::flow::{SessionConfig, Timeouts, WhenFull};
 use dataplane::id::TunnelId;
 use dataplane::message::Command;
+use dataplane::nat::NatConfig;
 use dataplane::packet::Packet;
 use dataplane::snapshot::Encapsulation;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
+use support::draft::wan_v4;
 use support::pooled::{Pool, PooledPort};
-use support::{Draft, Engine, Ip, LAN, Sizes, WAN, engine_mac, frame, host_mac, key};
+use support::{Draft, Engine, Ip, LAN, Sizes, WAN, engine_mac, frame, host_mac, host_v4, key};
 
 struct Counting;
 
@@ -62,6 +67,36 @@ fn engine(number: u8, far: u8, encapsulation: Encapsulation, pool: &Pool) -> Poo
     draft.group(far, &[(tunnel, 1)], &[tunnel]);
     let sizes = Sizes { workers: 1, icmp_errors_per_second: 1_000_000 };
     Engine::assemble(draft, &sizes, || PooledPort::new(32), || pool.clone())
+}
+
+#[test]
+fn access_allocates_nothing() {
+    let pool = Pool::new(500);
+    let mut draft = Draft::new(1, 1);
+    let rules = synthetic::rules(1, 1000, true);
+    draft.acl = Some(Arc::new(Acl::compile(&rules, Action::PermitSession).unwrap()));
+    let timeouts = Timeouts { udp_one_way: 1, ..Timeouts::default() };
+    let when_full = WhenFull::EvictOpening;
+    draft.sessions = Some(SessionConfig { capacity: 64, nat: true, timeouts, when_full });
+    draft.nat = Some(NatConfig {
+        inside: vec!["10.1.0.0/24".parse().unwrap()],
+        pool: vec![[192, 0, 2, 1].into()],
+        ..NatConfig::default()
+    });
+    let sizes = Sizes { workers: 1, icmp_errors_per_second: 1_000_000 };
+    let mut engine: Pooled = Engine::assemble(draft, &sizes, || PooledPort::new(32), || pool.clone());
+    let mut counted_all = 0;
+    // New flows, their second packets, evictions and expiry.
+    for round in 0..200 {
+        let to = |n: u16| if n.is_multiple_of(2) { wan_v4(2) } else { host_v4(101, 9) };
+        let packets: Vec<_> =
+            (0..30).map(|n| Ip::new(host_v4(1, 9), to(n)).udp((round / 2) * 30 + n, 100)).collect();
+        let new = counted(&mut engine, &pool, LAN.index(), &to_lan(&packets), 2);
+        counted_all += if round > 0 { new } else { 0 };
+    }
+    let sessions = &engine.control[0].counters.sessions;
+    assert!(sessions.begun.get() > 2500 && sessions.evicted.get() > 100, "{sessions:?}");
+    assert_eq!(counted_all, 0);
 }
 
 fn to_lan(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {

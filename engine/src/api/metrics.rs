@@ -108,8 +108,24 @@ fn engine(page: &mut Page, status: &Status) {
     page.gauge("alarm", "1 while the prediction alarm is raised.").sample(&[], u8::from(status.alarm));
     page.gauge("shift_active", "1 while traffic is being shifted.")
         .sample(&[], u8::from(status.shift.is_some()));
+    access(page, &status.access);
     let mut peers = page.gauge("peer_connected", "1 for each engine whose control connection is up.");
     status.peers_up.iter().for_each(|peer| peers.sample(&[("peer", peer)], 1));
+}
+
+fn access(page: &mut Page, access: &AccessStatus) {
+    if let Some(acl) = &access.acl {
+        page.gauge("acl_rules", "Rules of the access list.").sample(&[], acl.rules);
+    }
+    if let Some(sessions) = &access.sessions {
+        page.gauge("sessions", "Live sessions.").sample(&[], sessions.live);
+        page.gauge("sessions_capacity", "Most live sessions.").sample(&[], sessions.capacity);
+        page.counter("sessions_begun_total", "Sessions begun.").sample(&[], sessions.begun);
+        page.counter("sessions_evicted_total", "Sessions ended to make room.").sample(&[], sessions.evicted);
+    }
+    if let Some(nat) = &access.nat {
+        page.gauge("nat_ports_in_use", "Outside ports given out.").sample(&[], nat.ports_in_use);
+    }
 }
 
 fn seconds(ms: u64) -> f64 {

@@ -56,6 +56,62 @@ pub struct Status {
     pub crypto: String,
     /// Why it is this one.
     pub crypto_why: String,
+    /// Who may pass.
+    pub access: AccessStatus,
+}
+
+/// Access list, sessions and NAT.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccessStatus {
+    /// The access list; without one everything passes.
+    pub acl: Option<AclStatus>,
+    /// All workers' sessions, if they are kept.
+    pub sessions: Option<SessionsStatus>,
+    /// NAT, if there is any.
+    pub nat: Option<NatStatus>,
+}
+
+/// The access list.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AclStatus {
+    /// Rules.
+    pub rules: usize,
+    /// Memory of what they were compiled to.
+    pub bytes: usize,
+    /// Packets denied.
+    pub denied: u64,
+    /// Packets rejected.
+    pub rejected: u64,
+}
+
+/// All workers' sessions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionsStatus {
+    /// Live now.
+    pub live: u64,
+    /// Most that can be.
+    pub capacity: u64,
+    /// Begun since start.
+    pub begun: u64,
+    /// Ended since start, for any reason.
+    pub ended: u64,
+    /// … to make room for another one.
+    pub evicted: u64,
+    /// Flows that found no room.
+    pub refused: u64,
+}
+
+/// NAT.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NatStatus {
+    /// Outside addresses.
+    pub addresses: usize,
+    /// Outside ports given out, now.
+    pub ports_in_use: u64,
+    /// Flows that found no port.
+    pub exhausted: u64,
+    /// Packets that cannot be translated: fragments, protocols without ports.
+    pub untranslatable: u64,
 }
 
 /// This engine's part in its site.

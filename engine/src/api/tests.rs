@@ -52,6 +52,18 @@ pub fn status() -> Status {
         peers_up: vec!["b1".into()],
         crypto: "ipsec-mb".into(),
         crypto_why: "the faster one".into(),
+        access: AccessStatus {
+            acl: Some(AclStatus { rules: 3, bytes: 4096, denied: 5, rejected: 6 }),
+            sessions: Some(SessionsStatus {
+                live: 7,
+                capacity: 100,
+                begun: 17,
+                ended: 10,
+                evicted: 2,
+                refused: 1,
+            }),
+            nat: Some(NatStatus { addresses: 1, ports_in_use: 8, exhausted: 0, untranslatable: 9 }),
+        },
     }
 }
 

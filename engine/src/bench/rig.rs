@@ -236,6 +236,7 @@ fn end(case: Case, side: Side, pool: &Mempool, clock: &Clock) -> End {
         snapshot: snapshot(case, side),
         links: worker,
         icmp_errors_per_second: 100,
+        sessions: None,
     });
     End { worker, ports, control }
 }
@@ -308,6 +309,7 @@ fn snapshot(case: Case, side: Side) -> Snapshot {
         .into(),
         router_v4: None,
         router_v6: None,
+        acl: None,
     })
 }
 

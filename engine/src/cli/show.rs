@@ -1,6 +1,7 @@
 //! `foreshift show`: the status structs as JSON, or as tables for a person.
 
 use super::Engine;
+use super::access;
 use super::table::Table;
 use crate::api::Request;
 use crate::api::status::*;
@@ -36,6 +37,12 @@ enum What {
     Drops,
     /// What was decided, and why
     Decisions,
+    /// Sessions, of all workers
+    Sessions,
+    /// The access list
+    Acl,
+    /// Address translation
+    Nat,
 }
 
 /// Asks and prints.
@@ -47,6 +54,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Workers => ask(arguments, &Request::Workers, |w: &Vec<WorkerStatus>| workers(w))?,
         What::Drops => ask(arguments, &Request::Drops, drops)?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
+        What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
+        What::Acl => access(arguments, |access| access.acl, access::acl)?,
+        What::Nat => access(arguments, |access| access.nat, access::nat)?,
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         // `| head` has seen enough.
@@ -64,6 +74,20 @@ where
         return Ok(format!("{}\n", serde_json::to_string_pretty(&answer)?));
     }
     Ok(human(&answer))
+}
+
+/// One part of the access that the engine gives; `None` where it has no such part.
+fn access<T: Serialize>(
+    arguments: &Arguments,
+    part: impl Fn(AccessStatus) -> Option<T>,
+    human: impl Fn(Option<&T>) -> String,
+) -> Result<String> {
+    let status: Status = arguments.engine.ask(&Request::Status)?;
+    let part = part(status.access);
+    if arguments.json {
+        return Ok(format!("{}\n", serde_json::to_string_pretty(&part)?));
+    }
+    Ok(human(part.as_ref()))
 }
 
 /// The engine at a glance.

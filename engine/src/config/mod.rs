@@ -1,6 +1,7 @@
 //! The configuration: TOML → validated [`Config`], or every mistake at once, each with its TOML path
 //! and its remedy. Syntax first, then each value in itself, then what values say of each other.
 
+pub mod access;
 mod check;
 pub mod model;
 mod problem;
@@ -16,6 +17,7 @@ mod warn;
 
 pub use problem::{ConfigErrors, Problem};
 
+use access::{AccessList, NatSection, SessionSection};
 use model::*;
 use section::{Read, Section};
 use std::collections::BTreeMap;
@@ -61,6 +63,12 @@ pub struct Config {
     pub api: Api,
     /// What is recorded.
     pub telemetry: Telemetry,
+    /// Who may pass; everyone without it.
+    pub acl: Option<AccessList>,
+    /// The sessions that are kept, if any.
+    pub sessions: Option<SessionSection>,
+    /// Who is translated.
+    pub nat: Option<NatSection>,
     /// ICMP errors.
     pub icmp: Icmp,
     /// Logging.
@@ -128,6 +136,7 @@ impl Config {
         let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
         let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
+        let (acl, sessions, nat) = (s.table("acl"), s.table("sessions"), s.table("nat"));
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
             engine: engine?,
@@ -148,6 +157,9 @@ impl Config {
             crypto: crypto?,
             api: api?,
             telemetry: telemetry?,
+            acl: acl.flatten(),
+            sessions: sessions.flatten(),
+            nat: nat.flatten(),
             icmp: icmp?,
             log: log?,
             debug: debug?,

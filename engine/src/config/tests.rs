@@ -1,5 +1,7 @@
 //! Mistakes, each with the path and the remedy a person must see; and files that have none.
 
+mod access;
+
 use super::*;
 
 /// Valid, with one of everything that the mistakes touch.

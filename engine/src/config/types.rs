@@ -149,6 +149,8 @@ macro_rules! choice {
     };
 }
 
+pub(super) use choice;
+
 choice!(/// Whether the EAL uses hugepages.
 Hugepages {
     "auto" => Auto: "If the machine has enough of them.",

@@ -2,6 +2,7 @@
 
 use super::live_routes::Routes;
 use crate::plan::{ForwardingPlan, GroupPlan};
+use dataplane::acl::Acl;
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, TunnelId};
 use dataplane::neighbor::Neighbors;
@@ -29,6 +30,7 @@ pub struct Forwarding {
     tunnels: Vec<Tunnel>,
     groups: Vec<Split>,
     neighbors: Arc<Neighbors>,
+    acl: Option<Arc<Acl>>,
     dirty: bool,
 }
 
@@ -49,6 +51,7 @@ impl Forwarding {
             tunnels: plan.tunnels.clone(),
             groups: plan.groups.iter().map(Split::new).collect(),
             neighbors: Arc::default(),
+            acl: None,
             dirty: true,
         }
     }
@@ -71,6 +74,17 @@ impl Forwarding {
     /// Whether `ip` is a neighbour's place on `interface`: on its prefix, or link-local.
     pub fn on_link(&self, interface: InterfaceId, ip: IpAddr) -> bool {
         self.interfaces.get(interface.index()).is_some_and(|interface| interface.reaches(ip))
+    }
+
+    /// The access list, in place of the one before.
+    pub fn set_acl(&mut self, acl: Option<Arc<Acl>>) {
+        self.acl = acl;
+        self.dirty = true;
+    }
+
+    /// The access list.
+    pub fn acl(&self) -> Option<&Acl> {
+        self.acl.as_deref()
     }
 
     /// Owns the gateway addresses, or no longer.
@@ -132,6 +146,7 @@ impl Forwarding {
             groups,
             tunnels,
             interfaces,
+            acl: self.acl.clone(),
         })
     }
 

@@ -9,6 +9,7 @@ mod path_mtu;
 mod sas;
 mod status;
 mod telemetry;
+mod access;
 mod workers;
 
 use crate::api::{self, ApiHandle};
@@ -141,6 +142,7 @@ fn pool_of(pools: &[Mempool], socket: Option<u32>) -> &Mempool {
 fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let clock = Clock::new(eal);
     let mut forwarding = Forwarding::new(&plan.forwarding, &ports.macs, first_routes(&plan)?);
+    forwarding.set_acl(plan.access.acl().context("acl.rule")?);
     let pools =
         (0..eal.workers()).map(|worker| pool_of(&ports.pools, Some(eal.worker_socket(worker))).clone());
     let shared =

@@ -84,6 +84,7 @@ impl Engine {
             peers_up: self.sessions.keys().cloned().collect(),
             crypto: self.crypto.provider.name().into(),
             crypto_why: self.crypto.why.clone(),
+            access: self.access(),
         }
     }
 

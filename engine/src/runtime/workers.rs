@@ -7,6 +7,7 @@ use dataplane::id::{Generation, Nanos, WorkerId};
 use dataplane::links::{ControlLinks, WorkerLinks, connect};
 use dataplane::message::{Command, Event};
 use dataplane::snapshot::Snapshot;
+use dataplane::stage::access::Sessions;
 use dataplane::telemetry::Counters;
 use dataplane::worker::{Worker, WorkerParts};
 use dpdk::{Clock, Eal, LcoreHandle, Mbuf, Mempool, QueuePair};
@@ -51,7 +52,9 @@ impl Workers {
             Workers { links: Vec::new(), handles: Vec::new(), stop: stop.clone(), forward_until };
         let parts = ends.into_iter().zip(shared.queues).zip(shared.pools);
         for (id, (((worker, control), ports), pool)) in (0..).map(WorkerId).zip(parts) {
-            let worker = assemble(plan, id, ports, pool, &shared.clock, &shared.snapshot, worker);
+            let sessions = plan.access.sessions(id, plan.workers.len(), shared.clock.now())?;
+            let kept = Kept { ports, pool, sessions };
+            let worker = assemble(plan, id, kept, &shared.clock, &shared.snapshot, worker);
             let (stop, idle) = (stop.clone(), plan.idle);
             let handle = eal
                 .launch(id, move || run(worker, &stop, idle))
@@ -127,11 +130,17 @@ impl Workers {
     }
 }
 
+/// What one worker keeps for itself.
+struct Kept {
+    ports: Vec<QueuePair>,
+    pool: Mempool,
+    sessions: Option<Box<Sessions>>,
+}
+
 fn assemble(
     plan: &Plan,
     id: WorkerId,
-    ports: Vec<QueuePair>,
-    pool: Mempool,
+    Kept { ports, pool, sessions }: Kept,
     clock: &Clock,
     snapshot: &Snapshot,
     links: WorkerLinks<Mbuf>,
@@ -144,6 +153,7 @@ fn assemble(
         snapshot: snapshot.clone(),
         links,
         icmp_errors_per_second: plan.icmp_errors_per_second,
+        sessions,
     })
 }
 

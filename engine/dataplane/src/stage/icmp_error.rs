@@ -22,6 +22,8 @@ pub enum Problem {
     NoProtocol,
     /// Nothing here listens on this port.
     NoPort,
+    /// The access list rejects it (RFC 1812 §5.2.7.1, RFC 4443 §3.1).
+    Prohibited,
 }
 
 impl Problem {
@@ -33,6 +35,7 @@ impl Problem {
             Problem::TooBig { mtu } => IcmpError::FragmentationNeeded { mtu },
             Problem::NoProtocol => IcmpError::ProtocolUnreachable,
             Problem::NoPort => IcmpError::PortUnreachable,
+            Problem::Prohibited => IcmpError::AdminProhibited,
         }
     }
 
@@ -47,6 +50,7 @@ impl Problem {
                 Icmpv6Error::ParameterProblem { problem: icmpv6::Problem::NextHeader, pointer }
             }
             Problem::NoPort => Icmpv6Error::PortUnreachable,
+            Problem::Prohibited => Icmpv6Error::AdminProhibited,
         }
     }
 }

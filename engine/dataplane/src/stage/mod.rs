@@ -1,6 +1,7 @@
 //! The stages of the walk, one file each. A stage is a function over one packet and its metadata
 //! that returns `Ok` or the reason the packet ends here.
 
+pub mod access;
 pub mod classify;
 pub mod decap;
 pub mod encap;

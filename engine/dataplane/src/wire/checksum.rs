@@ -8,6 +8,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub struct Sum(u64);
 
 impl Sum {
+    /// Of nothing.
+    #[inline]
+    pub const fn zero() -> Sum {
+        Sum(0)
+    }
+
     /// Adds bytes that start at an even offset; an odd last byte is padded with zero (RFC 1071 §1).
     #[inline]
     pub fn bytes(self, data: &[u8]) -> Sum {

@@ -1,6 +1,7 @@
 //! The packet's whole walk, packet in and packet out: engines as the shell builds them, wired by hand. etherparse makes
 //! the packets and gives the second opinion on those that come out.
 
+mod access;
 mod conservation;
 mod forward;
 mod handoff;

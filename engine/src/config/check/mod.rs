@@ -1,5 +1,6 @@
 //! What the sections must say of each other.
 
+mod access;
 mod engines;
 mod links;
 mod tunnels;
@@ -15,6 +16,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     links::check(&mut check);
     engines::check(&mut check);
     tunnels::check(&mut check);
+    access::check(&mut check);
 }
 
 struct Check<'a> {

@@ -1,10 +1,14 @@
 //! What control would publish, in a form that a test can change.
 
+use dataplane::acl::Acl;
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::fib::FibBuilder;
+use dataplane::flow::{HashKeys, SessionConfig, SessionTable};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
+use dataplane::nat::{Nat, NatConfig, PortShare};
 use dataplane::sa::esp_overhead;
 use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
+use dataplane::stage::access::Sessions;
 use dataplane::wire::{MacAddr, VlanId};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -58,6 +62,9 @@ pub struct Draft {
     pub neighbors: Vec<(InterfaceId, IpAddr, MacAddr)>,
     pub tunnels: Vec<Tunnel>,
     pub groups: Vec<Group>,
+    pub acl: Option<Arc<Acl>>,
+    pub sessions: Option<SessionConfig>,
+    pub nat: Option<NatConfig>,
 }
 
 fn net(ip: IpAddr, length: u8) -> IpNet {
@@ -98,7 +105,16 @@ impl Draft {
             neighbors.extend([wan_v4(peer), wan_v6(peer)].map(|ip| (InterfaceId(1), ip, wan)));
             neighbors.push((InterfaceId(3), link_v4(peer), link));
         }
-        Draft { engine, interfaces, routes: vec![], neighbors, tunnels: vec![], groups: vec![] }
+        let (tunnels, groups, routes) = (vec![], vec![], vec![]);
+        Draft { engine, interfaces, routes, neighbors, tunnels, groups, acl: None, sessions: None, nat: None }
+    }
+
+    /// The sessions of one of the workers, if the draft has any.
+    pub fn sessions(&self, worker: u16, workers: u16) -> Option<Box<Sessions>> {
+        let table = SessionTable::new(self.sessions?, HashKeys::seeded(1), Nanos::from_millis(1000));
+        let share = PortShare::new(worker, workers);
+        let nat = self.nat.clone().map(|nat| Nat::new(nat, share, HashKeys::seeded(2), 3));
+        Some(Box::new(Sessions::new(table, nat)))
     }
 
     /// MAC address of an interface.
@@ -189,6 +205,7 @@ impl Draft {
             groups: self.groups.clone().into(),
             router_v4: self.interfaces[0].ipv4(),
             router_v6: self.interfaces[0].ipv6(),
+            acl: self.acl.clone(),
         })
     }
 }

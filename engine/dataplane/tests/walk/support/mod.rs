@@ -73,6 +73,7 @@ impl<Q: Port + Clone, A: PacketPool<Packet = Q::Packet>> Engine<Q, A> {
                 snapshot: draft.snapshot(),
                 links,
                 icmp_errors_per_second: sizes.icmp_errors_per_second,
+                sessions: draft.sessions(id as u16, sizes.workers as u16),
             }));
             control.push(ends);
         }

@@ -1,0 +1,374 @@
+//! Which packets may pass, and as what: sessions, the access list, NAT. Works on a burst whose routes are known.
+//!
+//! A packet of a session passes without a look at the rules, which were asked when it began and are asked again once
+//! they have changed. Every other forwarded packet is asked about; if a rule permits its session, or it is to be
+//! translated, it begins one. What is for this engine itself needs no rule: little answers here, at limited
+//! rates.
+
+use crate::acl::{Action, Subject};
+use crate::batch::Batch;
+use crate::context::{Context, Egress, Meta, Version};
+use crate::drop_reason::DropReason;
+use crate::flow::{
+    AnyTuple, Direction, Flow, Hit, NewSession, Session, SessionKey, SessionTable, Upper, quoted, tcp,
+};
+use crate::id::{Nanos, NextHopId};
+use crate::nat::{End, Endpoint, Nat, NatError, outgoing, rewrite, rewrite_error};
+use crate::packet::{BURST, Packet, PacketPool};
+use crate::snapshot::Way;
+use crate::stage::Verdict;
+use crate::stage::icmp_error::{self, Problem};
+use crate::telemetry::Counters;
+use crate::wire::Protocol;
+use arrayvec::ArrayVec;
+
+/// The number that rules call a tunnel by is this and its id; an interface's is its id.
+pub const TUNNEL_INPUT: u16 = 0x8000;
+
+/// The sessions of a worker, and their NAT.
+pub struct Sessions {
+    table: SessionTable,
+    nat: Option<Nat>,
+}
+
+impl Sessions {
+    /// Of one worker.
+    pub const fn new(table: SessionTable, nat: Option<Nat>) -> Sessions {
+        Sessions { table, nat }
+    }
+
+    /// Ends what was idle for too long: a few sessions a poll.
+    #[inline]
+    pub fn sweep(&mut self, now: Nanos, counters: &Counters) {
+        let Sessions { table, nat } = self;
+        table.sweep(now, |session| ended(nat, &session, counters));
+    }
+
+    fn begin(&mut self, new: &NewSession, now: Nanos, counters: &Counters) -> Result<Hit, DropReason> {
+        let Sessions { table, nat } = self;
+        let begun = table.insert(new, now, |evicted| {
+            counters.sessions.evicted.add(1);
+            ended(nat, &evicted, counters);
+        });
+        match begun {
+            Ok(id) => {
+                counters.sessions.begun.add(1);
+                counters.sessions.nat_ports.set(nat.as_ref().map_or(0, |nat| nat.usage().0 as u64));
+                Ok(Hit { id, direction: Direction::Forward })
+            }
+            Err(_) => {
+                nat.iter_mut().for_each(|nat| nat.release(&new.key));
+                Err(DropReason::SessionTableFull)
+            }
+        }
+    }
+
+    fn end(&mut self, hit: Hit, counters: &Counters) {
+        if let Some(session) = self.table.remove(hit.id) {
+            ended(&mut self.nat, &session, counters);
+        }
+    }
+}
+
+fn ended(nat: &mut Option<Nat>, session: &Session, counters: &Counters) {
+    counters.sessions.ended.add(1);
+    if let Some(nat) = nat
+        && session.key.is_translated()
+    {
+        nat.release(&session.key);
+        counters.sessions.nat_ports.set(nat.usage().0 as u64);
+    }
+}
+
+/// Whether there is anything to ask.
+#[inline]
+pub fn is_needed<A: PacketPool>(context: &Context<A>) -> bool {
+    context.sessions.is_some() || context.snapshot.acl.is_some()
+}
+
+/// Asks for every packet of a burst; those that may not pass end here.
+pub fn access<A: PacketPool>(context: &mut Context<A>, batch: &mut Batch<A::Packet>) {
+    let mut subjects: ArrayVec<Subject, BURST> = ArrayVec::new();
+    let mut places = [u8::MAX; BURST];
+    for ((packet, meta), place) in batch.iter_mut().zip(&mut places) {
+        if let Some(subject) = subject(packet, meta) {
+            *place = subjects.len() as u8;
+            subjects.push(subject);
+        }
+    }
+    let mut hits: ArrayVec<Option<Hit>, BURST> = ArrayVec::new();
+    match &context.sessions {
+        Some(sessions) => {
+            let tuples: ArrayVec<AnyTuple, BURST> =
+                subjects.iter().map(|subject| subject.flow.tuple).collect();
+            sessions.table.lookup_burst(&tuples, &mut hits);
+        }
+        None => subjects.iter().for_each(|_| hits.push(None)),
+    }
+    let verdicts = ask(context, &subjects, &hits);
+    let mut at = 0;
+    batch.retain(|packet, meta| {
+        let place = usize::from(places[at]);
+        at += 1;
+        let Some(subject) = subjects.get(place) else { return true };
+        let verdict = match hits[place] {
+            Some(hit) => of_session(context, packet, meta, subject, hit),
+            None => of_none(context, packet, meta, subject, verdicts[place]),
+        };
+        context.passes(verdict)
+    });
+}
+
+/// What the rules say of those that have no session, together.
+fn ask<A: PacketPool>(
+    context: &Context<A>,
+    subjects: &[Subject],
+    hits: &[Option<Hit>],
+) -> [(Action, u32); BURST] {
+    let mut found = [(Action::Permit, 0); BURST];
+    let Some(acl) = &context.snapshot.acl else { return found };
+    let (mut asked, mut places) = (ArrayVec::<Subject, BURST>::new(), ArrayVec::<usize, BURST>::new());
+    for (place, subject) in subjects.iter().enumerate().filter(|(place, _)| hits[*place].is_none()) {
+        asked.push(*subject);
+        places.push(place);
+    }
+    if asked.is_empty() {
+        return found;
+    }
+    let mut verdicts = ArrayVec::new();
+    acl.classify_burst(&asked, &mut verdicts);
+    for (verdict, place) in verdicts.into_iter().zip(places) {
+        found[place] = (verdict.action, verdict.rule.unwrap_or(u32::MAX));
+    }
+    found
+}
+
+/// What rules and sessions see of a packet; `None` for what they are not about: own answers, and what stays on a link.
+#[inline]
+fn subject<P: Packet>(packet: &P, meta: &Meta) -> Option<Subject> {
+    if meta.own || meta.link_local || !matches!(meta.egress, Egress::Unknown) {
+        return None;
+    }
+    let (data, upper) = (packet.data(), usize::from(meta.upper));
+    let flow = match meta.version {
+        Version::V4 => Flow::ipv4(data, meta.protocol, upper, meta.has_upper)?,
+        // Groups are not routed; of those for this link, neighbour discovery has rules of its own.
+        Version::V6 if data.get(24) == Some(&0xff) => return None,
+        Version::V6 => Flow::ipv6(data, meta.protocol, upper, meta.has_upper)?,
+    };
+    let input = meta.tunnel_in.map_or(meta.interface.0, |tunnel| TUNNEL_INPUT | tunnel.0);
+    Some(Subject { flow, input })
+}
+
+/// A packet of a session.
+#[inline]
+fn of_session<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    subject: &Subject,
+    hit: Hit,
+) -> Verdict {
+    let Some(sessions) = &mut context.sessions else { return Ok(()) };
+    let generation = context.snapshot.acl.as_ref().map_or(0, |acl| acl.generation());
+    // It may have been evicted by a packet of this burst.
+    let Some(session) = sessions.table.get(hit.id) else { return anew(context, packet, meta, subject) };
+    if session.generation != generation && !still_permitted(context, hit) {
+        return anew(context, packet, meta, subject);
+    }
+    let Some(sessions) = &mut context.sessions else { return Ok(()) };
+    sessions.table.note(hit, subject.flow.upper, context.now);
+    match sessions.table.get(hit.id) {
+        Some(session) if session.key.is_translated() => {
+            let key = session.key;
+            translate(context, packet, meta, &key, hit.direction == Direction::Forward);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A packet whose session is gone.
+#[cold]
+fn anew<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    subject: &Subject,
+) -> Verdict {
+    let said = ask(context, std::slice::from_ref(subject), &[None])[0];
+    of_none(context, packet, meta, subject, said)
+}
+
+/// Whether the rules of now permit a session that those of another generation did; if not, it ends.
+#[cold]
+fn still_permitted<A: PacketPool>(context: &mut Context<A>, hit: Hit) -> bool {
+    let Some(sessions) = &mut context.sessions else { return false };
+    let Some(session) = sessions.table.get_mut(hit.id) else { return false };
+    let Some(acl) = &context.snapshot.acl else {
+        session.generation = 0;
+        return true;
+    };
+    let upper = match session.key.protocol() {
+        Protocol::TCP => Upper::Tcp(if session.began_with_syn() { tcp::SYN } else { tcp::ACK }),
+        Protocol::ICMP => Upper::Query { kind: 8, code: 0 },
+        Protocol::ICMPV6 => Upper::Query { kind: 128, code: 0 },
+        _ => Upper::Other,
+    };
+    let flow = Flow { tuple: session.key.forward(), upper };
+    let verdict = acl.classify(&Subject { flow, input: session.input });
+    let translated = session.key.is_translated() && verdict.action == Action::Permit;
+    if verdict.action == Action::PermitSession || translated {
+        (session.generation, session.rule) = (acl.generation(), verdict.rule.unwrap_or(u32::MAX));
+        return true;
+    }
+    sessions.end(hit, &context.counters);
+    false
+}
+
+/// A packet without a session, of which the rules say `said`.
+fn of_none<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    subject: &Subject,
+    said: (Action, u32),
+) -> Verdict {
+    let upper = subject.flow.upper;
+    if context.sessions.is_some() && matches!(upper, Upper::Icmp { .. }) && related(context, packet, meta)? {
+        return Ok(());
+    }
+    let (action, rule) = said;
+    let local = matches!(context.snapshot.way(meta.route), Way::Local);
+    match action {
+        Action::Deny if !local => return Err(DropReason::AclDenied),
+        Action::Reject if !local => {
+            icmp_error::send(context, packet, meta, Problem::Prohibited);
+            return Err(DropReason::AclRejected);
+        }
+        _ => {}
+    }
+    if context.sessions.is_none() {
+        return Ok(());
+    }
+    begin(context, packet, meta, subject, (action, rule), local)
+}
+
+/// Begins a session with this packet, if it is to have one.
+fn begin<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    subject: &Subject,
+    (action, rule): (Action, u32),
+    local: bool,
+) -> Verdict {
+    let Some(sessions) = &mut context.sessions else { return Ok(()) };
+    let flow = subject.flow;
+    // An earlier packet of this burst may have begun it.
+    if let Some(hit) = sessions.table.lookup(&flow.tuple) {
+        return of_session(context, packet, meta, subject, hit);
+    }
+    let translated = match &mut sessions.nat {
+        Some(nat) => nat.translate(&flow, local).map_err(|error| match error {
+            NatError::Fragment => DropReason::NatFragment,
+            NatError::Protocol => DropReason::NatUnsupported,
+            NatError::Exhausted(_) => DropReason::NatExhausted,
+        })?,
+        None => None,
+    };
+    // What follows a query, or shows nothing, begins nothing.
+    let begins = !matches!(flow.upper, Upper::Hidden | Upper::Reply { .. } | Upper::Icmp { .. });
+    let key = match translated {
+        Some(key) => key,
+        None if action == Action::PermitSession && !local && begins => SessionKey::plain(flow.tuple),
+        None => return Ok(()),
+    };
+    let generation = context.snapshot.acl.as_ref().map_or(0, |acl| acl.generation());
+    let new = NewSession { key, upper: flow.upper, generation, rule, input: subject.input };
+    sessions.begin(&new, context.now, &context.counters)?;
+    if key.is_translated() {
+        translate(context, packet, meta, &key, true);
+    }
+    Ok(())
+}
+
+/// Gives a packet its new destination, and notes its new source for when it leaves.
+#[cold]
+fn translate<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    key: &SessionKey,
+    forward: bool,
+) {
+    let Some((src, dst)) = outgoing(key, forward) else { return };
+    let now = if forward { key.forward() } else { key.reverse() };
+    let AnyTuple::V4(now) = now else { return };
+    if (now.src, now.src_port) != (src.address, src.port) {
+        meta.source = Some(src);
+    }
+    if now.dst != dst.address || now.dst_port != dst.port && now.protocol != Protocol::ICMP.0 {
+        rewrite(packet.data_mut(), End::Destination, dst);
+        reroute(context, meta, dst);
+    }
+}
+
+fn reroute<A: PacketPool>(context: &Context<A>, meta: &mut Meta, dst: Endpoint) {
+    meta.route = context.snapshot.fib.lookup(dst.address.into()).unwrap_or(NextHopId::NONE);
+}
+
+/// An ICMP error about a packet of a session passes, translated as that one was. False if it is about none.
+#[cold]
+fn related<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+) -> Result<bool, DropReason> {
+    let Some(sessions) = &context.sessions else { return Ok(false) };
+    let quote = usize::from(meta.upper) + 8;
+    let is_error = match (meta.version, packet.data().get(usize::from(meta.upper))) {
+        (Version::V4, Some(kind)) => matches!(kind, 3 | 11 | 12),
+        (Version::V6, Some(kind)) => (1..=4).contains(kind),
+        _ => false,
+    };
+    let about = packet.data().get(quote..).filter(|_| is_error).and_then(quoted);
+    // Who quotes a packet answers it.
+    let Some(hit) = about.and_then(|about| sessions.table.lookup(&about.reversed())) else {
+        return Ok(false);
+    };
+    let Some(session) = sessions.table.get(hit.id) else { return Ok(false) };
+    if !session.key.is_translated() {
+        return Ok(true);
+    }
+    // It goes the way of `hit`, and the packet it quotes went the other: as it was when it came in here.
+    let (key, forward) = (session.key, hit.direction == Direction::Forward);
+    let (Some((src, dst)), AnyTuple::V4(now)) =
+        (outgoing(&key, forward), if forward { key.forward() } else { key.reverse() })
+    else {
+        return Ok(false);
+    };
+    let data = packet.data_mut();
+    let mut intact = true;
+    if (now.dst, now.dst_port) != (dst.address, dst.port) {
+        intact &= rewrite_error(data, (End::Source, dst), (End::Destination, dst.address));
+        reroute(context, meta, dst);
+    }
+    if (now.src, now.src_port) != (src.address, src.port) {
+        intact &= rewrite_error(data, (End::Destination, src), (End::Source, src.address));
+    }
+    if intact { Ok(true) } else { Err(DropReason::BadChecksum) }
+}
+
+/// Gives a packet the source that [`access`] noted, after what could be said about it to its sender was said.
+#[inline(always)]
+pub fn leave<P: Packet>(packet: &mut P, meta: &Meta) {
+    if let Some(source) = meta.source {
+        leave_as(packet, source);
+    }
+}
+
+#[cold]
+fn leave_as<P: Packet>(packet: &mut P, source: Endpoint) {
+    rewrite(packet.data_mut(), End::Source, source);
+}

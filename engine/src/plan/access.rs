@@ -1,0 +1,96 @@
+//! Who may pass, as the dataplane wants it.
+
+use crate::config::Config;
+use anyhow::{Context as _, Result};
+use dataplane::acl::{Acl, AclError, Action, Rule};
+use dataplane::flow::{HashKeys, SessionConfig, SessionTable};
+use dataplane::id::{Nanos, WorkerId};
+use dataplane::nat::{Nat, NatConfig, PortShare};
+use dataplane::stage::access::Sessions;
+use std::sync::Arc;
+
+/// `[acl]`, `[sessions]` and `[nat]`.
+#[derive(Clone, Debug)]
+pub struct AccessPlan {
+    rules: Option<(Vec<Rule>, Action)>,
+    sessions: Option<SessionConfig>,
+    nat: Option<NatConfig>,
+}
+
+impl AccessPlan {
+    /// The plan of a configuration.
+    pub fn from_config(config: &Config) -> AccessPlan {
+        let input = |name| config.interfaces.iter().position(|interface| interface.name == name);
+        let rules = config.acl.as_ref().map(|acl| {
+            let rule = |rule: &crate::config::access::AccessRule| Rule {
+                addresses: rule.addresses,
+                upper: rule.upper,
+                // A name that no interface has was refused; what matches nothing is safe.
+                input: rule.interface.clone().map(|name| input(name).map_or(u16::MAX, |id| id as u16)),
+                action: rule.action,
+            };
+            (acl.rules.iter().map(rule).collect(), acl.default)
+        });
+        let sessions = config.sessions.map(|sessions| SessionConfig {
+            capacity: sessions.capacity.get() as u32,
+            nat: config.nat.is_some(),
+            timeouts: sessions.timeouts,
+            when_full: sessions.when_full,
+        });
+        let nat = config.nat.as_ref().map(|nat| NatConfig {
+            inside: nat.inside.clone(),
+            exempt: nat.exempt.clone(),
+            pool: nat.pool.clone(),
+            filtering: nat.filtering,
+            forwards: nat.forwards.iter().map(|f| ((f.kind, f.outside), f.inside)).collect(),
+        });
+        AccessPlan { rules, sessions, nat }
+    }
+
+    /// The access list, if there is one.
+    pub fn acl(&self) -> Result<Option<Arc<Acl>>, AclError> {
+        let compiled = self.rules.as_ref().map(|(rules, default)| Acl::compile(rules, *default));
+        Ok(compiled.transpose()?.map(Arc::new))
+    }
+
+    /// The sessions of one of the workers, if they are kept: its part of all.
+    pub fn sessions(&self, worker: WorkerId, workers: usize, now: Nanos) -> Result<Option<Box<Sessions>>> {
+        let Some(config) = self.sessions else { return Ok(None) };
+        let config = SessionConfig { capacity: config.capacity.div_ceil(workers as u32), ..config };
+        let table = SessionTable::new(config, hash_keys()?, now);
+        let nat = match self.nat.clone() {
+            Some(nat) => {
+                let share = PortShare::new(worker.0, workers as u16);
+                Some(Nat::new(nat, share, hash_keys()?, random()?))
+            }
+            None => None,
+        };
+        Ok(Some(Box::new(Sessions::new(table, nat))))
+    }
+
+    /// Most live sessions of all workers.
+    pub fn capacity(&self) -> u64 {
+        self.sessions.map_or(0, |sessions| sessions.capacity.into())
+    }
+
+    /// Addresses that NAT translates to.
+    pub fn pool(&self) -> usize {
+        self.nat.as_ref().map_or(0, |nat| nat.pool.len())
+    }
+}
+
+fn random() -> Result<u64> {
+    use std::io::Read as _;
+    let mut bytes = [0; 8];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("random numbers for the sessions' hash")?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// New at each start: nobody outside can choose flows that collide.
+fn hash_keys() -> Result<HashKeys> {
+    let words = (0..HashKeys::WORDS).map(|_| random()).collect::<Result<Vec<u64>>>()?;
+    let mut words = words.into_iter();
+    Ok(HashKeys::new(|| words.next().unwrap_or_default()))
+}
