@@ -14,6 +14,7 @@ pub mod limiter;
 pub mod links;
 pub mod message;
 pub mod neighbor;
+pub mod observe;
 pub mod packet;
 pub mod replay;
 pub mod sa;

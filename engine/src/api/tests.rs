@@ -119,6 +119,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
                 drop(reply.send(Err(format!("decision {decision} waits for nobody"))));
             }
             ApiRequest::Command { command, reply } => drop(reply.send(Ok(format!("{command:?}")))),
+            ApiRequest::Observe { reply, .. } => drop(reply.send(Err("somebody else is looking".into()))),
         }
     }
 }
