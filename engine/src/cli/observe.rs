@@ -54,7 +54,7 @@ pub struct CaptureArguments {
     #[arg(long, value_name = "NAME", requires = "side")]
     tunnel: Option<String>,
     /// Before encapsulation, or as on the wire without the link header
-    #[arg(long, value_enum, requires = "tunnel")]
+    #[arg(long, value_enum, conflicts_with_all = ["port", "drop"])]
     side: Option<SideName>,
     /// Packets dropped for a reason, as they came in; `any` leaves out what did its work here
     #[arg(long, value_name = "REASON", value_parser = reasons(), hide_possible_values = true)]

@@ -1,8 +1,8 @@
 //! What the configuration calls the things that workers know by number.
 
 use crate::plan::Plan;
-use dataplane::context::Egress;
 use dataplane::id::{GroupId, InterfaceId, PortId, TunnelId};
+use dataplane::observe::Next;
 use dataplane::snapshot::NextHop;
 use dataplane::wire::Protocol;
 
@@ -75,26 +75,23 @@ impl Names {
     }
 
     /// Where a packet goes, in words.
-    pub fn egress(&self, egress: Egress) -> Option<String> {
-        Some(match egress {
-            Egress::Unknown => return None,
-            Egress::Routed(NextHop::Local) => "local".to_owned(),
-            Egress::Routed(NextHop::Blackhole) => "blackhole".to_owned(),
-            Egress::Routed(NextHop::Connected(interface)) => {
+    pub fn next(&self, next: Next) -> String {
+        match next {
+            Next::Route(NextHop::Local) => "local".to_owned(),
+            Next::Route(NextHop::Blackhole) => "blackhole".to_owned(),
+            Next::Route(NextHop::Connected(interface)) => {
                 format!("connected on {}", self.interface(interface))
             }
-            Egress::Routed(NextHop::Via { interface, gateway }) => {
+            Next::Route(NextHop::Via { interface, gateway }) => {
                 format!("via {gateway} on {}", self.interface(interface))
             }
-            Egress::Routed(NextHop::Group(GroupId(group))) => {
+            Next::Route(NextHop::Group(GroupId(group))) => {
                 format!("group {}", name(&self.groups, group.into()))
             }
-            Egress::Tunnel(tunnel) => format!("tunnel {}", self.tunnel(tunnel)),
-            Egress::Neighbor { interface, ip } => format!("neighbour {ip} on {}", self.interface(interface)),
-            Egress::Link { interface, mac, .. } => {
-                format!("answer to {mac} on {}", self.interface(interface))
-            }
-        })
+            Next::Tunnel(tunnel) => format!("tunnel {}", self.tunnel(tunnel)),
+            Next::Neighbor { interface, ip } => format!("neighbour {ip} on {}", self.interface(interface)),
+            Next::Link { interface, mac } => format!("answer to {mac} on {}", self.interface(interface)),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::plan::Plan;
 use dataplane::context::{Egress, Meta};
 use dataplane::id::{InterfaceId, Nanos, PortId, TunnelId, WorkerId};
 use dataplane::observe::session::{ObserverLease, Order, observe};
-use dataplane::observe::{Observer, Origin, Point};
+use dataplane::observe::{Next, Observer, Origin, Point, Seen};
 use dataplane::snapshot::NextHop;
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -97,6 +97,10 @@ fn frame(payload: u16) -> Vec<u8> {
     frame
 }
 
+fn seen<'a>(data: &'a [u8], meta: &'a Meta) -> Seen<'a> {
+    Seen { data, meta, next: None }
+}
+
 /// Fields of every packet as tshark reads them from its standard input.
 fn tshark(capture: &[u8], fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
@@ -127,10 +131,10 @@ fn tshark_reads_a_capture_of_drops() {
     ] {
         let (now, frame) = (Nanos(NOW.0 + at), frame(payload));
         let tag = observer.received(now, Origin::Port(port), &frame);
-        observer.note(now, Point::Parse, tag, &frame[14..], &meta, &Ok(()));
+        observer.note(now, Point::Parse, tag, seen(&frame[14..], &meta), Ok(()));
         match reason {
-            Some(reason) => observer.note(now, Point::Lookup, tag, &frame[14..], &meta, &Err(reason)),
-            None => observer.transmit(now, port, tag, &frame, &meta),
+            Some(reason) => observer.note(now, Point::Lookup, tag, seen(&frame[14..], &meta), Err(reason)),
+            None => observer.transmit(now, port, tag, seen(&frame, &meta)),
         }
     }
     let tag = observer.received(NOW, Origin::Own, &frame(1)[14..]);
@@ -149,8 +153,8 @@ fn tshark_reads_a_capture_of_drops() {
         "ip.dst",
     ];
     let expected = [
-        ["1767323045.123456790", "wan", "1", "52", "52", "1", "dropped: no_route at lookup, worker 0"],
-        ["1767323045.123456795", "lan", "1", "542", "100", "1", "dropped: ttl_expired at lookup, worker 0"],
+        ["1767323045.123456790", "wan0", "1", "52", "52", "1", "dropped: no_route at lookup, worker 0"],
+        ["1767323045.123456795", "lan0", "1", "542", "100", "1", "dropped: ttl_expired at lookup, worker 0"],
         [
             "1767323045.123456790",
             "foreshift",
@@ -163,7 +167,7 @@ fn tshark_reads_a_capture_of_drops() {
     ];
     let read = tshark(&pcapng(messages), &fields);
     let ports: Vec<String> = plan().ports.iter().map(|port| port.name.clone()).collect();
-    assert!(ports.starts_with(&["lan".into(), "wan".into()]), "{ports:?}");
+    assert!(ports.starts_with(&["lan0".into(), "wan0".into()]), "{ports:?}");
     let read: Vec<Vec<&str>> = read.iter().map(|row| row.iter().map(String::as_str).collect()).collect();
     let expected: Vec<Vec<&str>> =
         expected.iter().map(|row| [row.as_slice(), &["10.2.0.20"]].concat()).collect();
@@ -183,7 +187,7 @@ fn a_capture_of_a_tunnel_is_raw_ip_and_says_which_way() {
     for (point, meta) in
         [(Point::Decap, inbound), (Point::Decap, other), (Point::Forward, outbound), (Point::Encap, outbound)]
     {
-        observer.note(NOW, point, dataplane::observe::Tag::NONE, packet, &meta, &Ok(()));
+        observer.note(NOW, point, dataplane::observe::Tag::NONE, seen(packet, &meta), Ok(()));
     }
     let (messages, end) = client(observation);
     assert_eq!(end.shown, 2);
@@ -200,7 +204,7 @@ fn a_capture_of_a_tunnel_is_raw_ip_and_says_which_way() {
 
 #[test]
 fn enough_is_enough_and_a_stopping_engine_says_so() {
-    let watch = || WatchRequest::Port { name: "wan".into(), directions: Directions::Rx };
+    let watch = || WatchRequest::Port { name: "wan0".into(), directions: Directions::Rx };
     let (mut observer, observation) = begin(watch(), "", Some(3));
     for _ in 0..10 {
         observer.received(NOW, Origin::Port(PortId(1)), &frame(1));
@@ -220,7 +224,7 @@ fn enough_is_enough_and_a_stopping_engine_says_so() {
 
 #[test]
 fn a_client_that_takes_nothing_costs_records_and_nothing_else() {
-    let watch = WatchRequest::Port { name: "wan".into(), directions: Directions::Rx };
+    let watch = WatchRequest::Port { name: "wan0".into(), directions: Directions::Rx };
     let (mut observer, observation) = begin(watch, "", None);
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let showing = std::thread::spawn(move || observation.show(theirs));
@@ -245,15 +249,17 @@ fn a_trace_reads_as_a_way() {
     let tag = observer.received(NOW, Origin::Port(PortId(0)), &frame);
     let mut packet = frame[14..].to_vec();
     let mut meta = Meta::default();
-    observer.note(NOW, Point::Parse, tag, &packet, &meta, &Ok(()));
-    observer.note(NOW, Point::Decap, tag, &packet, &meta, &Ok(()));
-    meta.egress = Egress::Routed(NextHop::Group(dataplane::id::GroupId(0)));
-    observer.note(NOW, Point::Lookup, tag, &packet, &meta, &Ok(()));
+    observer.note(NOW, Point::Parse, tag, seen(&packet, &meta), Ok(()));
+    observer.note(NOW, Point::Decap, tag, seen(&packet, &meta), Ok(()));
+    let next = Some(Next::Route(NextHop::Group(dataplane::id::GroupId(0))));
+    let routed = Seen { next, ..seen(&packet, &meta) };
+    observer.note(NOW, Point::Lookup, tag, routed, Ok(()));
     meta.egress = Egress::Tunnel(tunnel);
-    observer.note(NOW, Point::Steer, tag, &packet, &meta, &Ok(()));
+    let next = Some(Next::Tunnel(tunnel));
+    observer.note(NOW, Point::Steer, tag, Seen { next, ..seen(&packet, &meta) }, Ok(()));
     packet[8] = 63;
-    observer.note(NOW, Point::Forward, tag, &packet, &meta, &Ok(()));
-    observer.note(NOW, Point::Encap, tag, &packet, &meta, &Err(DropReason::NoSa));
+    observer.note(NOW, Point::Forward, tag, Seen { next, ..seen(&packet, &meta) }, Ok(()));
+    observer.note(NOW, Point::Encap, tag, Seen { next, ..seen(&packet, &meta) }, Err(DropReason::NoSa));
     let (messages, end) = client(observation);
     assert_eq!(end.shown, 1);
     let [Message::Trace(trace)] = messages.as_slice() else { panic!("{messages:?}") };
@@ -262,7 +268,7 @@ fn a_trace_reads_as_a_way() {
     assert_eq!(again, **trace);
     let bucket = trace.steps[3].bucket.expect("a tunnel is chosen by bucket");
     let expected = format!(
-        "03:04:05.123456790 worker 0 from port lan, 52 bytes
+        "03:04:05.123456790 worker 0 from port lan0, 52 bytes
   parse     on lan, udp 10.1.0.10:4000 > 10.2.0.20:5000 ttl 64, 38 bytes
   decap     -
   lookup    group site-b
@@ -289,9 +295,9 @@ fn what_cannot_be_watched_is_refused_with_what_can() {
         (WatchRequest::Trace, "hots x", "column 1: \"hots\" is not a test"),
         (WatchRequest::Trace, "tunnel b9", "no tunnel is called \"b9\"; known: a1-b1"),
         (
-            WatchRequest::Port { name: "wna".into(), directions: Directions::Rx },
+            WatchRequest::Port { name: "wan1".into(), directions: Directions::Rx },
             "",
-            "no port is called \"wna\"; known: lan, wan",
+            "no port is called \"wan1\"; known: lan0, wan0",
         ),
         (tunnel("b9"), "", "no tunnel is called \"b9\"; known: a1-b1"),
         (tunnel(&direct), "", "capture its port instead"),

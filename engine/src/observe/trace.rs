@@ -67,7 +67,7 @@ pub struct TraceStep {
     pub tunnel_in: Option<String>,
     /// Where it goes, as far as is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub egress: Option<String>,
+    pub next: Option<String>,
     /// The bucket that chose the tunnel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<u16>,
@@ -204,7 +204,7 @@ impl TraceStep {
             length: step.length,
             interface: names.interface(step.interface),
             tunnel_in: step.tunnel_in.map(|tunnel| names.tunnel(tunnel)),
-            egress: names.egress(step.egress),
+            next: step.next.map(|next| names.next(next)),
             bucket: step.bucket.map(|bucket| bucket.0),
         }
     }
@@ -220,10 +220,10 @@ impl TraceStep {
         {
             parts.push(format!("out of tunnel {tunnel}"));
         }
-        if let Some(egress) = &self.egress
-            && before.is_none_or(|before| before.egress != self.egress)
+        if let Some(next) = &self.next
+            && before.is_none_or(|before| before.next != self.next)
         {
-            parts.push(egress.clone());
+            parts.push(next.clone());
         }
         if let Some(bucket) = self.bucket {
             parts.push(format!("bucket {bucket}"));

@@ -5,6 +5,7 @@
 //! the observed variant of its poll, which calls it at each [`Point`] of the walk. A packet is followed by a tag in its
 //! metadata from [`Observer::received`] on.
 
+mod eyes;
 pub mod filter;
 mod fuzz;
 pub mod headers;
@@ -14,7 +15,8 @@ pub mod session;
 #[cfg(test)]
 mod tests;
 
+pub use eyes::Eyes;
 pub use filter::{Filter, FilterError};
 pub use fuzz::fuzz_filter;
 pub use observer::{Observer, Tag};
-pub use record::{Origin, Outcome, Point, Record, Step};
+pub use record::{Next, Origin, Outcome, Point, Record, Seen, Step};

@@ -2,9 +2,9 @@
 
 use super::filter::Filter;
 use super::headers::{Header, Layer, View};
-use super::record::{Direction, Origin, Outcome, Place, Point, Record, Step};
+use super::record::{Direction, Origin, Outcome, Place, Point, Record, Seen, Step};
 use super::session::{Ends, ObserverLease, Order, Side, Tally, Watch};
-use crate::context::{Egress, Meta};
+use crate::context::Egress;
 use crate::drop_reason::DropReason;
 use crate::id::{Nanos, PortId};
 use crate::limiter::TokenBucket;
@@ -99,22 +99,22 @@ impl Observer {
     }
 
     /// A stage has said `verdict` of the packet.
-    pub fn note(&mut self, now: Nanos, point: Point, tag: Tag, data: &[u8], meta: &Meta, verdict: &Verdict) {
+    pub fn note(&mut self, now: Nanos, point: Point, tag: Tag, seen: Seen<'_>, verdict: Verdict) {
         if let Watch::Tunnel { ends, side, directions } = self.watch {
-            if let (Ok(()), Some(direction)) = (verdict, ends.seen(side, point, data, meta))
+            if let (Ok(()), Some(direction)) = (verdict, ends.passed(side, point, seen))
                 && directions.has(direction)
             {
-                self.copy(now, Place::Tunnel(ends.id), direction, data);
+                self.copy(now, Place::Tunnel(ends.id), direction, seen.data);
             }
             return;
         }
         let Some(track) = track(&mut self.tracks, tag) else { return };
-        track.learn(point, data, meta);
+        track.learn(point, seen);
         // A full list keeps its beginning; the outcome is told anyway.
-        let _ = track.record.steps.try_push(Step::of(point, data, meta));
+        let _ = track.record.steps.try_push(Step::of(point, seen));
         let refused = self.filter.evaluate(&track.view) == Some(false);
         match verdict {
-            Err(reason) => self.end(now, tag, Outcome::Dropped { at: point, reason: *reason }),
+            Err(reason) => self.end(now, tag, Outcome::Dropped { at: point, reason }),
             Ok(()) if refused => self.forget(tag),
             Ok(()) => {}
         }
@@ -131,16 +131,16 @@ impl Observer {
     }
 
     /// The packet, now a frame, is given to `port`.
-    pub fn transmit(&mut self, now: Nanos, port: PortId, tag: Tag, data: &[u8], meta: &Meta) {
+    pub fn transmit(&mut self, now: Nanos, port: PortId, tag: Tag, seen: Seen<'_>) {
         match self.watch {
             Watch::Port { port: watched, directions } => {
                 if port == watched && directions.has(Direction::Tx) {
-                    self.copy(now, Place::Port(port), Direction::Tx, data);
+                    self.copy(now, Place::Port(port), Direction::Tx, seen.data);
                 }
             }
             Watch::Trace => {
                 let Some(track) = track(&mut self.tracks, tag) else { return };
-                let step = Step { header: None, ..Step::of(Point::Transmit, data, meta) };
+                let step = Step { header: None, ..Step::of(Point::Transmit, seen) };
                 let _ = track.record.steps.try_push(step);
                 self.end(now, tag, Outcome::Sent(port));
             }
@@ -244,7 +244,7 @@ fn taken(tracks: &mut [Option<Track>; TRACKS], tag: Tag) -> Option<Track> {
 
 impl Track {
     /// What a stage has brought to light for the filter.
-    fn learn(&mut self, point: Point, data: &[u8], meta: &Meta) {
+    fn learn(&mut self, point: Point, Seen { data, meta, .. }: Seen<'_>) {
         if point == Point::Decap {
             self.view.tunnels.rx = meta.tunnel_in;
             if meta.tunnel_in.is_some() {
@@ -261,7 +261,7 @@ impl Track {
 }
 
 impl Step {
-    fn of(point: Point, data: &[u8], meta: &Meta) -> Step {
+    fn of(point: Point, Seen { data, meta, next }: Seen<'_>) -> Step {
         let bucket = match (point, meta.egress) {
             (Point::Steer, Egress::Tunnel(_)) => FlowKey::of(data).ok().map(|flow| flow.bucket(0)),
             _ => None,
@@ -272,7 +272,7 @@ impl Step {
             length: data.len(),
             interface: meta.interface,
             tunnel_in: meta.tunnel_in,
-            egress: meta.egress,
+            next,
             bucket,
         }
     }
@@ -280,7 +280,7 @@ impl Step {
 
 impl Ends {
     /// Which way the packet goes if this is where the tunnel's `side` sees it.
-    fn seen(&self, side: Side, point: Point, data: &[u8], meta: &Meta) -> Option<Direction> {
+    fn passed(&self, side: Side, point: Point, Seen { data, meta, .. }: Seen<'_>) -> Option<Direction> {
         match (side, point) {
             (Side::Inside, Point::Decap) if meta.tunnel_in == Some(self.id) => Some(Direction::Rx),
             (Side::Inside, Point::Forward) if meta.egress == Egress::Tunnel(self.id) => Some(Direction::Tx),

@@ -1,10 +1,13 @@
 //! What a worker writes down of one packet.
 
 use super::headers::Header;
-use crate::context::Egress;
+use crate::context::Meta;
 use crate::drop_reason::DropReason;
 use crate::id::{Bucket, InterfaceId, Nanos, PortId, TunnelId, WorkerId};
+use crate::snapshot::NextHop;
+use crate::wire::MacAddr;
 use arrayvec::ArrayVec;
+use std::net::IpAddr;
 
 /// Most steps kept of one packet: one a stage, and room for one that is looked up twice.
 pub const STEPS: usize = 12;
@@ -79,6 +82,30 @@ pub enum Outcome {
     HandedTo(WorkerId),
 }
 
+/// Where a packet goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The route that was found.
+    Route(NextHop),
+    /// Into a tunnel.
+    Tunnel(TunnelId),
+    /// To a neighbour.
+    Neighbor { interface: InterfaceId, ip: IpAddr },
+    /// Back to whoever sent it on the link.
+    Link { interface: InterfaceId, mac: MacAddr },
+}
+
+/// A packet as a stage leaves it.
+#[derive(Clone, Copy)]
+pub struct Seen<'a> {
+    /// From its first header on.
+    pub data: &'a [u8],
+    /// What the walk knows of it.
+    pub meta: &'a Meta,
+    /// Where it goes, in terms that outlive the snapshot.
+    pub next: Option<Next>,
+}
+
 /// What one stage left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -93,7 +120,7 @@ pub struct Step {
     /// The tunnel it came out of.
     pub tunnel_in: Option<TunnelId>,
     /// Where it goes, as far as is known.
-    pub egress: Egress,
+    pub next: Option<Next>,
     /// The bucket that chose the tunnel.
     pub bucket: Option<Bucket>,
 }

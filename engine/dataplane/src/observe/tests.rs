@@ -6,7 +6,7 @@ use super::*;
 use crate::context::{Egress, Meta};
 use crate::drop_reason::DropReason;
 use crate::id::{InterfaceId, Nanos, PortId, Spi, TunnelId, WorkerId};
-use crate::snapshot::{Encapsulation, NextHop};
+use crate::snapshot::Encapsulation;
 use crate::wire::Protocol;
 use etherparse::PacketBuilder;
 use headers::Upper;
@@ -57,25 +57,28 @@ fn framed(packet: &[u8]) -> Vec<u8> {
     [&[2; 12][..], &[8, 0], packet].concat()
 }
 
+fn seen<'a>(data: &'a [u8], meta: &'a Meta) -> Seen<'a> {
+    Seen { data, meta, next: None }
+}
+
 /// Takes an ESP packet through the walk to a neighbour on interface 0.
 fn walk(observer: &mut Observer, end: Option<DropReason>) {
     let frame = framed(&esp());
     let tag = observer.received(NOW, Origin::Port(WAN), &frame);
     let mut meta = Meta { interface: InterfaceId(1), protocol: Protocol::ESP, ..Meta::default() };
-    observer.note(NOW, Point::Parse, tag, &esp(), &meta, &Ok(()));
+    observer.note(NOW, Point::Parse, tag, seen(&esp(), &meta), Ok(()));
     meta.tunnel_in = Some(TunnelId(0));
-    observer.note(NOW, Point::Decap, tag, &inner(), &meta, &Ok(()));
-    observer.note(NOW, Point::Classify, tag, &inner(), &meta, &Ok(()));
+    observer.note(NOW, Point::Decap, tag, seen(&inner(), &meta), Ok(()));
+    observer.note(NOW, Point::Classify, tag, seen(&inner(), &meta), Ok(()));
     if let Some(reason) = end {
-        return observer.note(NOW, Point::Lookup, tag, &inner(), &meta, &Err(reason));
+        return observer.note(NOW, Point::Lookup, tag, seen(&inner(), &meta), Err(reason));
     }
-    meta.egress = Egress::Routed(NextHop::Connected(InterfaceId(0)));
-    observer.note(NOW, Point::Lookup, tag, &inner(), &meta, &Ok(()));
+    observer.note(NOW, Point::Lookup, tag, seen(&inner(), &meta), Ok(()));
     meta.egress = Egress::Neighbor { interface: InterfaceId(0), ip: [10, 2, 0, 20].into() };
     for point in [Point::Steer, Point::Forward, Point::Encap] {
-        observer.note(NOW, point, tag, &inner(), &meta, &Ok(()));
+        observer.note(NOW, point, tag, seen(&inner(), &meta), Ok(()));
     }
-    observer.transmit(NOW, PortId(0), tag, &framed(&inner()), &meta);
+    observer.transmit(NOW, PortId(0), tag, seen(&framed(&inner()), &meta));
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn a_port_shows_its_frames_and_no_others() {
         let (mut observer, mut source) = begin(Watch::Port { port: WAN, directions }, "");
         for port in [PortId(0), WAN] {
             observer.received(NOW, Origin::Port(port), &framed(&esp()));
-            observer.transmit(NOW, port, Tag::NONE, &framed(&inner()), &Meta::default());
+            observer.transmit(NOW, port, Tag::NONE, seen(&framed(&inner()), &Meta::default()));
         }
         let told = shown(&mut source, |record| (record.place, record.direction, record.length));
         let mut expected = vec![(Place::Port(WAN), Direction::Rx, framed(&esp()).len()); rx];
@@ -167,9 +170,9 @@ fn a_tunnel_shows_either_side() {
     for (side, sent) in [(Side::Inside, inner()), (Side::Outside, esp())] {
         let watch = Watch::Tunnel { ends: towards, side, directions: Directions::Tx };
         let (mut observer, mut source) = begin(watch, "");
-        observer.note(NOW, Point::Forward, Tag::NONE, &inner(), &meta, &Ok(()));
+        observer.note(NOW, Point::Forward, Tag::NONE, seen(&inner(), &meta), Ok(()));
         meta.egress = Egress::Neighbor { interface: InterfaceId(1), ip: ends.remote };
-        observer.note(NOW, Point::Encap, Tag::NONE, &esp(), &meta, &Ok(()));
+        observer.note(NOW, Point::Encap, Tag::NONE, seen(&esp(), &meta), Ok(()));
         meta.egress = Egress::Tunnel(TunnelId(0));
         assert_eq!(shown(&mut source, |record| record.length), [sent.len()], "{side:?}");
     }
