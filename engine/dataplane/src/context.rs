@@ -8,6 +8,7 @@ use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::EVENTS;
 use crate::message::{Event, Inbound};
+use crate::observe::Tag;
 use crate::packet::{BURST, Packet, PacketPool};
 use crate::sa::OutboundSa;
 use crate::snapshot::Snapshot;
@@ -84,6 +85,8 @@ pub struct Meta {
     pub egress: Egress,
     /// Made or turned round here: no TTL is taken.
     pub own: bool,
+    /// Its name while somebody follows it.
+    pub trace: Tag,
 }
 
 impl Default for Meta {
@@ -112,6 +115,7 @@ impl Meta {
         reverse: NextHopId::NONE,
         egress: Egress::Unknown,
         own: false,
+        trace: Tag::NONE,
     };
 
     /// With the addresses of the IPv4 `packet` that this engine has written.

@@ -77,6 +77,7 @@ impl Names {
     /// Where a packet goes, in words.
     pub fn next(&self, next: Next) -> String {
         match next {
+            Next::Route(NextHop::Unreachable) => "no route".to_owned(),
             Next::Route(NextHop::Local) => "local".to_owned(),
             Next::Route(NextHop::Blackhole) => "blackhole".to_owned(),
             Next::Route(NextHop::Connected(interface)) => {

@@ -120,7 +120,7 @@ impl Observation {
             Watch::Drop(_) => {
                 let ports = self.names.ports().iter();
                 let ports = ports.map(|name| interface(name.clone(), "dropped, as received", Link::Ethernet));
-                let own = interface("foreshift".to_owned(), "dropped, made or handed over here", Link::Ip);
+                let own = interface("foreshift".to_owned(), "dropped, made or handed over here, or having waited", Link::Ip);
                 ports.chain([own]).collect()
             }
         }
@@ -242,6 +242,7 @@ fn comment(record: &Record, worker: WorkerId) -> Option<String> {
     let from = match record.origin {
         Origin::Own => ", made here",
         Origin::Handoff => ", handed over",
+        Origin::Held => ", waited for its neighbour",
         Origin::Port(_) => "",
     };
     Some(format!("dropped: {} at {}, worker {worker}{from}", reason.name(), at.name()))

@@ -15,7 +15,7 @@ pub struct PacketTrace {
     pub unix_ns: u64,
     /// The worker.
     pub worker: u16,
-    /// `port NAME`, `handoff`, or `own` for a packet made by the engine.
+    /// `port NAME`; `handoff` from another worker; `held`, having waited for its neighbour; `own`, made by the engine.
     pub from: String,
     /// Bytes when it came: a frame from a port, an IP packet otherwise.
     pub length: usize,
@@ -131,6 +131,7 @@ impl PacketTrace {
         let from = match record.origin {
             Origin::Port(port) => format!("port {}", names.port(port)),
             Origin::Handoff => "handoff".to_owned(),
+            Origin::Held => "held".to_owned(),
             Origin::Own => "own".to_owned(),
         };
         let outcome = match record.outcome {

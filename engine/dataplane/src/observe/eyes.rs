@@ -1,10 +1,10 @@
 //! Where the walk calls an observation. Every call is out of line: the walk that is not observed has none of them.
 
-use super::observer::Observer;
+use super::observer::{Observer, Tag};
 use super::record::{Next, Origin, Outcome, Point, Seen};
 use crate::context::{Context, Egress, Meta};
 use crate::drop_reason::DropReason;
-use crate::id::{Nanos, PortId};
+use crate::id::{Nanos, NextHopId, PortId};
 use crate::packet::{Packet, PacketPool};
 use crate::stage::Verdict;
 
@@ -24,9 +24,9 @@ impl Eyes {
         std::mem::replace(&mut self.0, observer)
     }
 
-    /// What looked until its lease lapsed.
-    pub fn lapsed(&mut self, now: Nanos) -> Option<Box<Observer>> {
-        self.0.take_if(|observer| observer.lapsed(now))
+    /// Whether nobody may look any more.
+    pub fn lapsed(&self, now: Nanos) -> bool {
+        self.0.as_ref().is_some_and(|observer| observer.lapsed(now))
     }
 
     /// A packet has come.
@@ -76,28 +76,33 @@ impl Eyes {
 
     /// A packet waits, or another worker goes on with it.
     #[cold]
-    pub fn left(&mut self, now: Nanos, meta: &Meta, outcome: Outcome) {
+    pub fn left(&mut self, now: Nanos, tag: Tag, outcome: Outcome) {
         if let Some(observer) = &mut self.0 {
-            observer.left(now, meta.trace, outcome);
+            observer.left(now, tag, outcome);
         }
     }
 
     /// A packet ends between stages.
     #[cold]
-    pub fn dropped(&mut self, now: Nanos, at: Point, meta: &Meta, reason: DropReason) {
+    pub fn dropped(&mut self, now: Nanos, at: Point, tag: Tag, reason: DropReason) {
         if let Some(observer) = &mut self.0 {
-            observer.dropped(now, at, meta.trace, reason);
+            observer.dropped(now, at, tag, reason);
         }
     }
 }
 
 /// Where a packet goes, as far as is known.
-fn next<A: PacketPool>(_context: &Context<A>, meta: &Meta) -> Option<Next> {
-    Some(match meta.egress {
-        Egress::Unknown => return None,
-        Egress::Routed(next_hop) => Next::Route(next_hop),
-        Egress::Tunnel(tunnel) => Next::Tunnel(tunnel),
-        Egress::Neighbor { interface, ip } => Next::Neighbor { interface, ip },
-        Egress::Link { interface, mac, .. } => Next::Link { interface, mac },
-    })
+fn next<A: PacketPool>(context: &Context<A>, meta: &Meta) -> Option<Next> {
+    let snapshot = &context.snapshot;
+    match meta.egress {
+        Egress::Unknown if meta.route == NextHopId::NONE => None,
+        Egress::Unknown => snapshot.next_hops.get(meta.route.index()).copied().map(Next::Route),
+        Egress::Tunnel(tunnel) => Some(Next::Tunnel(tunnel)),
+        Egress::Adjacency(id) => {
+            let adjacency = snapshot.adjacencies.get(id);
+            Some(Next::Neighbor { interface: adjacency.interface, ip: adjacency.ip })
+        }
+        Egress::Neighbor { interface, ip } => Some(Next::Neighbor { interface, ip }),
+        Egress::Link { interface, mac, .. } => Some(Next::Link { interface, mac }),
+    }
 }

@@ -59,6 +59,8 @@ pub enum Origin {
     Port(PortId),
     /// From the worker that received it.
     Handoff,
+    /// It waited here for its neighbour's address.
+    Held,
     /// Made here: an ICMP error, a probe, a fragment.
     #[default]
     Own,
