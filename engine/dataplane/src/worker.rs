@@ -141,7 +141,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.stage::<OBSERVED>(Point::Parse, &mut batch, |context, packet, meta| {
                 parse::parse(context, ingress, packet, meta)
             });
-            self.hand_off(&mut batch);
+            self.hand_off::<OBSERVED>(&mut batch);
             self.walk::<OBSERVED>(&mut batch);
         }
         received += self.handed_in::<OBSERVED>();
@@ -227,7 +227,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     /// Gives ESP to the worker that owns its SA.
     #[inline]
-    fn hand_off(&mut self, batch: &mut Batch<Q::Packet>) {
+    fn hand_off<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         if self.context.workers == 1 {
             return;
         }
@@ -239,16 +239,14 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 continue;
             };
             let slot = batch.remove(i);
-            let (now, tag) = (self.context.now, slot.meta.trace);
-            match self.handoff_out[owner.index()].as_mut().map(|ring| ring.push(slot)) {
-                Some(Ok(())) => {
-                    self.eyes.left(now, tag, Outcome::HandedTo(owner));
-                    self.context.counters.handed_out.add(1);
-                }
-                _ => {
-                    self.eyes.dropped(now, Point::Parse, tag, DropReason::HandoffFull);
-                    self.context.count_drop(DropReason::HandoffFull);
-                }
+            let tag = slot.meta.trace;
+            let pushed = self.handoff_out[owner.index()].as_mut().is_some_and(|ring| ring.push(slot).is_ok());
+            if OBSERVED {
+                self.look_at_handoff(tag, owner, pushed);
+            }
+            match pushed {
+                true => self.context.counters.handed_out.add(1),
+                false => self.context.count_drop(DropReason::HandoffFull),
             }
         }
     }

@@ -4,9 +4,9 @@ use super::{Clock, Worker};
 use crate::batch::{Batch, Slot};
 use crate::context::Meta;
 use crate::drop_reason::DropReason;
-use crate::id::{Nanos, PortId};
+use crate::id::{Nanos, PortId, WorkerId};
 use crate::message::{Event, Retired};
-use crate::observe::{Observer, Origin, Point};
+use crate::observe::{Observer, Origin, Outcome, Point, Tag};
 use crate::packet::{PacketPool, Port};
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
@@ -26,6 +26,15 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         let reason = DropReason::NeighborUnresolved;
         self.eyes.dropped(self.context.now, Point::Transmit, slot.meta.trace, reason);
         self.context.count_drop(reason);
+    }
+
+    /// Tells an observer of a packet that another worker goes on with, or cannot.
+    #[cold]
+    pub(super) fn look_at_handoff(&mut self, tag: Tag, owner: WorkerId, pushed: bool) {
+        match pushed {
+            true => self.eyes.left(self.context.now, tag, Outcome::HandedTo(owner)),
+            false => self.eyes.dropped(self.context.now, Point::Parse, tag, DropReason::HandoffFull),
+        }
     }
 
     /// Tells an observer how a packet's way ends, unless a stage has, or [`Worker::hold`] will.

@@ -92,7 +92,7 @@ fn captures_of_a_tunnel_are_what_is_inside_and_what_is_on_the_wire() {
         for v6 in [false, true] {
             for side in [Side::Inside, Side::Outside] {
                 let (mut a, mut b) = pair(encapsulation, v6);
-                let mut watch = |engine: &mut Engine| {
+                let watch = |engine: &mut Engine| {
                     let ends = Ends::from(&engine.draft.tunnels[0]);
                     look(engine, Watch::Tunnel { ends, side, directions: Directions::Both }, "").0
                 };
