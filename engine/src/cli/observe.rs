@@ -56,7 +56,7 @@ pub struct CaptureArguments {
     /// Before encapsulation, or as on the wire without the link header
     #[arg(long, value_enum, conflicts_with_all = ["port", "drop"])]
     side: Option<SideName>,
-    /// Packets dropped for a reason, as they came in; `any` leaves out what did its work here
+    /// Packets dropped for a reason of `foreshift show drops`, as they came in; `any` leaves out what did its work here
     #[arg(long, value_name = "REASON", value_parser = reasons(), hide_possible_values = true)]
     drop: Option<String>,
     /// Which way the packets of the port or tunnel go [default: both]

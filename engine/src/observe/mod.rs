@@ -81,7 +81,13 @@ impl ObserveRequest {
         if self.snaplen.is_some_and(|snaplen| !(1..=SNAPLEN_MAX).contains(&snaplen)) {
             return Err(format!("a snaplen is 1 to {SNAPLEN_MAX} bytes"));
         }
-        let filter = Filter::compile(&self.filter, |name| names.find_tunnel(name));
+        let followed = matches!(self.watch, WatchRequest::Trace | WatchRequest::Drop { .. });
+        let filter = Filter::compile(&self.filter, |name| match followed {
+            true => names.find_tunnel(name),
+            false => {
+                Err("only trace and --drop know a packet's tunnel: use --tunnel, or a host test".to_owned())
+            }
+        });
         let filter = filter.map_err(|error| error.to_string())?;
         let watch = match &self.watch {
             WatchRequest::Trace => Watch::Trace,

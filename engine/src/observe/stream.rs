@@ -120,7 +120,11 @@ impl Observation {
             Watch::Drop(_) => {
                 let ports = self.names.ports().iter();
                 let ports = ports.map(|name| interface(name.clone(), "dropped, as received", Link::Ethernet));
-                let own = interface("foreshift".to_owned(), "dropped, made or handed over here, or having waited", Link::Ip);
+                let own = interface(
+                    "foreshift".to_owned(),
+                    "dropped, made or handed over here, or having waited",
+                    Link::Ip,
+                );
                 ports.chain([own]).collect()
             }
         }

@@ -299,6 +299,7 @@ fn what_cannot_be_watched_is_refused_with_what_can() {
             "",
             "no port is called \"wan1\"; known: lan0, wan0",
         ),
+        (tunnel("a1-b1"), "udp and tunnel a1-b1", "column 16: only trace and --drop know a packet's tunnel"),
         (tunnel("b9"), "", "no tunnel is called \"b9\"; known: a1-b1"),
         (tunnel(&direct), "", "capture its port instead"),
         (WatchRequest::Drop { reason: "bad_luck".into() }, "", "no drop reason is called \"bad_luck\""),
