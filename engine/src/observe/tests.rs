@@ -153,8 +153,24 @@ fn tshark_reads_a_capture_of_drops() {
         "ip.dst",
     ];
     let expected = [
-        ["1767323045.123456790", "wan0", "1", "52", "52", "1", "dropped: no_route at lookup, worker 0"],
-        ["1767323045.123456795", "lan0", "1", "542", "100", "1", "dropped: ttl_expired at lookup, worker 0"],
+        [
+            "1767323045.123456790",
+            "wan0",
+            "1",
+            "52",
+            "52",
+            "0x00000001",
+            "dropped: no_route at lookup, worker 0",
+        ],
+        [
+            "1767323045.123456795",
+            "lan0",
+            "1",
+            "542",
+            "100",
+            "0x00000001",
+            "dropped: ttl_expired at lookup, worker 0",
+        ],
         [
             "1767323045.123456790",
             "foreshift",
@@ -199,7 +215,7 @@ fn a_capture_of_a_tunnel_is_raw_ip_and_says_which_way() {
     ];
     let rows = tshark(&pcapng(messages), &fields);
     let row = |way: &str| ["a1-b1", "inside of tunnel", way, "5000"].map(str::to_owned).to_vec();
-    assert_eq!(rows, [row("1"), row("2")]);
+    assert_eq!(rows, [row("0x00000001"), row("0x00000002")]);
 }
 
 #[test]
@@ -235,10 +251,9 @@ fn a_client_that_takes_nothing_costs_records_and_nothing_else() {
     assert!(begun.elapsed() < Duration::from_secs(4), "the worker waited");
     drop(ours);
     let error = showing.join().expect("no panic").expect_err("the client has gone");
-    assert!(
-        matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::WouldBlock),
-        "{error}"
-    );
+    // Reset, for what it left unread; or nothing could be written for too long.
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, WouldBlock};
+    assert!(matches!(error.kind(), BrokenPipe | ConnectionReset | WouldBlock), "{error}");
 }
 
 #[test]
