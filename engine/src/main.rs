@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod crypto;
 mod host;
+mod observe;
 mod peer;
 mod plan;
 mod routes;

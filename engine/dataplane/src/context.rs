@@ -9,6 +9,7 @@ use crate::limiter::TokenBucket;
 use crate::links::EVENTS;
 use crate::message::{Event, Inbound};
 use crate::nat::Endpoint;
+use crate::observe::Tag;
 use crate::packet::{BURST, Packet, PacketPool};
 use crate::sa::OutboundSa;
 use crate::snapshot::Snapshot;
@@ -88,6 +89,8 @@ pub struct Meta {
     pub own: bool,
     /// The source it gets when it leaves (NAT).
     pub source: Option<Endpoint>,
+    /// Its name while somebody follows it.
+    pub trace: Tag,
 }
 
 impl Default for Meta {
@@ -117,6 +120,7 @@ impl Meta {
         egress: Egress::Unknown,
         own: false,
         source: None,
+        trace: Tag::NONE,
     };
 
     /// With the addresses of the IPv4 `packet` that this engine has written.

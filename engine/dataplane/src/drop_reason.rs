@@ -21,6 +21,22 @@ macro_rules! drop_reasons {
                     $(DropReason::$variant => $name,)*
                 }
             }
+
+            /// The reason of this name.
+            pub fn from_name(name: &str) -> Option<DropReason> {
+                Self::ALL.iter().copied().find(|reason| reason.name() == name)
+            }
+
+            /// The packet did its work here: nothing was lost.
+            pub const fn is_consumed(self) -> bool {
+                matches!(
+                    self,
+                    DropReason::NeighborConsumed
+                        | DropReason::ProbeConsumed
+                        | DropReason::IcmpConsumed
+                        | DropReason::Fragmented
+                )
+            }
         }
     };
 }

@@ -17,6 +17,7 @@ pub mod links;
 pub mod message;
 pub mod nat;
 pub mod neighbor;
+pub mod observe;
 pub mod packet;
 pub mod replay;
 pub mod sa;

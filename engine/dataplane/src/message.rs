@@ -3,6 +3,7 @@
 
 use crate::id::{InterfaceId, Nanos, Spi, TunnelId};
 use crate::neighbor::Claim;
+use crate::observe::Observer;
 use crate::sa::{InboundSa, OutboundSa};
 use crate::wire::MacAddr;
 use std::net::IpAddr;
@@ -31,6 +32,10 @@ pub enum Command {
     Solicit { interface: InterfaceId, ip: IpAddr, unicast: Option<MacAddr> },
     /// Tell the link that `ip` is here.
     Announce { interface: InterfaceId, ip: IpAddr },
+    /// Look at packets with this, in place of what looks now.
+    Observe(Box<Observer>),
+    /// Look no more.
+    Unobserve,
 }
 
 /// Something control should know.
@@ -60,4 +65,6 @@ pub enum Retired {
     Inbound(Box<Inbound>),
     /// An outbound SA.
     Outbound(Box<OutboundSa>),
+    /// What looked at packets, with the records it still held.
+    Observer(Box<Observer>),
 }

@@ -1,22 +1,27 @@
 //! A worker: it polls its queues and runs the packet's whole walk.
 
+mod observed;
+
+mod commands;
+
 use crate::batch::{Batch, Slot};
 use crate::context::{Context, Egress, MAX_INBOUND, Meta, SaTable, TunnelSequence};
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
-use crate::id::{Nanos, PortId, TunnelId, WorkerId};
+use crate::id::{Nanos, PortId, WorkerId};
 use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::{Handoff, WorkerLinks};
-use crate::message::{Command, Event, Retired};
+use crate::message::{Command, Event};
 use crate::neighbor::HoldQueue;
+use crate::observe::{Eyes, Origin, Outcome, Point};
 use crate::packet::{BURST, Burst, PacketPool, Port};
 use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
 use crate::stage::icmp_error::{self, Problem};
 use crate::stage::parse::Ingress;
 use crate::stage::rewrite::{neighbor as neighbor_of, rewrite};
-use crate::stage::{Verdict, classify, decap, encap, forward, lookup, neighbor, parse, probe, steer};
+use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, steer};
 use crate::telemetry::{Counters, Latency};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
@@ -70,6 +75,7 @@ pub struct Worker<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     latency_out: mailbox::Sender<Latency>,
     handoff_out: Vec<Option<Producer<Handoff<Q::Packet>>>>,
     handoff_in: Vec<Consumer<Handoff<Q::Packet>>>,
+    eyes: Eyes,
     last_poll: Nanos,
     last_packet: Nanos,
 }
@@ -112,6 +118,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             latency_out: links.latency_out,
             handoff_out: links.handoff_out,
             handoff_in: links.handoff_in,
+            eyes: Eyes::default(),
             last_poll: now,
             last_packet: now,
         }
@@ -120,6 +127,12 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// Polls every queue once and walks what was received. Returns how many packets that was.
     pub fn poll(&mut self) -> usize {
         self.begin();
+        if self.eyes.open() { self.round::<true>() } else { self.round::<false>() }
+    }
+
+    /// A poll with or without somebody looking: two walks, so that nobody looking costs nothing.
+    #[inline(always)]
+    fn round<const OBSERVED: bool>(&mut self) -> usize {
         let (mut received, mut drained) = (0, true);
         for port in 0..self.ports.len() {
             let mut batch = Batch::receive(|burst| self.ports[port].rx_burst(burst));
@@ -130,73 +143,106 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             received += batch.len();
             drained &= !batch.is_full();
             let ingress = Ingress::of(&self.context.snapshot, PortId(port as u16));
-            self.stage(&mut batch, |context, packet, meta| parse::parse(context, ingress, packet, meta));
-            self.hand_off(&mut batch);
-            self.walk(&mut batch);
+            self.look::<OBSERVED>(Origin::Port(PortId(port as u16)), &mut batch);
+            self.stage::<OBSERVED>(Point::Parse, &mut batch, |context, packet, meta| {
+                parse::parse(context, ingress, packet, meta)
+            });
+            self.hand_off::<OBSERVED>(&mut batch);
+            self.walk::<OBSERVED>(&mut batch);
         }
-        received += self.handed_in();
-        self.originated();
+        received += self.handed_in::<OBSERVED>();
+        self.originated::<OBSERVED>();
         self.context.lease.end(received, drained);
         self.finish(received)
     }
 
     /// The walk of an IP packet, from the outermost header to the wire.
     #[inline]
-    fn walk(&mut self, batch: &mut Batch<Q::Packet>) {
+    fn walk<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         if batch.metas().iter().any(decap::is_tunnelled) {
-            self.stage(batch, decap::decap);
+            self.stage::<OBSERVED>(Point::Decap, batch, decap::decap);
         }
         if classify::is_needed(&self.context.snapshot) {
             lookup::reverse_routes(&self.context.snapshot.fib, batch);
-            self.stage(batch, classify::classify);
+            self.stage::<OBSERVED>(Point::Classify, batch, classify::classify);
         }
         lookup::routes(&self.context.snapshot.fib, batch);
         if access::is_needed(&self.context) {
-            access::access(&mut self.context, batch);
+            let (context, eyes) = (&mut self.context, &mut self.eyes);
+            access::access(context, batch, |context, packet, meta, verdict| {
+                if OBSERVED {
+                    eyes.note(context, Point::Access, packet, meta, verdict);
+                }
+            });
         }
-        self.way_out(batch);
+        self.way_out::<OBSERVED>(batch);
     }
 
     /// The second half of the walk, where own packets join; their routes are known. One pass: a packet's headers stay at hand.
     #[inline]
-    fn way_out(&mut self, batch: &mut Batch<Q::Packet>) {
-        self.stage(batch, |context, packet, meta| match lookup::lookup(context, packet, meta)? {
-            Some(way) => steer::steer(context, packet, meta, way),
-            None => Ok(()),
+    fn way_out<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
+        let (context, eyes) = (&mut self.context, &mut self.eyes);
+        batch.retain(|packet, meta| {
+            let way = lookup::lookup(context, packet, meta);
+            if OBSERVED {
+                eyes.note(context, Point::Lookup, packet, meta, way.map(drop));
+            }
+            let Ok(Some(way)) = way else { return context.passes(way.map(drop)) };
+            let verdict = steer::steer(context, packet, meta, way);
+            if OBSERVED {
+                eyes.note(context, Point::Steer, packet, meta, verdict);
+            }
+            context.passes(verdict)
         });
         batch.drain(|mut packet, meta| {
-            let sent = self.out(&mut packet, meta);
-            self.send(packet, meta, sent);
+            let sent = self.out::<OBSERVED>(&mut packet, meta);
+            self.send::<OBSERVED>(packet, meta, sent);
         });
     }
 
     /// A packet's way out, once it is known.
     #[inline(always)]
-    fn out(&mut self, packet: &mut Q::Packet, meta: &mut Meta) -> Result<Option<PortId>, DropReason> {
+    fn out<const OBSERVED: bool>(
+        &mut self,
+        packet: &mut Q::Packet,
+        meta: &mut Meta,
+    ) -> Result<Option<PortId>, DropReason> {
         let context = &mut self.context;
-        forward::forward(context, packet, meta)?;
+        let forwarded = forward::forward(context, packet, meta);
+        if OBSERVED {
+            self.eyes.note(context, Point::Forward, packet, meta, forwarded);
+        }
+        forwarded?;
         access::leave(packet, meta);
-        encap::encap(context, packet, meta)?;
+        let wrapped = encap::encap(context, packet, meta);
+        if OBSERVED {
+            self.eyes.note(context, Point::Encap, packet, meta, wrapped);
+        }
+        wrapped?;
         rewrite(context, packet, meta)
     }
 
     /// Runs a stage over a batch: the one place that counts and compacts.
     #[inline]
-    fn stage(
+    fn stage<const OBSERVED: bool>(
         &mut self,
+        point: Point,
         batch: &mut Batch<Q::Packet>,
         stage: impl Fn(&mut Context<A>, &mut Q::Packet, &mut Meta) -> Verdict,
     ) {
-        let context = &mut self.context;
+        let (context, eyes) = (&mut self.context, &mut self.eyes);
         batch.retain(|packet, meta| {
             let verdict = stage(context, packet, meta);
+            if OBSERVED {
+                eyes.note(context, point, packet, meta, verdict);
+            }
             context.passes(verdict)
         });
     }
 
     /// Gives ESP to the worker that owns its SA.
     #[inline]
-    fn hand_off(&mut self, batch: &mut Batch<Q::Packet>) {
+    fn hand_off<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         if self.context.workers == 1 {
             return;
         }
@@ -208,15 +254,20 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 continue;
             };
             let slot = batch.remove(i);
-            match self.handoff_out[owner.index()].as_mut().map(|ring| ring.push(slot)) {
-                Some(Ok(())) => self.context.counters.handed_out.add(1),
-                _ => self.context.count_drop(DropReason::HandoffFull),
+            let tag = slot.meta.trace;
+            let pushed = self.handoff_out[owner.index()].as_mut().is_some_and(|ring| ring.push(slot).is_ok());
+            if OBSERVED {
+                self.look_at_handoff(tag, owner, pushed);
+            }
+            match pushed {
+                true => self.context.counters.handed_out.add(1),
+                false => self.context.count_drop(DropReason::HandoffFull),
             }
         }
     }
 
     #[inline]
-    fn handed_in(&mut self) -> usize {
+    fn handed_in<const OBSERVED: bool>(&mut self) -> usize {
         let mut received = 0;
         for ring in 0..self.handoff_in.len() {
             let mut batch = Batch::default();
@@ -227,20 +278,22 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             }
             received += batch.len();
             self.context.counters.handed_in.add(batch.len() as u64);
-            self.walk(&mut batch);
+            self.look::<OBSERVED>(Origin::Handoff, &mut batch);
+            self.walk::<OBSERVED>(&mut batch);
         }
         received
     }
 
     /// Sends what the walk originated. Own packets originate nothing further but fragments.
     #[inline]
-    fn originated(&mut self) {
+    fn originated<const OBSERVED: bool>(&mut self) {
         while !self.context.originated.is_empty() {
             let mut batch = Batch::default();
             let many = self.context.originated.len().min(BURST);
             self.context.originated.drain(..many).for_each(|slot| batch.push(slot));
+            self.look::<OBSERVED>(Origin::Own, &mut batch);
             lookup::routes(&self.context.snapshot.fib, &mut batch);
-            self.way_out(&mut batch);
+            self.way_out::<OBSERVED>(&mut batch);
         }
     }
 
@@ -248,19 +301,29 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[cold]
     fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
         let Some((interface, ip)) = neighbor_of(&self.context, meta) else {
+            self.eyes.dropped(self.context.now, Point::Transmit, meta.trace, DropReason::NoRoute);
             return self.context.count_drop(DropReason::NoRoute);
         };
+        self.eyes.left(self.context.now, meta.trace, Outcome::Held);
         self.context.report_neighbor(Event::NeighborWanted { interface, ip });
         // By name: the next snapshot numbers its adjacencies anew.
         let meta = Meta { egress: Egress::Neighbor { interface, ip }, ..*meta };
-        if let Some(_oldest) = self.held.push(interface, ip, Slot { packet, meta }, self.context.now) {
-            self.context.count_drop(DropReason::NeighborUnresolved);
+        if let Some(oldest) = self.held.push(interface, ip, Slot { packet, meta }, self.context.now) {
+            self.give_up(oldest);
         }
     }
 
     /// Out, or held until the neighbour is known, or counted.
     #[inline(always)]
-    fn send(&mut self, packet: Q::Packet, meta: &Meta, sent: Result<Option<PortId>, DropReason>) {
+    fn send<const OBSERVED: bool>(
+        &mut self,
+        packet: Q::Packet,
+        meta: &Meta,
+        sent: Result<Option<PortId>, DropReason>,
+    ) {
+        if OBSERVED {
+            self.look_at_end(&packet, meta, sent);
+        }
         match sent {
             Ok(Some(port)) => self.enqueue(port, packet),
             Ok(None) => self.hold(packet, meta),
@@ -319,6 +382,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             let Some(command) = self.commands.pop() else { break };
             self.carry_out(command);
         }
+        if self.eyes.open() {
+            self.look_no_longer_than_asked(now);
+        }
         while let Some(slot) = self.held.expired(now) {
             self.unresolved(slot);
         }
@@ -338,16 +404,17 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     /// Ends a packet whose neighbour does not answer, and tells its sender.
     #[cold]
-    fn unresolved(&mut self, Slot { mut packet, mut meta }: Slot<Q::Packet>) {
+    fn unresolved(&mut self, mut slot: Slot<Q::Packet>) {
+        let Slot { packet, meta } = &mut slot;
         // Encapsulation has left another header in front.
         if !meta.own
-            && parse::ip_header(&mut packet, &mut meta).is_ok()
-            && let Ok((src, ..)) = decap::outer(&packet, meta.version)
+            && parse::ip_header(packet, meta).is_ok()
+            && let Ok((src, ..)) = decap::outer(packet, meta.version)
             && !self.context.snapshot.is_local(src)
         {
-            icmp_error::send(&mut self.context, &packet, &meta, Problem::Unresolved);
+            icmp_error::send(&mut self.context, packet, meta, Problem::Unresolved);
         }
-        self.context.count_drop(DropReason::NeighborUnresolved);
+        self.give_up(slot);
     }
 
     /// Sends what waited for a neighbour that the new snapshot knows.
@@ -360,6 +427,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             if released.is_empty() {
                 return;
             }
+            self.look::<true>(Origin::Held, &mut released);
             released.drain(|mut packet, meta| {
                 // The lease may have run out while they waited.
                 let may_go = self.context.may_forward() || !meta.forwarded();
@@ -367,7 +435,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                     true => rewrite(&self.context, &mut packet, meta),
                     false => Err(DropReason::LeaseExpired),
                 };
-                self.send(packet, meta, sent);
+                self.send::<true>(packet, meta, sent);
             });
         }
     }
@@ -392,52 +460,5 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.last_packet = self.context.now;
         }
         received
-    }
-
-    fn carry_out(&mut self, command: Command) {
-        match command {
-            Command::InstallInbound(inbound) => self.install_inbound(inbound),
-            Command::InstallOutbound(tunnel, sa) => self.install_outbound(tunnel, sa),
-            Command::RemoveInbound(spi) => {
-                if let Some(old) = self.context.sas.inbound.remove(&spi) {
-                    self.context.report(Event::Retired(Retired::Inbound(old)));
-                }
-            }
-            Command::ResetSequence(tunnel) => {
-                if let Some(sequence) = self.context.sequences.get_mut(tunnel.index()) {
-                    sequence.gre_rx = None;
-                }
-            }
-            Command::Probe { tunnel, sequence } => probe::send(&mut self.context, tunnel, sequence),
-            Command::Solicit { interface, ip, unicast } => {
-                neighbor::solicit(&mut self.context, interface, ip, unicast);
-            }
-            Command::Announce { interface, ip } => neighbor::announce(&mut self.context, interface, ip),
-        }
-    }
-
-    fn install_inbound(&mut self, inbound: Box<crate::message::Inbound>) {
-        let spi = inbound.sa.spi();
-        let known = inbound.tunnel.index() < self.context.sas.outbound.len();
-        if !known || self.context.sas.inbound.len() >= MAX_INBOUND {
-            self.context.report(Event::Retired(Retired::Inbound(inbound)));
-            return;
-        }
-        if let Some(old) = self.context.sas.inbound.insert(spi, inbound) {
-            self.context.report(Event::Retired(Retired::Inbound(old)));
-        }
-        self.context.report(Event::InboundInstalled(spi));
-    }
-
-    fn install_outbound(&mut self, tunnel: TunnelId, sa: Box<crate::sa::OutboundSa>) {
-        let spi = sa.spi();
-        let Some(place) = self.context.sas.outbound.get_mut(tunnel.index()) else {
-            self.context.report(Event::Retired(Retired::Outbound(sa)));
-            return;
-        };
-        if let Some(old) = place.replace(sa) {
-            self.context.report(Event::Retired(Retired::Outbound(old)));
-        }
-        self.context.report(Event::OutboundInstalled(tunnel, spi));
     }
 }

@@ -7,9 +7,11 @@ mod support;
 
 use dataplane::acl::{Acl, Action, synthetic};
 use dataplane::flow::{SessionConfig, Timeouts, WhenFull};
-use dataplane::id::TunnelId;
+use dataplane::id::{Nanos, TunnelId, WorkerId};
 use dataplane::message::Command;
 use dataplane::nat::NatConfig;
+use dataplane::observe::Filter;
+use dataplane::observe::session::{ObserverLease, Order, Watch, observe};
 use dataplane::packet::Packet;
 use dataplane::snapshot::Encapsulation;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -170,6 +172,37 @@ fn esp_and_probes_allocate_nothing() {
     }
     assert_eq!((sealing, opening), (0, 0));
     assert_eq!(b.drops(), [("probe_consumed", 100), ("replayed", 31 * 99)].into());
+}
+
+#[test]
+fn looking_at_packets_allocates_nothing() {
+    let pool = Pool::new(500);
+    let mut engine = engine(1, 2, Encapsulation::Gre { key: None, sequence: true }, &pool);
+    let packets = [true, false].map(|v6| {
+        [
+            Ip::between(1, 101, v6).udp(1, 100),
+            Ip::between(1, 2, v6).udp(1, 100),
+            Ip::between(1, 101, v6).ttl(1).udp(1, 9),
+        ]
+    });
+    let frames = to_lan(packets.as_flattened());
+    let lease = ObserverLease::default();
+    lease.renew(Nanos::MAX);
+    for watch in [Watch::Trace, Watch::Drop(None)] {
+        let filter = Filter::compile("inner udp or tunnel x", |_| Ok(TunnelId(0))).unwrap();
+        let order = Order { watch, filter, snaplen: 1600, rate: 1_000_000 };
+        // More packets than records: losing them is free too.
+        let (observer, mut source) = observe(WorkerId(0), &order, &lease);
+        engine.command(0, Command::Observe(observer));
+        assert_eq!(counted(&mut engine, &pool, LAN.index(), &frames, 1000), 0);
+        assert!(source.next(|_| ()), "it did look");
+        let matched = source.tally.matched.get();
+        lease.renew(Nanos(0));
+        assert_eq!(counted(&mut engine, &pool, LAN.index(), &frames, 1), 0);
+        assert_eq!(source.tally.matched.get(), matched, "its lease is over");
+        lease.renew(Nanos::MAX);
+        engine.events();
+    }
 }
 
 fn engine_receives(engine: &mut Pooled, pool: &Pool, frames: &[Vec<u8>]) {

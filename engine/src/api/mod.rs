@@ -10,6 +10,8 @@ pub mod status;
 #[cfg(test)]
 pub mod tests;
 
+use crate::observe::ObserveRequest;
+use crate::observe::stream::Observation;
 use crate::plan::Plan;
 use crate::routes::{Batch, Targets};
 use anyhow::{Context as _, Result};
@@ -49,6 +51,13 @@ pub enum ApiRequest {
         /// What became of it.
         reply: oneshot::Sender<Result<String, String>>,
     },
+    /// A look at packets; the answer is what shows them, or why they are not shown.
+    Observe {
+        /// What is asked.
+        request: ObserveRequest,
+        /// What shows it.
+        reply: oneshot::Sender<Result<Observation, String>>,
+    },
 }
 
 /// The same on the wire.
@@ -78,6 +87,9 @@ pub enum Request {
         /// What is asked.
         command: OperatorCommand,
     },
+    /// See [`ApiRequest::Observe`]. After the answer the connection carries [`crate::observe::wire`] messages, and
+    /// ends with them.
+    Observe(ObserveRequest),
 }
 
 /// Every answer on the wire.
@@ -131,6 +143,10 @@ impl ApiHandle {
             Request::Command { command } => {
                 let done = self.ask(|reply| ApiRequest::Command { command, reply }).await;
                 done.map(|done| done.map_or_else(Answer::Error, json))
+            }
+            // The server takes these before they come here.
+            Request::Observe(_) => {
+                return Answer::Error("packets are shown on a connection of their own".to_owned());
             }
         };
         answer.unwrap_or_else(|stopping| Answer::Error(stopping.to_string()))

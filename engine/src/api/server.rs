@@ -1,14 +1,16 @@
 //! The Unix socket of the commands: one JSON line asks, one JSON line answers, any number a connection.
 //! Who may open the file may ask: its mode is 0600.
 
-use super::{Answer, ApiHandle, Request};
+use super::{Answer, ApiHandle, ApiRequest, Request};
+use crate::observe::ObserveRequest;
+use crate::observe::stream::Observation;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// Longest request line, bytes.
 const LINE_MAX: u64 = 16 * 1024;
@@ -107,11 +109,36 @@ async fn converse(stream: UnixStream, api: &ApiHandle) -> io::Result<()> {
                 .await;
         }
         let answer = match serde_json::from_slice::<Request>(&line) {
+            Ok(Request::Observe(request)) => match begin(api, request).await {
+                Ok(observation) => {
+                    send(&mut write, &Answer::Ok(serde_json::Value::Null)).await?;
+                    let stream = read.into_inner().reunite(write).map_err(io::Error::other)?;
+                    return show(observation, stream.into_std()?).await;
+                }
+                Err(why) => Answer::Error(why),
+            },
             Ok(request) => api.answer(request).await,
             Err(error) => Answer::Error(format!("not a request: {error}")),
         };
         send(&mut write, &answer).await?;
     }
+}
+
+async fn begin(api: &ApiHandle, request: ObserveRequest) -> Result<Observation, String> {
+    let begun = api.ask(|reply| ApiRequest::Observe { request, reply }).await;
+    begun.unwrap_or_else(|stopping| Err(stopping.to_string()))
+}
+
+/// Shows packets on a thread of its own until that ends. The thread is not joined: a stopping engine waits for nobody
+/// who watches.
+async fn show(observation: Observation, stream: std::os::unix::net::UnixStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    let (done, ended) = oneshot::channel();
+    std::thread::Builder::new().name("observe".to_owned()).spawn(move || {
+        // Whoever waited may have been aborted.
+        let _ = done.send(observation.show(stream));
+    })?;
+    ended.await.unwrap_or(Ok(()))
 }
 
 async fn send(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {

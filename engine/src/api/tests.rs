@@ -131,6 +131,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
                 drop(reply.send(Err(format!("decision {decision} waits for nobody"))));
             }
             ApiRequest::Command { command, reply } => drop(reply.send(Ok(format!("{command:?}")))),
+            ApiRequest::Observe { reply, .. } => drop(reply.send(Err("somebody else is looking".into()))),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+mod observe;
 mod remote;
 mod routes;
 mod show;
@@ -36,6 +37,12 @@ enum Command {
     Check(File),
     /// Show what the running engine is doing
     Show(show::Arguments),
+    /// Show packets' ways through the stages of the walk, with every verdict
+    #[command(after_help = observe::FILTER_HELP)]
+    Trace(observe::TraceArguments),
+    /// Capture packets of a port, a tunnel or a drop reason as pcapng
+    #[command(after_help = observe::FILTER_HELP)]
+    Capture(observe::CaptureArguments),
     /// Move all traffic to the standby, gradually
     Drain(Engine),
     /// Take the traffic back, on the engine that was drained
@@ -124,6 +131,8 @@ pub fn main() -> Result<ExitCode> {
         Command::Run(File { config }) => run(&Config::load(&config)?)?,
         Command::Check(File { config }) => return Ok(check::run(&config)),
         Command::Show(arguments) => show::run(&arguments)?,
+        Command::Trace(arguments) => observe::trace(&arguments)?,
+        Command::Capture(arguments) => observe::capture(&arguments)?,
         Command::Drain(engine) => remote::command(&engine, Operator::Drain)?,
         Command::Undrain(engine) => remote::command(&engine, Operator::Undrain)?,
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 
 impl Engine {
-    fn socket(&self) -> Result<PathBuf> {
+    /// Where it answers.
+    pub fn socket(&self) -> Result<PathBuf> {
         match (&self.socket, &self.config) {
             (Some(socket), _) => Ok(socket.clone()),
             (None, Some(config)) => Ok(Config::load(config)?.api.socket),

@@ -16,6 +16,12 @@ fn the_commands_of_the_readme_are_understood() {
         "show status -s /run/a1.sock",
         "show decisions --json -c a1.toml",
         "drain -s /run/a1.sock",
+        "trace -s /run/a1.sock --count 3 --json host 10.1.0.10 and not tcp",
+        "trace -c a1.toml",
+        "capture -s /run/a1.sock --port wan --direction tx --snaplen 128 -w wan.pcapng",
+        "capture -s /run/a1.sock --tunnel a1-b1 --side outside -w - --filter udp",
+        "capture -s /run/a1.sock --drop no_route --count 5 --seconds 10",
+        "capture -s /run/a1.sock --drop any",
         "approve 3 -s /run/a1.sock",
         "mode observe -c a1.toml",
         "bench --case esp-encrypt --size 512 --json",
@@ -26,9 +32,21 @@ fn the_commands_of_the_readme_are_understood() {
         let words = ["foreshift"].into_iter().chain(line.split(' '));
         assert!(Cli::try_parse_from(words).is_ok(), "{line}");
     }
-    for line in
-        ["run", "show status", "show rockets -s x", "mode wild -s x", "drain -s x -c y", "bench --case ipv4"]
-    {
+    for line in [
+        "run",
+        "show status",
+        "show rockets -s x",
+        "mode wild -s x",
+        "drain -s x -c y",
+        "bench --case ipv4",
+        "trace host 10.1.0.10",
+        "capture -s x",
+        "capture -s x --port wan --drop any",
+        "capture -s x --tunnel a1-b1",
+        "capture -s x --port wan --side inside",
+        "capture -s x --drop any --direction rx",
+        "capture -s x --drop no_rout",
+    ] {
         let words = ["foreshift"].into_iter().chain(line.split(' '));
         assert!(Cli::try_parse_from(words).is_err(), "{line}");
     }
@@ -39,7 +57,10 @@ fn completions_know_the_commands() {
     let mut script = Vec::new();
     clap_complete::generate(Shell::Bash, &mut Cli::command(), "foreshift", &mut script);
     let script = String::from_utf8(script).expect("text");
-    assert!(script.contains("undrain") && script.contains("esp-encrypt"));
+    for word in ["undrain", "esp-encrypt", "trace", "capture", "--snaplen", "neighbor_unresolved", "outside"]
+    {
+        assert!(script.contains(word), "{word}");
+    }
 }
 
 #[test]

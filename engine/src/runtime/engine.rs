@@ -2,6 +2,7 @@
 
 use super::forwarding::Forwarding;
 use super::neighbors::Neighbors;
+use super::observe::Observing;
 use super::path_mtu::PathMtus;
 use super::sas::SecurityAssociations;
 use super::telemetry::{self, Sampler};
@@ -74,6 +75,8 @@ pub struct Engine {
     pub recorder: Option<Recorder<File>>,
     /// Answers that people wait for.
     pub replies: Replies,
+    /// What a client looks at.
+    pub observing: Option<Observing>,
     /// Counts commands.
     pub next_reply: u64,
 }
@@ -102,6 +105,7 @@ impl Engine {
                 () = &mut stop, if ending.is_none() => {
                     tracing::info!("stopping: peers are told, traffic is handed over");
                     self.input(Input::Shutdown);
+                    self.end_observation("the engine is stopping");
                     ending = Some(Instant::now() + LINGER);
                 }
                 _ = sample.tick() => self.sample(),
@@ -132,6 +136,7 @@ impl Engine {
         let now = self.clock.now();
         self.path_mtus.tick(now, &mut self.forwarding);
         self.neighbors.tick(now, &mut self.forwarding, &mut self.workers);
+        self.observe_tick(now);
         self.publish();
     }
 

@@ -3,6 +3,7 @@
 mod engine;
 mod forwarding;
 mod neighbors;
+mod observe;
 mod outputs;
 mod live_routes;
 mod path_mtu;
@@ -175,6 +176,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         sas: SecurityAssociations::default(),
         sessions: Default::default(),
         replies: Default::default(),
+        observing: None,
         next_reply: 0,
         recorder,
         key_log,

@@ -32,6 +32,7 @@ impl Engine {
             }
             ApiRequest::Routes(wanted, reply) => drop(reply.send(self.routes(&wanted))),
             ApiRequest::RouteCount(reply) => drop(reply.send(self.route_count())),
+            ApiRequest::Observe { request, reply } => drop(reply.send(self.observe(&request))),
             ApiRequest::Command { command, reply } => {
                 let id = self.next_reply;
                 self.next_reply += 1;

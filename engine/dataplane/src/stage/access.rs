@@ -86,8 +86,13 @@ pub fn is_needed<A: PacketPool>(context: &Context<A>) -> bool {
     context.sessions.is_some() || context.snapshot.acl.is_some()
 }
 
-/// Asks for every packet of a burst; those that may not pass end here.
-pub fn access<A: PacketPool>(context: &mut Context<A>, batch: &mut Batch<A::Packet>) {
+/// Asks for every packet of a burst; those that may not pass end here. `judged` sees each verdict.
+#[inline]
+pub fn access<A: PacketPool>(
+    context: &mut Context<A>,
+    batch: &mut Batch<A::Packet>,
+    mut judged: impl FnMut(&Context<A>, &A::Packet, &Meta, Verdict),
+) {
     let mut subjects: ArrayVec<Subject, BURST> = ArrayVec::new();
     let mut places = [u8::MAX; BURST];
     for ((packet, meta), place) in batch.iter_mut().zip(&mut places) {
@@ -115,6 +120,7 @@ pub fn access<A: PacketPool>(context: &mut Context<A>, batch: &mut Batch<A::Pack
             Some(hit) => of_session(context, packet, meta, subject, hit),
             None => of_none(context, packet, meta, subject, verdicts[place]),
         };
+        judged(context, packet, meta, verdict);
         context.passes(verdict)
     });
 }

@@ -146,7 +146,7 @@ fn inside<A: PacketPool>(
     tunnel: TunnelId,
     outer: TrafficClass,
 ) -> Verdict {
-    *meta = Meta { interface: meta.interface, tunnel_in: Some(tunnel), ..Meta::default() };
+    *meta = Meta { interface: meta.interface, tunnel_in: Some(tunnel), trace: meta.trace, ..Meta::default() };
     parse::ip_header(packet, meta)?;
     ecn::decap(packet.data_mut(), outer)?;
     context.counters.tunnel(tunnel.index()).rx.count(packet.len());

@@ -9,6 +9,7 @@ mod icmp;
 mod lease;
 mod mtu;
 mod neighbor;
+mod observe;
 mod path_mtu;
 mod probe;
 mod steer;

@@ -1,0 +1,60 @@
+//! What control tells a worker to do.
+
+use super::{Clock, Worker};
+use crate::context::MAX_INBOUND;
+use crate::id::TunnelId;
+use crate::message::{Command, Event, Inbound, Retired};
+use crate::packet::{PacketPool, Port};
+use crate::sa::OutboundSa;
+use crate::stage::{neighbor, probe};
+
+impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
+    pub(super) fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::InstallInbound(inbound) => self.install_inbound(inbound),
+            Command::InstallOutbound(tunnel, sa) => self.install_outbound(tunnel, sa),
+            Command::RemoveInbound(spi) => {
+                if let Some(old) = self.context.sas.inbound.remove(&spi) {
+                    self.context.report(Event::Retired(Retired::Inbound(old)));
+                }
+            }
+            Command::ResetSequence(tunnel) => {
+                if let Some(sequence) = self.context.sequences.get_mut(tunnel.index()) {
+                    sequence.gre_rx = None;
+                }
+            }
+            Command::Probe { tunnel, sequence } => probe::send(&mut self.context, tunnel, sequence),
+            Command::Solicit { interface, ip, unicast } => {
+                neighbor::solicit(&mut self.context, interface, ip, unicast);
+            }
+            Command::Announce { interface, ip } => neighbor::announce(&mut self.context, interface, ip),
+            Command::Observe(observer) => self.observe(Some(observer)),
+            Command::Unobserve => self.observe(None),
+        }
+    }
+
+    fn install_inbound(&mut self, inbound: Box<Inbound>) {
+        let spi = inbound.sa.spi();
+        let known = inbound.tunnel.index() < self.context.sas.outbound.len();
+        if !known || self.context.sas.inbound.len() >= MAX_INBOUND {
+            self.context.report(Event::Retired(Retired::Inbound(inbound)));
+            return;
+        }
+        if let Some(old) = self.context.sas.inbound.insert(spi, inbound) {
+            self.context.report(Event::Retired(Retired::Inbound(old)));
+        }
+        self.context.report(Event::InboundInstalled(spi));
+    }
+
+    fn install_outbound(&mut self, tunnel: TunnelId, sa: Box<OutboundSa>) {
+        let spi = sa.spi();
+        let Some(place) = self.context.sas.outbound.get_mut(tunnel.index()) else {
+            self.context.report(Event::Retired(Retired::Outbound(sa)));
+            return;
+        };
+        if let Some(old) = place.replace(sa) {
+            self.context.report(Event::Retired(Retired::Outbound(old)));
+        }
+        self.context.report(Event::OutboundInstalled(tunnel, spi));
+    }
+}
