@@ -18,6 +18,7 @@ pub mod message;
 pub mod nat;
 pub mod neighbor;
 pub mod packet;
+pub mod reassembly;
 pub mod replay;
 pub mod sa;
 pub mod snapshot;
