@@ -11,6 +11,7 @@ mod mtu;
 mod neighbor;
 mod path_mtu;
 mod probe;
+mod reassembly;
 mod steer;
 mod support;
 mod tunnel;
