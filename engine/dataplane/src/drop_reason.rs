@@ -51,6 +51,8 @@ drop_reasons! {
     IcmpConsumed = "icmp_consumed",
     /// Sent on in fragments, which were counted as originated.
     Fragmented = "fragmented",
+    /// Joined with the other fragments of its datagram, which goes on as one packet.
+    Reassembled = "reassembled",
     // Link layer.
     /// Not addressed to this engine's MAC (RFC 1812 §5.3.4).
     NotForUs = "not_for_us",
@@ -63,6 +65,8 @@ drop_reasons! {
     // IP.
     /// Wrong IP version, header length, total length.
     BadIpHeader = "bad_ip_header",
+    /// IPv6 extension headers out of place, or more of them than any packet has (RFC 8200 §4.1).
+    BadExtension = "bad_extension",
     /// Wrong checksum of the IPv4 header.
     BadChecksum = "bad_checksum",
     /// An address that must not be a source or destination here (RFC 1812 §5.3.7, RFC 4291 §2.5).
@@ -85,6 +89,19 @@ drop_reasons! {
     NoListener = "no_listener",
     /// Waited too long, or too many waited, for the neighbour's address.
     NeighborUnresolved = "neighbor_unresolved",
+    // Fragments that were to be joined.
+    /// One that no sender makes (RFC 791 §3.2, RFC 8200 §4.5).
+    FragmentMalformed = "fragment_malformed",
+    /// The same fragment again.
+    FragmentDuplicate = "fragment_duplicate",
+    /// Its datagram has fragments that overlap or contradict each other (RFC 5722 §4).
+    FragmentOverlap = "fragment_overlap",
+    /// Its datagram has more fragments, or more bytes, than are joined.
+    FragmentTooMany = "fragment_too_many",
+    /// The rest did not come in time.
+    FragmentTimeout = "fragment_timeout",
+    /// Made room for newer ones.
+    FragmentEvicted = "fragment_evicted",
     // Tunnels.
     /// ESP with an SPI that no SA has (RFC 4303 §3.4.2).
     UnknownSpi = "unknown_spi",
@@ -98,7 +115,7 @@ drop_reasons! {
     OutOfSequence = "out_of_sequence",
     /// The ICV is wrong.
     Authentication = "authentication",
-    /// A tunnel packet that was fragmented on its way.
+    /// A fragment of a tunnel packet from where no tunnel ends.
     FragmentedTunnel = "fragmented_tunnel",
     /// Congestion marked on a packet that cannot carry it (RFC 6040 §4.2).
     CongestionLost = "congestion_lost",

@@ -1,14 +1,21 @@
 //! Ports: configured, started, asked, stopped.
 
 mod config;
+mod dropped;
 mod queue;
+mod ring;
+mod rss;
+mod spread;
 
-pub use config::{Link, MacFilter, Offloads, PortConfig, PortError, PortStats};
-pub use queue::{QueuePair, RxDropped};
+pub use config::{Link, MacFilter, Offloads, PortConfig, PortError, PortPools, PortStats};
+pub use dropped::RxDropped;
+pub use queue::QueuePair;
+
+use dropped::Dropped;
+use queue::Rings;
 
 use crate::eal::Eal;
 use crate::errno::Errno;
-use crate::mempool::Mempool;
 use dataplane::wire::MacAddr;
 use dpdk_sys as sys;
 use std::cell::Cell;
@@ -34,27 +41,34 @@ struct Started {
     name: String,
     port: u16,
     offloads: Offloads,
+    rx_queues: u16,
+    tx_queues: u16,
+    dropped: Dropped,
     running: bool,
 }
 
 impl Device {
-    /// Configures and starts a port whose packets come from `pool`, and returns its queue pairs:
-    /// as many as transmit queues.
-    pub fn start(
+    /// Configures and starts a port whose packets come from `pools`, and returns its queue pairs: one a worker if
+    /// [`PortConfig::workers`] says how many there are, else as many as transmit queues.
+    pub fn start<'a>(
         eal: &Eal,
         config: &PortConfig,
-        pool: &Mempool,
+        pools: impl Into<PortPools<'a>>,
     ) -> Result<(Device, Vec<QueuePair>), PortError> {
+        let pools = pools.into();
         let mut started = Started::claim(eal, &config.device)?;
         let info = started.info()?;
-        started.check(config, pool, &info)?;
-        started.configure(config, &info)?;
-        started.set_up_queues(config, pool)?;
+        let config = &fitted(config, &info);
+        started.check(config, &pools, &info)?;
+        started.configure(config, &pools, &info)?;
+        started.set_up_queues(config, &pools, &info)?;
         // Before the start, where drivers want it; those that cannot keep their own.
-        started.tolerate("rte_eth_dev_set_mtu", |port| {
-            // SAFETY: the port exists.
-            unsafe { sys::rte_eth_dev_set_mtu(port, config.mtu) }
-        })?;
+        if config.mtu <= largest_mtu(&info) {
+            started.tolerate("rte_eth_dev_set_mtu", |port| {
+                // SAFETY: the port exists.
+                unsafe { sys::rte_eth_dev_set_mtu(port, config.mtu) }
+            })?;
+        }
         // SAFETY: the port exists and is configured.
         started.call("rte_eth_dev_start", |port| unsafe { sys::rte_eth_dev_start(port) })?;
         started.running = true;
@@ -63,13 +77,21 @@ impl Device {
         if config.promiscuous {
             device.set_promiscuous(true)?;
         }
-        let pairs = (0..config.tx_queues).map(|tx| QueuePair {
-            started: Arc::clone(&started),
-            rx: (tx < config.rx_queues).then_some(tx),
-            tx,
-            dropped: RxDropped::default(),
+        let pairs = rings(eal, config).map_err(|errno| started.failed("rte_ring_create", errno))?;
+        let pairs = (0..).zip(pairs).map(|(worker, rings)| {
+            QueuePair::new(Arc::clone(&started), worker, rings, pools.jumbo.cloned(), config.lacp)
         });
         Ok((device, pairs.collect()))
+    }
+
+    /// Receive and transmit queues that it has been given.
+    pub fn queues(&self) -> (u16, u16) {
+        (self.started.rx_queues, self.started.tx_queues)
+    }
+
+    /// Packets that ended between the port and the walk.
+    pub fn rx_dropped(&self) -> RxDropped {
+        self.started.dropped.read()
     }
 
     /// As configured.
@@ -220,12 +242,19 @@ impl Started {
             name: name.into(),
             port,
             offloads: Offloads::default(),
+            rx_queues: 0,
+            tx_queues: 0,
+            dropped: Dropped::default(),
             running: false,
         })
     }
 
     fn call(&self, call: &'static str, f: impl FnOnce(u16) -> i32) -> Result<i32, PortError> {
-        Errno::check(f(self.port)).map_err(|errno| PortError::Dpdk { device: self.name.clone(), call, errno })
+        Errno::check(f(self.port)).map_err(|errno| self.failed(call, errno))
+    }
+
+    fn failed(&self, call: &'static str, errno: Errno) -> PortError {
+        PortError::Dpdk { device: self.name.clone(), call, errno }
     }
 
     /// False if the driver has no such function.
@@ -247,7 +276,7 @@ impl Started {
     fn check(
         &self,
         config: &PortConfig,
-        pool: &Mempool,
+        pools: &PortPools<'_>,
         info: &sys::rte_eth_dev_info,
     ) -> Result<(), PortError> {
         let device = self.name.clone();
@@ -259,39 +288,69 @@ impl Started {
         if rx > max_rx || tx > max_tx {
             return Err(PortError::TooManyQueues { device, rx, tx, max_rx, max_tx });
         }
-        if mtu < info.min_mtu || mtu > info.max_mtu {
-            return Err(PortError::Mtu { device, mtu, min: info.min_mtu, max: info.max_mtu });
+        let (min, max) = (info.min_mtu, largest_mtu(info));
+        if mtu < min || mtu > max && !is_af_packet(info) {
+            return Err(PortError::Mtu { device, mtu, min, max });
         }
-        let (needed, data_room) = (u32::from(mtu) + FRAME_OVERHEAD, pool.config().data_room);
+        let large = pools.jumbo.filter(|_| info.rx_offload_capa & sys::OFFLOAD_SCATTER != 0);
+        let data_room = pools.data_room().max(large.map_or(0, |pool| pool.data_room()));
+        let needed = frame_length(mtu);
         if needed > u32::from(data_room) {
             return Err(PortError::BufferTooSmall { device, mtu, needed, data_room });
         }
         Ok(())
     }
 
-    fn configure(&mut self, config: &PortConfig, info: &sys::rte_eth_dev_info) -> Result<(), PortError> {
+    fn configure(
+        &mut self,
+        config: &PortConfig,
+        pools: &PortPools<'_>,
+        info: &sys::rte_eth_dev_info,
+    ) -> Result<(), PortError> {
+        (self.rx_queues, self.tx_queues) = (config.rx_queues, config.tx_queues);
         let hash = sys::RSS_WANTED & info.flow_type_rss_offloads;
+        let (rx_capa, tx_capa) = (info.rx_offload_capa, info.tx_offload_capa);
         self.offloads = Offloads {
             rss: config.rss && config.rx_queues > 1 && hash != 0,
-            ipv4_checksum: config.rx_checksum && info.rx_offload_capa & sys::OFFLOAD_IPV4_CKSUM != 0,
+            ipv4_checksum: config.rx_checksum && rx_capa & sys::OFFLOAD_IPV4_CKSUM != 0,
+            scatter: frame_length(config.mtu) > u32::from(pools.data_room()),
+            // A large buffer comes from another pool.
+            fast_free: config.one_pool && pools.jumbo.is_none() && tx_capa & sys::OFFLOAD_TX_FAST_FREE != 0,
         };
         let mut conf = sys::rte_eth_conf::default();
-        conf.rxmode.mtu = u32::from(config.mtu);
+        conf.rxmode.mtu = u32::from(config.mtu.min(largest_mtu(info)));
+        let mut key = rss::symmetric_key(usize::from(info.hash_key_size));
         if self.offloads.rss {
             conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = hash;
+            // A driver that names no length keeps its own key.
+            if !key.is_empty() {
+                conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
+                conf.rx_adv_conf.rss_conf.rss_key_len = key.len() as u8;
+            }
         }
         if self.offloads.ipv4_checksum {
             conf.rxmode.offloads |= sys::OFFLOAD_IPV4_CKSUM;
         }
+        if self.offloads.scatter {
+            conf.rxmode.offloads |= sys::OFFLOAD_SCATTER;
+        }
+        if self.offloads.fast_free {
+            conf.txmode.offloads |= sys::OFFLOAD_TX_FAST_FREE;
+        }
         self.call("rte_eth_dev_configure", |port| {
-            // SAFETY: the port exists, is ours and stopped; DPDK copies the struct.
+            // SAFETY: the port exists, is ours and stopped; DPDK copies the struct and the key.
             unsafe { sys::rte_eth_dev_configure(port, config.rx_queues, config.tx_queues, &conf) }
         })?;
         Ok(())
     }
 
-    fn set_up_queues(&self, config: &PortConfig, pool: &Mempool) -> Result<(), PortError> {
+    fn set_up_queues(
+        &self,
+        config: &PortConfig,
+        pools: &PortPools<'_>,
+        info: &sys::rte_eth_dev_info,
+    ) -> Result<(), PortError> {
         let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
         self.call("rte_eth_dev_adjust_nb_rx_tx_desc", |port| {
             // SAFETY: the port exists and the numbers are ours to change.
@@ -300,20 +359,79 @@ impl Started {
         // SAFETY: the port exists. Unknown is -1, which is also DPDK's "any".
         let socket = unsafe { sys::rte_eth_dev_socket_id(self.port) } as u32;
         for queue in 0..config.rx_queues {
+            let pool = pools.of(queue).map_or(ptr::null_mut(), |pool| pool.as_ptr());
             self.call("rte_eth_rx_queue_setup", |port| {
                 // SAFETY: the port is configured with this queue; a null asks for defaults; pools are
-                // never freed.
-                unsafe { sys::rte_eth_rx_queue_setup(port, queue, rx, socket, ptr::null(), pool.as_ptr()) }
+                // never freed, and DPDK refuses a null pool.
+                unsafe { sys::rte_eth_rx_queue_setup(port, queue, rx, socket, ptr::null(), pool) }
             })?;
+        }
+        // The driver's own thresholds; a queue takes the port's offloads only if it is told so.
+        let mut conf = info.default_txconf;
+        if self.offloads.fast_free {
+            conf.offloads |= sys::OFFLOAD_TX_FAST_FREE;
         }
         for queue in 0..config.tx_queues {
             self.call("rte_eth_tx_queue_setup", |port| {
-                // SAFETY: as above.
-                unsafe { sys::rte_eth_tx_queue_setup(port, queue, tx, socket, ptr::null()) }
+                // SAFETY: the port is configured with this queue; DPDK copies the struct.
+                unsafe { sys::rte_eth_tx_queue_setup(port, queue, tx, socket, &conf) }
             })?;
         }
         Ok(())
     }
+}
+
+/// The largest MTU that DPDK lets this driver have. One that leaves `max_mtu` open says it by the longest frame, Ethernet
+/// header and checksum included.
+fn largest_mtu(info: &sys::rte_eth_dev_info) -> u16 {
+    let by_frame = u16::try_from(info.max_rx_pktlen.saturating_sub(14 + 4)).unwrap_or(u16::MAX);
+    info.max_mtu.min(by_frame)
+}
+
+/// AF_PACKET says 1500 whatever it was told: its `framesz` and the kernel interface's MTU are the limits.
+fn is_af_packet(info: &sys::rte_eth_dev_info) -> bool {
+    // SAFETY: null, or the driver's name, a terminated string that lives as long as the driver.
+    !info.driver_name.is_null() && unsafe { CStr::from_ptr(info.driver_name) } == c"net_af_packet"
+}
+
+/// As many queues as the device has, where rings can stand in for the rest.
+fn fitted(config: &PortConfig, info: &sys::rte_eth_dev_info) -> PortConfig {
+    let mut config = config.clone();
+    if config.workers.is_some() {
+        config.rx_queues = config.rx_queues.min(info.max_rx_queues);
+        config.tx_queues = config.tx_queues.min(info.max_tx_queues);
+    }
+    config
+}
+
+/// The rings between a port's queue pairs, by worker: none where it has queues enough for them.
+fn rings(eal: &Eal, config: &PortConfig) -> Result<Vec<Rings>, Errno> {
+    let (rx, tx) = (usize::from(config.rx_queues), usize::from(config.tx_queues));
+    let workers = usize::from(config.workers.unwrap_or(config.tx_queues));
+    let mut all: Vec<Rings> = (0..workers).map(|_| Rings::default()).collect();
+    if config.workers.is_some() && rx < workers {
+        for (from, to) in (0..rx).flat_map(|from| (0..workers).map(move |to| (from, to))) {
+            let sender = if from == to {
+                None
+            } else {
+                let (sender, receiver) = ring::ring(eal)?;
+                all[to].inbox.push(receiver);
+                Some(sender)
+            };
+            all[from].spread.push(sender);
+        }
+    }
+    for worker in tx..workers {
+        let (sender, receiver) = ring::ring(eal)?;
+        all[worker].through = Some(sender);
+        all[worker % tx].others.push(receiver);
+    }
+    Ok(all)
+}
+
+/// The longest frame of a port with this MTU, bytes.
+const fn frame_length(mtu: u16) -> u32 {
+    mtu as u32 + FRAME_OVERHEAD
 }
 
 impl Drop for Started {
