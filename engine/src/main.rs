@@ -7,6 +7,8 @@ mod bench;
 mod cli;
 mod config;
 mod crypto;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod host;
 mod observe;
 mod peer;

@@ -8,8 +8,9 @@ import sys
 import time
 import unittest
 
+from . import capture as captures
 from .engines import binary
-from .shell import ROOT
+from .shell import ROOT, LabError
 
 CARGO_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.M)
 # Instruments first: what they measure with must be right before it is believed.
@@ -57,10 +58,21 @@ def lab(tally: Tally, names: list[str]) -> None:
         tally.add(f"lab {name}", ran - len(wrong) - len(result.skipped), len(wrong))
 
 
+def capture(tally: Tally) -> None:
+    """Real traffic through the walk, where its captures can be had."""
+    try:
+        folder = captures.fetch(captures.KEPT)
+    except (LabError, OSError, subprocess.TimeoutExpired) as error:
+        print(f"== capture: SKIPPED, REAL TRAFFIC WAS NOT REPLAYED: {error}", flush=True)
+        return
+    cargo(tally, "capture", *captures.TEST, env=captures.environment(folder))
+
+
 STEPS = {
     "fmt": lambda t: cargo(t, "fmt", "fmt", "--check", "--all"),
     "clippy": lambda t: cargo(t, "clippy", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
     "unit": lambda t: cargo(t, "unit", "test", "--workspace"),
+    "capture": capture,
     "doc": lambda t: cargo(t, "doc", "doc", "--no-deps", "--workspace", env={"RUSTDOCFLAGS": "-D warnings"}),
     "loom": lambda t: cargo(t, "loom", "test", "-p", "foreshift-sync", "--lib", "--target-dir",
                             str(binary().parents[1] / "loom"), env={"RUSTFLAGS": "--cfg loom"}),

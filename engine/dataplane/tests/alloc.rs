@@ -7,19 +7,23 @@ mod support;
 
 use dataplane::acl::{Acl, Action, synthetic};
 use dataplane::flow::{SessionConfig, Timeouts, WhenFull};
-use dataplane::id::{Nanos, TunnelId, WorkerId};
-use dataplane::message::Command;
+use dataplane::id::{Nanos, Spi, TunnelId, WorkerId};
+use dataplane::message::{Command, Inbound};
 use dataplane::nat::NatConfig;
 use dataplane::observe::Filter;
 use dataplane::observe::session::{ObserverLease, Order, Watch, observe};
-use dataplane::packet::Packet;
+use dataplane::packet::{Packet, PacketPool};
+use dataplane::replay::WindowSize;
+use dataplane::sa::{Algorithm, AwsLc, InboundSa, SaKey};
 use dataplane::snapshot::Encapsulation;
+use dataplane::telemetry::Latency;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
-use support::draft::wan_v4;
-use support::pooled::{Pool, PooledPort};
-use support::{Draft, Engine, Ip, LAN, Sizes, WAN, engine_mac, frame, host_mac, host_v4, key};
+use support::draft::{wan_v4, wan_v6};
+use support::everything::{Act, WAYS_IN, everything, keyed, prepare};
+use support::pooled::{Pool, Pooled as PooledPacket, PooledPort};
+use support::{Draft, Engine, Ip, LAN, PORTS, Sizes, VLAN, WAN, engine_mac, frame, host_mac, host_v4, key};
 
 struct Counting;
 
@@ -64,8 +68,12 @@ fn counted(engine: &mut Pooled, pool: &Pool, port: usize, frames: &[Vec<u8>], po
 }
 
 fn engine(number: u8, far: u8, encapsulation: Encapsulation, pool: &Pool) -> Pooled {
+    over(number, far, encapsulation, false, pool)
+}
+
+fn over(number: u8, far: u8, encapsulation: Encapsulation, outer_v6: bool, pool: &Pool) -> Pooled {
     let mut draft = Draft::new(number, number);
-    let tunnel = draft.tunnel(encapsulation, false, far);
+    let tunnel = draft.tunnel(encapsulation, outer_v6, far);
     draft.group(far, &[(tunnel, 1)], &[tunnel]);
     let sizes = Sizes { workers: 1, icmp_errors_per_second: 1_000_000 };
     Engine::assemble(draft, &sizes, || PooledPort::new(32), || pool.clone())
@@ -207,4 +215,192 @@ fn looking_at_packets_allocates_nothing() {
 
 fn engine_receives(engine: &mut Pooled, pool: &Pool, frames: &[Vec<u8>]) {
     engine.queues[0][LAN.index()].rx.lock().unwrap().extend(frames.iter().map(|f| pool.fill(f).unwrap()));
+}
+
+/// GRE with and without its options, and ESP, over and under both versions, both ways.
+#[test]
+fn tunnels_allocate_nothing() {
+    let gre = |key, sequence| Encapsulation::Gre { key, sequence };
+    for encapsulation in [gre(None, false), gre(Some(1), true), Encapsulation::Esp] {
+        for outer_v6 in [false, true] {
+            let pool = Pool::new(500);
+            let mut a = over(1, 2, encapsulation, outer_v6, &pool);
+            let mut b = over(2, 1, encapsulation, outer_v6, &pool);
+            if encapsulation == Encapsulation::Esp {
+                key(&mut a, &mut b, TunnelId(0), TunnelId(0), 0x1000);
+            }
+            let packets: Vec<_> =
+                (0..30).map(|flow| Ip::between(1, 2, flow % 2 == 0).udp(flow, 900)).collect();
+            let (frames, mut allocated) = (to_lan(&packets), 0);
+            for _ in 0..50 {
+                engine_receives(&mut a, &pool, &frames);
+                let before = ALLOCATIONS.with(Cell::get);
+                a.workers[0].poll();
+                allocated += ALLOCATIONS.with(Cell::get) - before;
+                let mut tx = a.queues[0][WAN.index()].tx.lock().unwrap();
+                let sent: Vec<Vec<u8>> = tx.drain(..).map(|p| p.data().to_vec()).collect();
+                drop(tx);
+                assert_eq!(sent.len(), 30);
+                allocated += counted(&mut b, &pool, WAN.index(), &sent, 1);
+            }
+            assert_eq!(allocated, 0, "{encapsulation:?}, outer IPv6: {outer_v6}");
+            assert_eq!(b.counters().transmitted.get(), 50 * 30);
+        }
+    }
+}
+
+/// Allocations and releases in one poll of each worker.
+fn poll_all(engine: &mut Pooled) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    engine.workers.iter_mut().for_each(|worker| _ = worker.poll());
+    let counted = ALLOCATIONS.with(Cell::get) - before;
+    for queues in &engine.queues {
+        (0..PORTS).for_each(|port| queues[port].tx.lock().unwrap().clear());
+    }
+    counted
+}
+
+/// Frames that hosts, routers and attackers send, by the way they come in: the corpus, whole and with bytes changed.
+fn hostile() -> Vec<(usize, Vec<u8>)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/wire");
+    let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    let mut frames = Vec::new();
+    for (n, frame) in files.filter(|frame| frame.len() > 18).enumerate() {
+        for way in 0..WAYS_IN.len() {
+            let mut frame = frame.clone();
+            if n % 8 != 0 {
+                frame[..6].copy_from_slice(&engine_mac(1, WAYS_IN[way].1).0);
+            }
+            if n % 3 == 0 {
+                let at = 12 + (n * 7 + way) % (frame.len() - 12);
+                frame[at] ^= 1 << (n % 8);
+            }
+            if WAYS_IN[way].1 == 2 && frame[12..14] != [0x81, 0] {
+                frame.splice(12..12, [0x81, 0, 0, VLAN as u8]);
+            }
+            frames.push((way, frame));
+        }
+    }
+    for v6 in [false, true] {
+        let (there, near) = (Ip::between(1, 2, v6), Ip::between(1, 101, v6));
+        let from = |src: &str| Ip { src: src.parse().unwrap(), ..there };
+        let to = |dst: &str| Ip { dst: dst.parse().unwrap(), ..there };
+        let packets = [
+            there.udp(1, 1400),
+            there.whole().sized(3, 1500),
+            there.ttl(1).udp(1, 9),
+            near.sized(1, 1500),
+            near.syn(9000),
+            there.udp(2, 9),
+            Ip::between(2, 1, v6).udp(1, 9),
+            from(if v6 { "::1" } else { "127.0.0.1" }).udp(1, 9),
+            to(if v6 { "ff05::1" } else { "239.1.1.1" }).udp(1, 9),
+        ];
+        frames.extend(to_lan(&packets).into_iter().map(|frame| (0, frame)));
+        let outer = if v6 { Ip::new(wan_v6(2), wan_v6(1)) } else { Ip::new(wan_v4(2), wan_v4(1)) };
+        let tunnels = [
+            outer.raw(47, &[0x20, 0, 8, 0, 0, 0, 0, 99, 0x45, 0]),
+            outer.raw(47, &[0x20, 7, 8, 0, 0, 0, 0, 42, 0x45, 0]),
+            outer.raw(50, &[9; 80]),
+            outer.raw(50, &[[0, 0, 0x11, 0, 0, 0, 0, 1], [0; 8]].concat().repeat(4)),
+        ];
+        frames.extend(tunnels.map(|packet| (1, frame(engine_mac(1, 1), engine_mac(2, 1), None, &packet))));
+    }
+    frames
+}
+
+/// Two workers with every kind of tunnel, and hostile frames at each port, while control publishes, forgets and
+/// learns neighbours, shifts, moves tunnels up and down, takes the lease away, asks, replaces SAs and takes histograms.
+#[test]
+fn nothing_that_control_does_makes_workers_allocate() {
+    let (pool, peers) = (Pool::new(3000), Pool::new(100));
+    let (mut engine, mut far) = (everything(1, 2, &pool, 32), everything(2, 1, &peers, 32));
+    keyed(&mut engine, &mut far);
+    let acts = [
+        Act::Poll,
+        Act::Forget,
+        Act::Wait(100),
+        Act::Know,
+        Act::Shift(7),
+        Act::Up(1, false),
+        Act::Ask,
+        Act::Forget,
+        Act::Wait(4000),
+        Act::Know,
+        Act::Up(1, true),
+        Act::Lease(false),
+        Act::Poll,
+        Act::Lease(true),
+        Act::Shift(1),
+    ];
+    let frames = hostile();
+    let (mut acts, mut allocated) = (acts.iter().cycle(), 0);
+    for round in 0..40u32 {
+        for burst in frames.chunks(32) {
+            for (n, (way, frame)) in burst.iter().enumerate() {
+                let queue = &engine.queues[n % 2][WAYS_IN[*way].0.index()];
+                queue.rx.lock().unwrap().extend(pool.fill(frame));
+            }
+            let act = *acts.next().unwrap();
+            prepare(&mut engine, act);
+            let polled = poll_all(&mut engine);
+            assert_eq!(polled, 0, "{act:?}");
+            allocated += polled;
+            engine.events();
+        }
+        replace_sa(&mut engine, Spi(0x2000 + 2 * (round % 2)));
+        for control in &mut engine.control {
+            drop(control.latency_in.post(Box::<Latency>::default()));
+        }
+        allocated += poll_all(&mut engine);
+        for control in &mut engine.control {
+            assert!(control.latency_out.take().is_some(), "the worker gives its histograms back");
+        }
+        engine.events();
+    }
+    assert_eq!(allocated, 0);
+    let drops = engine.drops();
+    assert!(drops.len() >= 20, "only these reasons were reached: {drops:?}");
+    assert!(drops.contains_key("lease_expired") && drops.contains_key("neighbor_unresolved"), "{drops:?}");
+}
+
+fn replace_sa(engine: &mut Pooled, spi: Spi) {
+    let sa = InboundSa::new(
+        spi,
+        SaKey::new(&AwsLc, Algorithm::Aes128Gcm, &[3; 20]).unwrap(),
+        WindowSize::default(),
+        true,
+    )
+    .unwrap();
+    engine.command(0, Command::InstallInbound(Box::new(Inbound { tunnel: TunnelId(1), sa })));
+    engine.command(0, Command::RemoveInbound(Spi(spi.0 ^ 2)));
+}
+
+/// A pool that allocates once for each packet, as a mistake would.
+#[derive(Clone)]
+struct Planted(Pool);
+
+impl PacketPool for Planted {
+    type Packet = PooledPacket;
+
+    fn alloc(&mut self) -> Option<PooledPacket> {
+        drop(std::hint::black_box(Box::new(1)));
+        self.0.alloc()
+    }
+}
+
+/// What the tests above would see.
+#[test]
+fn a_planted_allocation_is_seen() {
+    let pool = Pool::new(100);
+    let mut draft = Draft::new(1, 1);
+    let tunnel = draft.tunnel(Encapsulation::Esp, false, 2);
+    draft.group(2, &[(tunnel, 1)], &[tunnel]);
+    let sizes = Sizes { workers: 1, icmp_errors_per_second: 1_000_000 };
+    let mut engine = Engine::assemble(draft, &sizes, || PooledPort::new(32), || Planted(pool.clone()));
+    let frames = to_lan(&[Ip::between(1, 101, false).ttl(1).udp(1, 20)]);
+    engine.queues[0][0].rx.lock().unwrap().extend(frames.iter().map(|f| pool.fill(f).unwrap()));
+    let before = ALLOCATIONS.with(Cell::get);
+    engine.workers[0].poll();
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 2, "one allocation and its release, for one ICMP error");
 }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod connection;
-mod frame;
+pub(crate) mod frame;
 pub mod key_log;
 pub mod keys;
 pub mod link;

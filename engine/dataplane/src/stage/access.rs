@@ -321,6 +321,7 @@ fn translate<A: PacketPool>(
 }
 
 fn reroute<A: PacketPool>(context: &Context<A>, meta: &mut Meta, dst: Endpoint) {
+    // A connected destination is its own next hop.
     meta.dst_v4 = dst.address.to_bits();
     meta.route = context.snapshot.fib.lookup(dst.address.into()).unwrap_or(NextHopId::NONE);
 }

@@ -1,44 +1,16 @@
 //! Whatever comes in: received + originated + handed in = transmitted + Σ dropped + held + handed out, after every
 //! poll (see [`Engine::poll`]), and every buffer returns to its pool.
 
-use crate::support::pooled::{Pool, PooledPort};
-use crate::support::{
-    Draft, Engine, Ip, LAN, LINK, PORTS, Sizes, VLAN, WAN, engine_mac, frame, host_mac, key,
-};
-use dataplane::id::{GroupId, InterfaceId, Nanos, PortId, TunnelId};
+use crate::support::everything::{Act, WAYS_IN, everything, keyed, perform};
+use crate::support::pooled::Pool;
+use crate::support::{Ip, PORTS, VLAN, WAN, engine_mac, frame, host_mac};
+use dataplane::id::{GroupId, TunnelId};
 use dataplane::message::Command;
 use dataplane::packet::Packet;
-use dataplane::snapshot::Encapsulation;
 use dataplane::wire::MacAddr;
 use dataplane::wire::checksum;
 use proptest::prelude::*;
 use std::sync::OnceLock;
-
-type Pooled = Engine<PooledPort, Pool>;
-
-/// Every kind of tunnel to site 2 and two workers.
-fn everything(engine: u8, far: u8, pool: &Pool, room: usize) -> Pooled {
-    let mut draft = Draft::new(engine, engine);
-    let gre = draft.tunnel(Encapsulation::Gre { key: Some(42), sequence: false }, false, far);
-    let esp = draft.tunnel(Encapsulation::Esp, false, far);
-    let esp6 = draft.tunnel(Encapsulation::Esp, true, far);
-    let link = draft.tunnel(Encapsulation::Direct, false, 3);
-    draft.tunnels[0].mtu = 1000;
-    let members = [gre, esp, esp6, link].map(|tunnel| (tunnel, 1));
-    draft.group(far, &members, &[gre, esp, esp6]);
-    let sizes = Sizes { workers: 2, icmp_errors_per_second: 1_000_000 };
-    Engine::assemble(draft, &sizes, || PooledPort::new(room), || pool.clone())
-}
-
-fn keyed(a: &mut Pooled, b: &mut Pooled) {
-    for tunnel in [TunnelId(1), TunnelId(2)] {
-        key(a, b, tunnel, tunnel, 0x1000 * u32::from(tunnel.0));
-        key(b, a, tunnel, tunnel, 0x1000 * u32::from(tunnel.0) + 0x100);
-    }
-}
-
-/// Where frames come in: the port and the MAC address it listens to.
-const WAYS_IN: [(PortId, u8); 4] = [(LAN, 0), (WAN, 1), (LAN, 2), (LINK, 3)];
 
 /// Frames worth mutating: the corpus, and all that hosts and the far engine would send to engine 1.
 fn seeds() -> &'static [Vec<u8>] {
@@ -119,19 +91,6 @@ fn arrival() -> impl Strategy<Value = Arrival> {
     })
 }
 
-/// What control does meanwhile.
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    Poll,
-    Wait(u64),
-    Lease(bool),
-    Forget,
-    Know,
-    Up(u16, bool),
-    Shift(u32),
-    Ask,
-}
-
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => Just(Act::Poll),
@@ -143,30 +102,6 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (1..9u32).prop_map(Act::Shift),
         1 => Just(Act::Ask),
     ]
-}
-
-fn perform(engine: &mut Pooled, act: Act) {
-    match act {
-        Act::Poll => {}
-        Act::Wait(ms) => engine.wait(ms),
-        Act::Lease(valid) => engine.lease(if valid { Nanos::MAX } else { Nanos(0) }),
-        Act::Forget => engine.draft.neighbors.clear(),
-        Act::Know => engine.draft.neighbors = Draft::new(1, 1).neighbors,
-        Act::Up(tunnel, up) => engine.draft.tunnels[usize::from(tunnel)].up = up,
-        Act::Shift(weight) => {
-            let members = [0, 1, 2, 3].map(|n| (TunnelId(n), if n == 3 { weight } else { 1 }));
-            engine.draft.reweigh(GroupId(0), &members);
-        }
-        Act::Ask => {
-            let (interface, ip) = (InterfaceId(0), [10, 1, 0, 77].into());
-            engine.command(0, Command::Solicit { interface, ip, unicast: None });
-            engine.command(1, Command::Probe { tunnel: TunnelId(1), sequence: 9 });
-            engine.command(1, Command::Announce { interface, ip: [10, 1, 0, 1].into() });
-        }
-    }
-    engine.publish();
-    engine.poll();
-    engine.events();
 }
 
 /// Runs it all and returns how many packets reached a wire.

@@ -3,6 +3,7 @@
 
 mod access;
 mod conservation;
+mod differential;
 mod forward;
 mod handoff;
 mod icmp;

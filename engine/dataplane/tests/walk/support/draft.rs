@@ -2,7 +2,7 @@
 
 use dataplane::acl::Acl;
 use dataplane::ecmp::{BucketTable, Shares};
-use dataplane::fib::FibBuilder;
+use dataplane::fib::{Fib, FibBuilder};
 use dataplane::flow::{HashKeys, SessionConfig, SessionTable};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
 use dataplane::nat::{Nat, NatConfig, PortShare};
@@ -11,6 +11,7 @@ use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Ta
 use dataplane::stage::access::Sessions;
 use dataplane::wire::{MacAddr, VlanId};
 use ipnet::IpNet;
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -65,6 +66,8 @@ pub struct Draft {
     pub acl: Option<Arc<Acl>>,
     pub sessions: Option<SessionConfig>,
     pub nat: Option<NatConfig>,
+    /// The last FIB and its prefixes, the n-th of which leads to next hop n + 1: it takes longer to make than the rest.
+    pub built: RefCell<Option<(Vec<IpNet>, Arc<Fib>)>>,
 }
 
 fn net(ip: IpAddr, length: u8) -> IpNet {
@@ -106,7 +109,18 @@ impl Draft {
             neighbors.push((InterfaceId(3), link_v4(peer), link));
         }
         let (tunnels, groups, routes) = (vec![], vec![], vec![]);
-        Draft { engine, interfaces, routes, neighbors, tunnels, groups, acl: None, sessions: None, nat: None }
+        Draft {
+            engine,
+            interfaces,
+            routes,
+            neighbors,
+            tunnels,
+            groups,
+            acl: None,
+            sessions: None,
+            nat: None,
+            built: RefCell::default(),
+        }
     }
 
     /// The sessions of one of the workers, if the draft has any.
@@ -178,9 +192,9 @@ impl Draft {
 
     /// What workers see.
     pub fn snapshot(&self) -> Snapshot {
-        let (mut fib, mut next_hops) = (FibBuilder::new(), vec![NextHop::Unreachable]);
+        let (mut prefixes, mut next_hops) = (vec![], vec![NextHop::Unreachable]);
         let mut route = |prefix: IpNet, next_hop: NextHop| {
-            fib.insert(prefix, NextHopId(next_hops.len() as u32));
+            prefixes.push(prefix);
             next_hops.push(next_hop);
         };
         for &(prefix, next_hop) in &self.routes {
@@ -198,7 +212,7 @@ impl Draft {
         Snapshot::from(Tables {
             generation: Generation(0),
             interfaces: self.interfaces.clone().into(),
-            fib: fib.build().unwrap(),
+            fib: self.fib(prefixes),
             next_hops: next_hops.into(),
             neighbors: Arc::new(self.neighbors.iter().copied().collect()),
             tunnels: self.tunnels.clone().into(),
@@ -207,5 +221,21 @@ impl Draft {
             router_v6: self.interfaces[0].ipv6(),
             acl: self.acl.clone(),
         })
+    }
+
+    fn fib(&self, prefixes: Vec<IpNet>) -> Arc<Fib> {
+        let mut built = self.built.borrow_mut();
+        if let Some((known, fib)) = &*built
+            && *known == prefixes
+        {
+            return fib.clone();
+        }
+        let mut builder = FibBuilder::new();
+        for (n, prefix) in prefixes.iter().enumerate() {
+            builder.insert(*prefix, NextHopId(n as u32 + 1));
+        }
+        let fib = builder.build().unwrap();
+        *built = Some((prefixes, fib.clone()));
+        fib
     }
 }

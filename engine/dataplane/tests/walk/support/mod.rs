@@ -2,7 +2,9 @@
 
 pub mod craft;
 pub mod draft;
+pub mod everything;
 pub mod pooled;
+pub mod reference;
 
 pub use craft::{Ip, checked, frame, payload};
 pub use draft::{Draft, GATEWAY_V4, LAN, LINK, VLAN, WAN, engine_mac, host_mac, host_v4, host_v6};

@@ -1,0 +1,236 @@
+#!/usr/bin/python3
+"""Writes what fuzzing starts from: DIR/<parser>/<name>, the same each time. The corpus (corpus/) is what came of it."""
+import json
+import pathlib
+import struct
+import sys
+
+from scapy.all import (
+    ARP, GRE, ICMP, IP, TCP, UDP, Dot1Q, Ether, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr, ICMPv6PacketTooBig, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN,
+    Raw, conf, fragment, raw,
+)
+
+conf.verb = 0
+ENGINE = pathlib.Path(__file__).resolve().parents[1]
+WIRE = sorted((ENGINE / "dataplane/corpus/wire").glob("*.bin"))
+HOST = "02:aa:00:00:00:09"
+DATA = bytes(range(64))
+# The walk's world: engine 1, sites 1 and 2, a VLAN (tests/walk/support/draft.rs).
+HOST4, FAR4, VLAN4, WAN4, PEER4 = "10.1.0.9", "10.2.0.9", "10.101.0.9", "192.0.2.1", "192.0.2.2"
+HOST6, FAR6, VLAN6, WAN6, PEER6 = (
+    "2001:db8:1::9", "2001:db8:2::9", "2001:db8:65::9", "2001:db8:ffff::1", "2001:db8:ffff::2")
+LAN, WAN, TAGGED, LINK = range(4)
+MEND, SEALED, GUARDED = 8, 32, 64
+POLL, KNOW, FORGET, UP, ASK, WAIT, LEASE, SHIFT = (
+    0x80, 0x84, 0x83, 0x85, 0x87, 0x81 | 15 << 3, 0x82, 0x86 | 9 << 3)
+
+
+def ether(packet):
+    return raw(Ether(src=HOST, dst="02:01:00:00:00:00") / packet)
+
+
+def frame(data, way=LAN, flags=MEND, worker=0):
+    return bytes([way | worker << 2 | flags]) + struct.pack("<H", len(data)) + data
+
+
+def from_hosts():
+    """Packets that hosts of site 1 send."""
+    for ip, far, near, ours in ((IP, FAR4, VLAN4, "10.1.0.1"), (IPv6, FAR6, VLAN6, "2001:db8:1::1")):
+        src = HOST4 if ip is IP else HOST6
+        for dst in (far, near):
+            yield ip(src=src, dst=dst) / UDP(sport=5001, dport=6000) / DATA
+            yield ip(src=src, dst=dst) / UDP(sport=5002, dport=6000) / (DATA * 22)
+            yield ip(src=src, dst=dst) / TCP(sport=5000, dport=80, flags="S", options=[("MSS", 9000)])
+            yield ip(src=src, dst=dst, **({"ttl": 1} if ip is IP else {"hlim": 1})) / UDP() / DATA
+        yield ip(src=src, dst=ours) / (ICMP() if ip is IP else ICMPv6EchoRequest()) / DATA
+        yield ip(src=src, dst=ours) / UDP(sport=1, dport=9) / DATA
+        yield ip(src=src, dst=WAN4 if ip is IP else WAN6) / (ICMP() if ip is IP else ICMPv6EchoRequest()) / DATA
+        yield ip(src=src, dst="10.101.0.77" if ip is IP else "2001:db8:65::77") / UDP() / DATA
+    yield from fragment(IP(src=HOST4, dst=FAR4) / UDP(sport=1, dport=2) / (DATA * 20), 600)
+    yield IP(src=HOST4, dst=FAR4, flags="DF") / UDP() / (DATA * 22)
+    yield IPv6(src=HOST6, dst=FAR6) / IPv6ExtHdrFragment(m=1, id=7) / UDP() / DATA
+    yield IPv6(src=HOST6, dst=FAR6) / IPv6ExtHdrHopByHop(options=PadN(optdata=bytes(4))) / \
+        IPv6ExtHdrDestOpt(options=PadN(optdata=bytes(4))) / TCP()
+
+
+def from_wan():
+    inner = IP(src=FAR4, dst=HOST4) / UDP(sport=1, dport=2) / DATA
+    inner6 = IPv6(src=FAR6, dst=HOST6) / UDP(sport=1, dport=2) / DATA
+    outer = IP(src=PEER4, dst=WAN4)
+    yield outer / GRE(key_present=1, key=42) / inner
+    yield outer / GRE(key_present=1, key=42) / inner6
+    yield outer / GRE(key_present=1, key=42, chksum_present=1) / inner
+    yield outer / GRE(key_present=1, key=42, seqnum_present=1) / inner
+    yield outer / GRE() / inner
+    yield outer / Raw(struct.pack("!IIQ", 0x4000, 1, 1) + DATA)
+    yield outer / UDP(sport=862, dport=862) / DATA
+    too_big = IP(src=WAN4, dst=PEER4, id=1) / GRE(key_present=1, key=42) / inner
+    yield IP(src="198.51.100.1", dst=WAN4) / ICMP(type=3, code=4, nexthopmtu=1200) / too_big
+    yield IPv6(src="2001:db8:9::1", dst=WAN6) / ICMPv6PacketTooBig(mtu=1300) / \
+        Raw(raw(IPv6(src=WAN6, dst=PEER6, nh=50) / Raw(struct.pack("!IIQ", 0x2100, 1, 1) + DATA)))
+
+
+def neighbours():
+    yield ARP(op=1, hwsrc=HOST, psrc=HOST4, pdst="10.1.0.1")
+    yield ARP(op=2, hwsrc=HOST, psrc="10.1.0.77", pdst="10.1.0.1", hwdst="02:01:00:00:00:00")
+    yield IPv6(src=HOST6, dst="ff02::1:ff00:1", hlim=255) / ICMPv6ND_NS(tgt="2001:db8:1::1") / \
+        ICMPv6NDOptSrcLLAddr(lladdr=HOST)
+    yield IPv6(src=HOST6, dst="2001:db8:1::1", hlim=255) / ICMPv6ND_NA(tgt=HOST6) / ICMPv6NDOptDstLLAddr(lladdr=HOST)
+
+
+def walk():
+    hosts = [ether(p) for p in from_hosts()]
+    wan = [ether(p) for p in from_wan()]
+    near = [ether(p) for p in neighbours()]
+    sealed = [raw(IP(src=FAR4, dst=HOST4) / UDP() / DATA), raw(IPv6(src=FAR6, dst=HOST6) / UDP() / DATA)]
+    for n, data in enumerate(hosts):
+        yield f"host-{n}", frame(data) + bytes([POLL])
+        yield f"guarded-{n}", frame(data, LAN, MEND | GUARDED) + bytes([POLL]) + frame(data)
+    for n, data in enumerate(wan):
+        yield f"wan-{n}", frame(data, WAN) + bytes([POLL])
+        yield f"guarded-wan-{n}", frame(data, WAN, MEND | GUARDED) + bytes([POLL])
+    for n, data in enumerate(near):
+        yield f"near-{n}", frame(data) + bytes([POLL])
+    for n, data in enumerate(sealed):
+        yield f"sealed-{n}", frame(data, WAN, MEND | SEALED) + bytes([POLL])
+    acts = bytes([POLL, FORGET, WAIT, KNOW, ASK, UP, SHIFT, LEASE, POLL, LEASE | 8, POLL])
+    for act in acts:
+        yield f"act-{act:02x}", b"".join(frame(d) + bytes([act]) for d in hosts[:4]) + bytes([POLL])
+    yield "all-hosts", b"".join(frame(d, worker=n % 2) for n, d in enumerate(hosts)) + acts
+    yield "all-wan", b"".join(frame(d, WAN, worker=n % 2) for n, d in enumerate(wan)) + acts
+    yield "tagged", frame(raw(Ether(src=HOST) / Dot1Q(vlan=100) / IP(src=VLAN4, dst=FAR4) / UDP() / DATA), TAGGED)
+    yield "link", frame(ether(IP(src=FAR4, dst=HOST4) / UDP() / DATA), LINK)
+    for path in WIRE:
+        yield path.stem, frame(path.read_bytes()) + bytes([POLL])
+
+
+def esp():
+    inner = bytes([0x45]) + bytes(19)
+    for esn in (0, 1, 8, 17, 24, 33, 64, 96, 128, 192):
+        yield f"raw-{esn}", bytes([esn]) + struct.pack("!IIQ", 0x1000, 1, 1) + bytes(64)
+        yield f"sealed-{esn}", bytes([esn | 2]) + inner + bytes([1, 2, 2, 4])
+        yield f"sealed6-{esn}", bytes([esn | 2]) + bytes([0x60]) + bytes(39) + bytes([1, 2, 2, 41])
+        yield f"dummy-{esn}", bytes([esn | 2]) + inner + bytes([1, 2, 2, 59])
+        yield f"round-{esn}", bytes([esn | 4]) + inner
+        yield f"several-{esn}", bytes([esn | 6]) + struct.pack("!8H", 1, 2, 70, 3, 2000, 900, 2000, 65535)
+
+
+def messages():
+    ends = {"local": "192.0.2.1", "remote": "2001:db8::2"}
+    site = {"site": "north"}
+    yield {"type": "hello", **site, "epoch": 3, "owner": "a1"}
+    yield {"type": "hello", **site, "epoch": 0, "owner": None}
+    yield {"type": "sa_offer", "tunnel": ends, "generation": 1, "spis": [4096, 4097]}
+    yield {"type": "sa_in_use", "tunnel": ends, "generation": 1}
+    yield {"type": "sa_rekey", "tunnel": ends}
+    yield {"type": "path_report", "tunnel": ends, "up": True, "rtt_us": 1.5, "loss_tx": 0.0, "loss_rx": 1e-3}
+    yield {"type": "lease_request", **site, "epoch": 4, "sequence": 9, "lease_ms": 1500}
+    yield {"type": "lease_grant", **site, "epoch": 4, "sequence": 9}
+    yield {"type": "lease_refused", **site, "sequence": 9, "epoch": 5, "owner": "a2"}
+    yield {"type": "lease_transfer", **site, "epoch": 5, "to": "a2"}
+    yield {"type": "set_shares", **site, "epoch": 5, "version": 2, "shares": [{"engine": "a1", "buckets": 65536}]}
+    yield {"type": "shares_applied", **site, "version": 2}
+    yield {"type": "shift_request", **site, "reason": "a person"}
+    yield {"type": "alarm", **site, "raised": True}
+    yield {"type": "goodbye", "reason": "stopping"}
+
+
+def peer():
+    frames = []
+    for message in messages():
+        text = json.dumps(message).encode()
+        frames.append(struct.pack("!I", len(text)) + text)
+        yield message["type"] + str(len(frames)), frames[-1]
+    yield "all", b"".join(frames)
+
+
+def api():
+    for name in ("status", "ports", "tunnels", "workers", "drops", "decisions"):
+        yield name, json.dumps({"request": name}).encode()
+    for n, command in enumerate((
+            {"command": "drain"}, {"command": "undrain"}, {"command": "approve", "decision": 7},
+            {"command": "set_mode", "mode": "observe"}, {"command": "set_mode", "mode": "auto"})):
+        yield f"command-{n}", json.dumps({"request": "command", "command": command}).encode()
+    yield "ok", json.dumps({"ok": {"name": "a1", "values": [1, 2.5, None, True]}}).encode()
+    yield "error", b'{"error":"no"}'
+
+
+def config():
+    for path in sorted((ENGINE.parent / "configs").rglob("*.toml")):
+        text = path.read_bytes()
+        yield path.stem, text
+        # Without comments, and each section by itself: short inputs run often.
+        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(b"#")]
+        yield path.stem + "-short", b"\n".join(lines)
+        for n, section in enumerate(b"\n".join(lines).split(b"\n[")):
+            yield f"{path.stem}-{n}", (b"" if n == 0 else b"[") + section
+
+
+def routes():
+    """For the engine of configs/lab/a1.toml, whose names and addresses are found there."""
+    import tomllib
+    config = tomllib.loads((ENGINE.parent / "configs/lab/a1.toml").read_text())
+    groups = [group["name"] for group in config.get("group", [])]
+    nets = [str(net) for interface in config["interface"] for net in interface.get("addresses", [])]
+    lines = ["198.51.100.0/24 blackhole", "2001:db8:77::/48 blackhole", "0.0.0.0/0 blackhole", "# nothing", "",
+             "198.51.100.1/24 blackhole", "198.51.100.0/24 via 203.0.113.1", "198.51.100.0/24 group nowhere", "x y z"]
+    lines += [f"203.0.113.0/24 group {name} # far" for name in groups]
+    for net in nets:
+        address = net.split("/")[0]
+        near = address.rsplit(":" if ":" in address else ".", 1)
+        prefix = "2001:db8:88::/48" if ":" in address else "203.0.113.128/25"
+        lines += [f"{prefix} via {near[0]}{':' if ':' in address else '.'}77", f"{prefix} via {address}"]
+    for n, line in enumerate(lines):
+        yield f"line-{n}", line.encode() + b"\n"
+    yield "all", "\n".join(lines).encode()
+    yield "good", b"198.51.100.0/24 blackhole\r\n10.99.0.0/16 blackhole\n2001:db8:99::/48\tblackhole"
+
+
+def recording():
+    header = {"type": "run", "format": 1, "run": "r", "kind": "ramp", "fault": "loss", "started_unix_ms": 1,
+              "sample_ms": 100, "metrics": ["rx_pps"]}
+    sample = {"type": "sample", "at_ms": 100, "values": [1.5]}
+    event = {"type": "event", "at_ms": 200, "event": "breach", "detail": "x"}
+    lines = [json.dumps(line) + "\n" for line in (header, sample, dict(sample, values=[None]), event)]
+    yield "header", lines[0].encode()
+    yield "run", "".join(lines).encode()
+    yield "cut", "".join(lines)[:-9].encode()
+    for kind in ("stopped_short", "abrupt", "calm"):
+        yield kind, (json.dumps(dict(header, kind=kind)) + "\n" + lines[1]).encode()
+    for name in ("inject", "hard_failure", "end", "note"):
+        yield name, (lines[0] + json.dumps(dict(event, event=name)) + "\n").encode()
+
+
+def model():
+    """The built-in model, and the smallest of its kind: a state of one number."""
+    whole = (ENGINE.parent / "predictor/src/default_model/model.safetensors").read_bytes()
+    length = struct.unpack("<Q", whole[:8])[0]
+    header = json.loads(whole[8:8 + length])
+    features = header["gru.input.weight"]["shape"][1]
+    about = json.loads(header["__metadata__"]["foreshift"]) | {"hidden": 1, "window": 2}
+    small, at = {"__metadata__": {"foreshift": json.dumps(about)}}, 0
+    for name, shape in (("gru.input.weight", [3, features]), ("gru.input.bias", [3]), ("gru.state.weight", [3, 1]),
+                        ("gru.state.bias", [3]), ("head.weight", [1, 1]), ("head.bias", [1])):
+        size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        small[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(small).encode()
+    text += b" " * (-len(text) % 8)
+    yield "small", struct.pack("<Q", len(text)) + text + bytes(at)
+    yield "header-only", struct.pack("<Q", length) + whole[8:8 + length]
+
+
+def main():
+    out = pathlib.Path(sys.argv[1])
+    parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
+               "api": api, "config": config, "routes": routes, "recording": recording, "model": model}
+    for parser, seeds in parsers.items():
+        folder = out / parser
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in seeds():
+            (folder / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

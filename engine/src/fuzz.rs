@@ -1,0 +1,101 @@
+//! What reads bytes from outside, as functions that fuzzers call and tests replay a corpus through. Each must return,
+//! whatever the bytes.
+
+use crate::api::{Answer, Request};
+use crate::config::Config;
+use crate::peer::frame;
+use crate::plan::Plan;
+use crate::routes::Targets;
+use control::message::Message;
+use std::sync::LazyLock;
+
+/// A configuration file: an accepted one has a plan, a refused one says why.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Config::parse(text) {
+        Ok(config) => {
+            let _ = config.warnings();
+            let _ = Plan::from_config(&config);
+        }
+        Err(errors) => {
+            assert!(!errors.problems.is_empty());
+            assert!(!errors.to_string().is_empty());
+        }
+    }
+}
+
+/// A routes file, for the engine of a lab: the whole text is accepted if and only if each line is, but for prefixes that
+/// are named twice.
+pub fn routes(data: &[u8]) {
+    static TARGETS: LazyLock<Targets> = LazyLock::new(|| {
+        let config = Config::parse(include_str!("../../configs/lab/a1.toml")).expect("a lab's configuration");
+        Targets::new(&Plan::from_config(&config).forwarding)
+    });
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    let alone: Vec<_> = lines.filter(|line| !line.is_empty()).map(|line| TARGETS.route(line)).collect();
+    match TARGETS.routes(text) {
+        Ok(batch) => {
+            let next_hop =
+                |place: Option<u32>| batch.next_hops[place.expect("a file withdraws nothing") as usize];
+            let together: Vec<_> =
+                batch.changes.iter().map(|&(net, place)| Ok((net, next_hop(place)))).collect();
+            assert_eq!(alone, together);
+        }
+        Err(mistakes) => {
+            assert!(mistakes.iter().all(|(line, _)| (1..=text.lines().count()).contains(line)));
+            assert!(mistakes.len() >= alone.iter().filter(|route| route.is_err()).count().max(1));
+        }
+    }
+}
+
+/// The octets of a control connection: every message read is one that could be sent, and reads back as itself.
+pub fn peer(data: &[u8]) {
+    let mut from = data;
+    let mut buffer = Vec::new();
+    while let Ok(message) = poll_ready(frame::read(&mut from, &mut buffer)) {
+        // JSON has no infinity: a number too large to represent may be read, and is never sent.
+        let Ok(sent) = frame::encode(&message) else { continue };
+        let again = poll_ready(frame::read(&mut sent.as_slice(), &mut Vec::new())).expect("what was encoded");
+        assert_eq!(message, again);
+    }
+    let _ = serde_json::from_slice::<Message>(data);
+}
+
+/// A line of the API, of either side.
+pub fn api(data: &[u8]) {
+    if let Ok(request) = serde_json::from_slice::<Request>(data) {
+        let line = serde_json::to_vec(&request).expect("a request has a line");
+        assert_eq!(serde_json::from_slice::<Request>(&line).expect("which reads"), request);
+    }
+    let _ = serde_json::from_slice::<Answer>(data);
+}
+
+/// The result of a future that waits for nothing: its bytes are in memory.
+fn poll_ready<T>(future: impl Future<Output = T>) -> T {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => unreachable!("memory is always ready"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// What the fuzzers found worth keeping.
+    fn corpus(name: &str) -> Vec<Vec<u8>> {
+        let folder = format!("{}/fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
+        let files = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+        let inputs: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+        assert!(inputs.len() > 20, "{folder}: only {} files", inputs.len());
+        inputs
+    }
+
+    #[test]
+    fn the_corpora_end() {
+        corpus("config").iter().for_each(|data| super::config(data));
+        corpus("routes").iter().for_each(|data| super::routes(data));
+        corpus("peer").iter().for_each(|data| super::peer(data));
+        corpus("api").iter().for_each(|data| super::api(data));
+    }
+}
