@@ -11,8 +11,12 @@ from scapy.utils import wrpcap
 
 FLOWS = 64
 FCS = 4
-KEY = b"\x42" * 16
-SALT = b"\x42" * 4
+# The benchmark's key: every byte of key and salt is the same.
+KEY_BYTE = b"\x42"
+SALT = KEY_BYTE * 4
+# What scapy calls a cipher, and the bytes of its key.
+ALGORITHMS = {"aes-128-gcm": ("AES-GCM", 16), "aes-256-gcm": ("AES-GCM", 32),
+              "chacha20-poly1305": ("CHACHA20-POLY1305", 32)}
 SPI = 0x1000
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
@@ -33,11 +37,13 @@ def sealed(frame: Ether, sa: SecurityAssociation) -> Ether:
     return Ether(src="02:00:00:00:02:01", dst="02:00:00:00:01:01") / sa.encrypt(frame[IP])
 
 
-def write(path: Path, case: str, size: int) -> None:
+def write(path: Path, case: str, size: int, cipher: str) -> None:
     """Writes the frames that the gateway under test receives in `case`."""
     frames = [inner(size, flow, 6 if case == "ipv6" else 4) for flow in range(FLOWS)]
     if case == "esp-decrypt":
         tunnel = IP(src=THERE, dst=HERE)
-        sa = SecurityAssociation(ESP, spi=SPI, crypt_algo="AES-GCM", crypt_key=KEY + SALT, tunnel_header=tunnel)
+        algorithm, length = ALGORITHMS[cipher]
+        key = KEY_BYTE * length + SALT
+        sa = SecurityAssociation(ESP, spi=SPI, crypt_algo=algorithm, crypt_key=key, tunnel_header=tunnel)
         frames = [sealed(frame, sa) for frame in frames]
     wrpcap(str(path), frames)

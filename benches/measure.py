@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import time
 from pathlib import Path
@@ -94,8 +93,8 @@ class Peer:
         # The clock of another process, as clock_getcpuclockid(3) makes its number.
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
-    def cycles(self, seconds: float, tsc_hz: float) -> float:
-        """TSC cycles for each transmitted packet: the median of short windows over `seconds`."""
+    def samples(self, seconds: float, tsc_hz: float) -> list[float]:
+        """TSC cycles for each transmitted packet, in short windows over `seconds`."""
         self.process.send_signal(signal.SIGCONT)
         try:
             time.sleep(WINDOW_S)
@@ -111,7 +110,7 @@ class Peer:
             self.process.send_signal(signal.SIGSTOP)
         if not windows:
             raise Failed(f"{self.name} stopped forwarding\n{self.tail()}")
-        return statistics.median(windows)
+        return windows
 
     def end(self) -> None:
         self.disconnect()

@@ -9,6 +9,7 @@ mod config;
 mod crypto;
 mod host;
 mod observe;
+mod load;
 mod peer;
 mod plan;
 mod routes;

@@ -13,7 +13,7 @@ mod tests;
 use crate::api::status::Mode;
 use crate::config::Config;
 use crate::plan::Plan;
-use crate::{bench, peer, runtime};
+use crate::{bench, load, peer, runtime};
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -65,7 +65,7 @@ enum Command {
     /// Change and list the routes of the running engine
     Routes(routes::Arguments),
     Bench(bench::Arguments),
-    BenchFib(bench::fib::Arguments),
+    Load(load::Arguments),
     /// Make a lab's CA and a certificate for each engine
     Pki {
         /// Where ca.pem, ca.key, NAME.pem and NAME.key go
@@ -138,8 +138,8 @@ pub fn main() -> Result<ExitCode> {
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,
-        Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
+        Command::Load(arguments) => load::command(&arguments)?,
         Command::Pki { out, name, force } => pki(&out, &name, force)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "foreshift", &mut io::stdout());
