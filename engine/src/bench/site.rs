@@ -9,7 +9,7 @@ use dataplane::fib::FibBuilder;
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId, WorkerId};
 use dataplane::links::{ControlLinks, connect};
 use dataplane::packet::PacketPool;
-use dataplane::snapshot::{Group, Interface, NextHop, Snapshot, Tunnel};
+use dataplane::snapshot::{Group, Interface, NextHop, Snapshot, Tables, Tunnel};
 use dataplane::wire::MacAddr;
 use dataplane::worker::{Worker, WorkerParts};
 use ipnet::IpNet;
@@ -125,20 +125,17 @@ impl<A: PacketPool + Clone, C: Stopwatch> End<A, C> {
 fn snapshot(scenario: &Scenario, side: Side) -> Snapshot {
     let tunnels: Vec<Tunnel> = (0..scenario.tunnels.len()).map(|n| tunnel(scenario, side, n)).collect();
     let (fib, next_hops) = routes(scenario, side);
-    let (router_v4, router_v6) = (None, None);
-    let endpoints = tunnels.iter().map(|tunnel| ((tunnel.remote, tunnel.local, None), tunnel.id));
-    Snapshot {
+    Snapshot::from(Tables {
         generation: Generation(1),
         interfaces: [LAN, WAN].map(|port| interface(scenario, side, port)).into(),
-        fib: Arc::new(fib.build()),
+        fib: fib.build().expect("the routes fit"),
         next_hops: next_hops.into(),
-        adjacencies: Arc::new(neighbors(scenario, side).into_iter().collect()),
-        endpoints: Arc::new(endpoints.collect()),
+        neighbors: Arc::new(neighbors(scenario, side).into_iter().collect()),
         groups: if tunnels.is_empty() { [].into() } else { [group(&tunnels)].into() },
         tunnels: tunnels.into(),
-        router_v4,
-        router_v6,
-    }
+        router_v4: None,
+        router_v6: None,
+    })
 }
 
 fn interface(scenario: &Scenario, side: Side, port: usize) -> Interface {
@@ -185,12 +182,12 @@ fn group(tunnels: &[Tunnel]) -> Group {
 fn routes(scenario: &Scenario, side: Side) -> (FibBuilder, Vec<NextHop>) {
     let (other, tunnels) = (side.other(), scenario.tunnels.len());
     let mut fib = FibBuilder::new();
-    let mut next_hops = vec![NextHop::Local, NextHop::Connected(InterfaceId(LAN as u16))];
+    let mut next_hops = vec![NextHop::Unreachable, NextHop::Local, NextHop::Connected(InterfaceId(LAN as u16))];
     for net in [LAN, WAN].into_iter().flat_map(|port| side.addresses(port, tunnels)) {
-        fib.insert(IpNet::from(net.addr()), NextHopId(0));
+        fib.insert(IpNet::from(net.addr()), NextHopId(1));
     }
     for net in side.addresses(LAN, tunnels) {
-        fib.insert(net.trunc(), NextHopId(1));
+        fib.insert(net.trunc(), NextHopId(2));
     }
     let via = |gateway| NextHop::Via { interface: InterfaceId(WAN as u16), gateway };
     for net in other.addresses(LAN, tunnels) {

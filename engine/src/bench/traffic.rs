@@ -1,28 +1,10 @@
-//! The packets of a case, and random numbers that are the same each time.
+//! The packets of a case.
 
 use dataplane::wire::ethernet::{self, Ethernet};
 use dataplane::wire::ipv4::{self, Fragmentation, Ipv4Fields};
 use dataplane::wire::ipv6::{self, Ipv6Fields};
 use dataplane::wire::{EtherType, MacAddr, Protocol, TrafficClass, udp};
 use std::net::IpAddr;
-
-/// splitmix64: the same table and traffic in each run, and in every peer's.
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
-    }
-}
 
 /// One packet of UDP.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use super::{Scenario, Way, between_hosts};
 use clap::ValueEnum;
-use dataplane::sa::SaKey;
+use dataplane::sa::{AeadProvider, Algorithm, SaKey};
 use dataplane::snapshot::Encapsulation;
 use serde::Serialize;
 use std::fmt;
@@ -20,16 +20,21 @@ pub enum Cipher {
     #[value(name = "aes-256-gcm")]
     #[serde(rename = "aes-256-gcm")]
     Aes256Gcm,
+    /// ChaCha20-Poly1305 (RFC 7634).
+    #[value(name = "chacha20-poly1305")]
+    #[serde(rename = "chacha20-poly1305")]
+    ChaCha20Poly1305,
 }
 
 impl Cipher {
     /// The benchmark's key and salt: every byte is 0x42, known to those who check its output.
-    pub fn key(self) -> SaKey {
-        let length = match self {
-            Cipher::Aes128Gcm => 16,
-            Cipher::Aes256Gcm => 32,
+    pub fn key(self, provider: &dyn AeadProvider) -> SaKey {
+        let (algorithm, length) = match self {
+            Cipher::Aes128Gcm => (Algorithm::Aes128Gcm, 16),
+            Cipher::Aes256Gcm => (Algorithm::Aes256Gcm, 32),
+            Cipher::ChaCha20Poly1305 => (Algorithm::ChaCha20Poly1305, 32),
         };
-        SaKey::new(&[0x42; 36][..length + 4]).expect("key and salt have the cipher's lengths")
+        SaKey::new(provider, algorithm, &[0x42; 36][..length + 4]).expect("key and salt have the cipher's lengths")
     }
 }
 
