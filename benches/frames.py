@@ -21,12 +21,13 @@ SPI = 0x1000
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
 
-def inner(size: int, flow: int, version: int) -> Ether:
-    """A UDP packet in a frame of `size` bytes, FCS included; no shorter than its headers."""
+def inner(size: int, flow: int, version: int, back: bool = False) -> Ether:
+    """A UDP packet in a frame of `size` bytes, FCS included; no shorter than its headers. `back` comes from far away."""
     if version == 6:
         ip = IPv6(src="fd00:1::10", dst="fd00:2::10", hlim=64)
     else:
-        ip = IP(src="10.1.0.10", dst="10.2.0.10", flags="DF", ttl=64)
+        near, far = "10.1.0.10", "10.2.0.10"
+        ip = IP(src=far if back else near, dst=near if back else far, flags="DF", ttl=64)
     headers = Ether(src="02:00:00:00:00:10", dst="02:00:00:00:01:00") / ip / UDP(sport=1024 + flow, dport=4789)
     payload = max(0, size - FCS - len(headers))
     return headers / Raw(bytes(i & 0xFF for i in range(payload)))
@@ -39,7 +40,8 @@ def sealed(frame: Ether, sa: SecurityAssociation) -> Ether:
 
 def write(path: Path, case: str, size: int, cipher: str) -> None:
     """Writes the frames that the gateway under test receives in `case`."""
-    frames = [inner(size, flow, 6 if case == "ipv6" else 4) for flow in range(FLOWS)]
+    version, back = 6 if case == "ipv6" else 4, case == "esp-decrypt"
+    frames = [inner(size, flow, version, back) for flow in range(FLOWS)]
     if case == "esp-decrypt":
         tunnel = IP(src=THERE, dst=HERE)
         algorithm, length = ALGORITHMS[cipher]

@@ -84,12 +84,13 @@ def ipsec_secgw(case: str, pcap: Path, core: int, work: Path, cipher: str) -> li
     way, ends = ("in", (frames.THERE, frames.HERE)) if decrypt else ("out", (frames.HERE, frames.THERE))
     length = frames.ALGORITHMS[cipher][1]
     key = ":".join(f"{byte:02x}" for byte in frames.KEY_BYTE * length + frames.SALT)
+    inner = "10.1.0.0/24" if decrypt else "10.2.0.0/24"
     config = work / "ipsec-secgw.cfg"
     config.write_text(
-        f"sp ipv4 {way} esp protect {frames.SPI} pri 1 dst 10.2.0.0/24 sport 0:65535 dport 0:65535\n"
+        f"sp ipv4 {way} esp protect {frames.SPI} pri 1 dst {inner} sport 0:65535 dport 0:65535\n"
         f"sa {way} {frames.SPI} aead_algo {cipher} aead_key {key} mode ipv4-tunnel"
         f" src {ends[0]} dst {ends[1]} type cpu-crypto\n"
-        "rt ipv4 dst 192.0.2.0/24 port 1\nrt ipv4 dst 10.2.0.0/24 port 1\nneigh port 1 02:00:00:00:00:02\n"
+        f"rt ipv4 dst 192.0.2.0/24 port 1\nrt ipv4 dst {inner} port 1\nneigh port 1 02:00:00:00:00:02\n"
     )
     devices = [source(pcap), "net_null1,no-rx=1", "crypto_aesni_gcm0"]
     # No replay window: the source repeats its 64 packets.

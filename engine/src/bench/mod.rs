@@ -88,7 +88,7 @@ pub fn command(arguments: &Arguments) -> Result<()> {
     } else {
         println!("{report}");
     }
-    ensure!(report.drops == 0, "{} of {} packets were dropped", report.drops, report.packets);
+    ensure!(report.drops == 0, "{} of {} packets were dropped: {}", report.drops, report.packets, report.why_dropped);
     Ok(())
 }
 
@@ -120,10 +120,10 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     }
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     while Instant::now() < end {
-        rig.round(|cycles| polls.saturating_record(cycles))?;
+        rig.round(|cycles| polls += cycles)?;
     }
     verify(&mut rig, None).context("after the measurement")?;
-    Ok(Report::new(arguments, polls.len(), rig.drops()).with_cycles(&polls, clock.hz()))
+    Ok(Report::new(arguments, polls.len(), rig.drops(), rig.why_dropped()).with_cycles(&polls, clock.hz()))
 }
 
 /// Runs `rounds` for a tool that counts instructions.
@@ -134,7 +134,7 @@ fn count(arguments: &Arguments, rounds: usize) -> Result<Report> {
     for _ in 0..rounds {
         rig.round(|_| polls += 1)?;
     }
-    Ok(Report::new(arguments, polls, rig.drops()))
+    Ok(Report::new(arguments, polls, rig.drops(), rig.why_dropped()))
 }
 
 fn verify<A: PacketPool + Clone, C: Stopwatch>(rig: &mut Rig<A, C>, folder: Option<&Path>) -> Result<()> {

@@ -23,6 +23,8 @@ pub struct Report {
     pub packets: u64,
     /// Packets that were not transmitted. Must be 0.
     pub drops: u64,
+    /// Their reasons.
+    pub why_dropped: String,
     /// Nothing where instructions are counted.
     #[serde(flatten)]
     pub speed: Option<Speed>,
@@ -47,9 +49,9 @@ pub struct Speed {
 
 impl Report {
     /// Of `polls` full bursts.
-    pub fn new(arguments: &Arguments, polls: u64, drops: u64) -> Report {
+    pub fn new(arguments: &Arguments, polls: u64, drops: u64, why_dropped: String) -> Report {
         let Arguments { case, cipher, size, .. } = *arguments;
-        Report { case, cipher, size, packets: polls * BURST as u64, drops, speed: None }
+        Report { case, cipher, size, packets: polls * BURST as u64, drops, why_dropped, speed: None }
     }
 
     /// The same with cycles.

@@ -112,6 +112,11 @@ impl<A: PacketPool + Clone, C: Stopwatch> Rig<A, C> {
         self.offered - self.delivered
     }
 
+    /// Their reasons.
+    pub fn why_dropped(&self) -> String {
+        self.near.dropped()
+    }
+
     /// What the measured end receives before it has seen every flow.
     pub fn received(&mut self) -> Result<Vec<Vec<u8>>> {
         let mut all = Vec::new();

@@ -97,7 +97,8 @@ impl<A: PacketPool + Clone, C: Stopwatch> End<A, C> {
     /// The engine of `side`.
     pub fn new(scenario: &Scenario, side: Side, pool: &A, clock: &C) -> End<A, C> {
         let forward_until = Arc::new(AtomicU64::new(u64::MAX));
-        let (worker, control) = connect(1, 1, &forward_until).pop().expect("one worker was asked for");
+        let tunnels = scenario.tunnels.len().max(1);
+        let (worker, control) = connect(1, tunnels, &forward_until).pop().expect("one worker was asked for");
         let ports = [MemoryPort::default(), MemoryPort::default()];
         let worker = Worker::new(WorkerParts {
             id: WorkerId(0),

@@ -90,7 +90,7 @@ pub fn command(arguments: &Arguments) -> Result<()> {
     let names = [&arguments.tx, &arguments.rx].map(|device| device.split(',').next().unwrap_or("").to_owned());
     let plan = EalPlan {
         main_core: arguments.core,
-        memory_mb: 128,
+        memory_mb: 256,
         file_prefix: format!("foreshift-load-{}", std::process::id()),
         vdevs: vec![arguments.tx.clone(), arguments.rx.clone()],
         log_level: LogLevel::Error,

@@ -39,6 +39,9 @@ pub struct Report {
     stall_max: u64,
 }
 
+/// What took longer counts as this.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+
 const PERCENTILES: [f64; 6] = [0.0, 10.0, 50.0, 90.0, 99.0, 99.9];
 
 fn percentiles<S: Serializer>(histogram: &Histogram<u64>, to: S) -> Result<S::Ok, S::Error> {
@@ -60,7 +63,7 @@ impl Report {
             lost: 0,
             reordered: 0,
             stall_us_max: 0.0,
-            latency_ns: Histogram::new(3).expect("three digits are valid"),
+            latency_ns: Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("valid bounds"),
             hz,
             highest: None,
             stall_max: 0,
