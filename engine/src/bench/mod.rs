@@ -88,7 +88,13 @@ pub fn command(arguments: &Arguments) -> Result<()> {
     } else {
         println!("{report}");
     }
-    ensure!(report.drops == 0, "{} of {} packets were dropped: {}", report.drops, report.packets, report.why_dropped);
+    ensure!(
+        report.drops == 0,
+        "{} of {} packets were dropped: {}",
+        report.drops,
+        report.packets,
+        report.why_dropped
+    );
     Ok(())
 }
 
@@ -147,7 +153,7 @@ fn verify<A: PacketPool + Clone, C: Stopwatch>(rig: &mut Rig<A, C>, folder: Opti
     Ok(())
 }
 
-/// The same traffic and tables for a peer: one `PREFIX GATEWAY` a line.
+/// The same traffic and tables for a peer: one `PREFIX GATEWAY` a line, and one rule.
 fn export(rig: &mut Rig<Heap, Counted>, folder: &Path) -> Result<()> {
     let received = rig.received()?;
     pcap::write(&folder.join("input.pcap"), received.iter().map(Vec::as_slice))
@@ -158,5 +164,7 @@ fn export(rig: &mut Rig<Heap, Counted>, folder: &Path) -> Result<()> {
         writeln!(routes, "{net} {}", Side::router(v6, router))?;
     }
     fs::write(folder.join("routes.txt"), routes)?;
+    let rules: Vec<_> = rig.scenario().rules.iter().map(case::vpp).collect();
+    fs::write(folder.join("acl.txt"), rules.join("\n"))?;
     Ok(())
 }

@@ -78,7 +78,12 @@ impl<A: PacketPool + Clone, C: Stopwatch> Rig<A, C> {
             outputs = pass(&mut self.far, WAN, LAN, outputs)?;
         }
         let hops = if self.scenario.way == Way::Forward { 1 } else { 2 };
-        ensure!(outputs.len() == ROUND, "{} of {ROUND} packets came out: {}", outputs.len(), self.near.dropped());
+        ensure!(
+            outputs.len() == ROUND,
+            "{} of {ROUND} packets came out: {}",
+            outputs.len(),
+            self.near.dropped()
+        );
         for (input, output) in inner.iter().zip(&outputs) {
             same(input, output.data(), hops)?;
         }

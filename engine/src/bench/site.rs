@@ -1,15 +1,18 @@
 //! The two ends of a rig: their addresses, and an engine with one worker for each.
 
-use super::case::{Scenario, Way};
+use super::case::{SESSIONS, Scenario, Way};
 use super::machine::Stopwatch;
 use super::port::MemoryPort;
+use dataplane::acl::{Acl, Action};
 use dataplane::drop_reason::DropReason;
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::fib::FibBuilder;
+use dataplane::flow::{HashKeys, SessionConfig, SessionTable, Timeouts, WhenFull};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId, WorkerId};
 use dataplane::links::{ControlLinks, connect};
 use dataplane::packet::PacketPool;
 use dataplane::snapshot::{Group, Interface, NextHop, Snapshot, Tables, Tunnel};
+use dataplane::stage::access::Sessions;
 use dataplane::wire::MacAddr;
 use dataplane::worker::{Worker, WorkerParts};
 use ipnet::IpNet;
@@ -108,6 +111,7 @@ impl<A: PacketPool + Clone, C: Stopwatch> End<A, C> {
             snapshot: snapshot(scenario, side),
             links: worker,
             icmp_errors_per_second: 100,
+            sessions: (scenario.stateful && side == Side::Near).then(|| Box::new(sessions(clock.now()))),
         });
         End { worker, ports, control }
     }
@@ -136,7 +140,23 @@ fn snapshot(scenario: &Scenario, side: Side) -> Snapshot {
         tunnels: tunnels.into(),
         router_v4: None,
         router_v6: None,
+        acl: acl(scenario, side),
     })
+}
+
+fn acl(scenario: &Scenario, side: Side) -> Option<Arc<Acl>> {
+    let asked = side == Side::Near && !scenario.rules.is_empty();
+    asked.then(|| Arc::new(Acl::compile(&scenario.rules, Action::Deny).expect("the rules fit").numbered(1)))
+}
+
+fn sessions(now: Nanos) -> Sessions {
+    let config = SessionConfig {
+        capacity: SESSIONS,
+        nat: false,
+        timeouts: Timeouts::default(),
+        when_full: WhenFull::DropNew,
+    };
+    Sessions::new(SessionTable::new(config, HashKeys::seeded(1), now), None)
 }
 
 fn interface(scenario: &Scenario, side: Side, port: usize) -> Interface {
@@ -183,7 +203,8 @@ fn group(tunnels: &[Tunnel]) -> Group {
 fn routes(scenario: &Scenario, side: Side) -> (FibBuilder, Vec<NextHop>) {
     let (other, tunnels) = (side.other(), scenario.tunnels.len());
     let mut fib = FibBuilder::new();
-    let mut next_hops = vec![NextHop::Unreachable, NextHop::Local, NextHop::Connected(InterfaceId(LAN as u16))];
+    let mut next_hops =
+        vec![NextHop::Unreachable, NextHop::Local, NextHop::Connected(InterfaceId(LAN as u16))];
     for net in [LAN, WAN].into_iter().flat_map(|port| side.addresses(port, tunnels)) {
         fib.insert(IpNet::from(net.addr()), NextHopId(1));
     }
@@ -215,7 +236,8 @@ fn neighbors(scenario: &Scenario, side: Side) -> Vec<(InterfaceId, IpAddr, MacAd
     let hosts = [false, true].map(|v6| (lan, side.host(v6), HOST));
     let mut known = hosts.to_vec();
     let beyond = other.addresses(WAN, scenario.tunnels.len()).into_iter().map(|net| net.addr());
-    let routers = [false, true].into_iter().flat_map(|v6| (0..Side::ROUTERS).map(move |n| Side::router(v6, n)));
+    let routers =
+        [false, true].into_iter().flat_map(|v6| (0..Side::ROUTERS).map(move |n| Side::router(v6, n)));
     let routers = routers.filter(|_| side == Side::Near);
     for ip in beyond.chain(routers) {
         if !known.iter().any(|&(_, there, _)| there == ip) {

@@ -36,10 +36,12 @@ impl Template {
     /// As told.
     pub fn new(arguments: &Arguments) -> Template {
         let mut bytes = vec![0; arguments.size - FCS];
-        let link = Ethernet { dst: arguments.gateway_mac, src: OURS, vlan: None, ether_type: EtherType::IPV4 };
+        let link =
+            Ethernet { dst: arguments.gateway_mac, src: OURS, vlan: None, ether_type: EtherType::IPV4 };
         let ip = link.write(&mut bytes).expect("a frame holds its header");
         let (src, dst) = (arguments.src, arguments.dst);
-        udp::write(&mut bytes[UDP..], (src.into(), UDP_PORT_FIRST), (dst.into(), 4789)).expect("there is room");
+        udp::write(&mut bytes[UDP..], (src.into(), UDP_PORT_FIRST), (dst.into(), 4789))
+            .expect("there is room");
         // The stamp changes with each packet; RFC 768 lets IPv4 do without.
         bytes[UDP + UDP_CHECKSUM..][..2].fill(0);
         let header = Ipv4Fields {
@@ -79,7 +81,8 @@ pub fn stamp(frame: &[u8]) -> Option<Stamp> {
     let (magic, rest) = tail.split_first_chunk::<2>()?;
     let (sequence, sent) = rest.split_first_chunk::<8>()?;
     let sent = sent.first_chunk::<8>()?;
-    (*magic == MAGIC).then(|| Stamp { sequence: u64::from_be_bytes(*sequence), sent: u64::from_be_bytes(*sent) })
+    (*magic == MAGIC)
+        .then(|| Stamp { sequence: u64::from_be_bytes(*sequence), sent: u64::from_be_bytes(*sent) })
 }
 
 /// Turns an ARP request into its answer: every address is ours. False if it was none.

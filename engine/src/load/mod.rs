@@ -87,7 +87,8 @@ pub fn command(arguments: &Arguments) -> Result<()> {
     ensure!((64..=1518).contains(&arguments.size), "--size {}: a frame has 64 to 1518 bytes", arguments.size);
     ensure!((0.1..=86_400.0).contains(&arguments.seconds), "--seconds: give 0.1 to 86400");
     ensure!(arguments.rate > 0, "--rate: at least one packet a second");
-    let names = [&arguments.tx, &arguments.rx].map(|device| device.split(',').next().unwrap_or("").to_owned());
+    let names =
+        [&arguments.tx, &arguments.rx].map(|device| device.split(',').next().unwrap_or("").to_owned());
     let plan = EalPlan {
         main_core: arguments.core,
         memory_mb: 256,

@@ -104,7 +104,11 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Report { offered, received, lost, refused, reordered, skipped, .. } = self;
-        writeln!(f, "offered     {offered:>12}    {} a second asked for, {} byte frames", self.rate, self.size)?;
+        writeln!(
+            f,
+            "offered     {offered:>12}    {} a second asked for, {} byte frames",
+            self.rate, self.size
+        )?;
         writeln!(f, "received    {received:>12}    {reordered} of them reordered")?;
         writeln!(f, "lost        {lost:>12}    {refused} of them refused by a full queue")?;
         writeln!(f, "skipped     {skipped:>12}    generator stalled for up to {:.0} µs", self.stall_us_max)?;

@@ -34,7 +34,8 @@ impl Cipher {
             Cipher::Aes256Gcm => (Algorithm::Aes256Gcm, 32),
             Cipher::ChaCha20Poly1305 => (Algorithm::ChaCha20Poly1305, 32),
         };
-        SaKey::new(provider, algorithm, &[0x42; 36][..length + 4]).expect("key and salt have the cipher's lengths")
+        SaKey::new(provider, algorithm, &[0x42; 36][..length + 4])
+            .expect("key and salt have the cipher's lengths")
     }
 }
 

@@ -29,8 +29,8 @@ pub fn table6() -> Scenario {
 /// Routes over all routers, and traffic to a random host of a random route each.
 fn over(mut table: Vec<IpNet>) -> Scenario {
     // The rig's own links, and what is never forwarded (RFC 3927 §2.7).
-    let not_routed: [IpNet; 3] =
-        ["192.0.2.0/24", "2001:db8::/32", "169.254.0.0/16"].map(|text| text.parse().expect("a constant prefix"));
+    let not_routed: [IpNet; 3] = ["192.0.2.0/24", "2001:db8::/32", "169.254.0.0/16"]
+        .map(|text| text.parse().expect("a constant prefix"));
     table.retain(|net| !not_routed.iter().any(|other| other.contains(net) || net.contains(other)));
     let mut random = Random(SEED);
     let src = Side::Near.host(matches!(table[0], IpNet::V6(_)));

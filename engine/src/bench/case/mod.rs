@@ -1,14 +1,17 @@
 //! The cases: what each offers, over which tables. One file a kind.
 
+mod access;
 mod esp;
 mod forward;
 mod gre;
 
+pub use access::{SESSIONS, vpp};
 pub use esp::Cipher;
 
 use super::site::{LAN, Side, WAN};
 use super::traffic::Flow;
 use clap::ValueEnum;
+use dataplane::acl::Rule;
 use dataplane::snapshot::Encapsulation;
 use ipnet::IpNet;
 use serde::Serialize;
@@ -39,6 +42,10 @@ pub enum Case {
     EspEncrypt,
     /// IPv4 out of one, replay checked.
     EspDecrypt,
+    /// Forward IPv4 under 10,000 rules, each packet asked about.
+    Acl,
+    /// The same by sessions that the rules have permitted.
+    Session,
 }
 
 /// Which way the traffic passes the end that is measured.
@@ -62,6 +69,10 @@ pub struct Scenario {
     pub cipher: Cipher,
     /// Routes beside those to the networks of both ends, each over one of [`Side::ROUTERS`] routers.
     pub routes: Vec<(IpNet, usize)>,
+    /// What may pass the measured end; none lets everything pass.
+    pub rules: Vec<Rule>,
+    /// Whether it keeps sessions.
+    pub stateful: bool,
     /// The packets' flows, in order.
     pub flows: Vec<Flow>,
 }
@@ -79,6 +90,8 @@ impl Case {
             Case::GreEcmp => gre::tunnels(4, Way::Encap),
             Case::EspEncrypt => esp::tunnel(Way::Encap, cipher),
             Case::EspDecrypt => esp::tunnel(Way::Decap, cipher),
+            Case::Acl => access::rules(false),
+            Case::Session => access::rules(true),
         }
     }
 }
@@ -101,7 +114,15 @@ impl Scenario {
     }
 
     fn new(way: Way, flows: Vec<Flow>) -> Scenario {
-        Scenario { way, tunnels: Vec::new(), cipher: Cipher::Aes128Gcm, routes: Vec::new(), flows }
+        Scenario {
+            way,
+            tunnels: Vec::new(),
+            cipher: Cipher::Aes128Gcm,
+            routes: Vec::new(),
+            rules: Vec::new(),
+            stateful: false,
+            flows,
+        }
     }
 }
 
