@@ -5,6 +5,7 @@
 //! medians over polls, a few microseconds each, as the scheduler may take the core away at any time.
 
 mod case;
+pub mod fib;
 mod machine;
 mod pcap;
 mod port;

@@ -65,6 +65,7 @@ enum Command {
     /// Change and list the routes of the running engine
     Routes(routes::Arguments),
     Bench(bench::Arguments),
+    BenchFib(bench::fib::Arguments),
     Load(load::Arguments),
     /// Make a lab's CA and a certificate for each engine
     Pki {
@@ -139,6 +140,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
+        Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
         Command::Load(arguments) => load::command(&arguments)?,
         Command::Pki { out, name, force } => pki(&out, &name, force)?,
         Command::Completions { shell } => {
