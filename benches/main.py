@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import frames, instructions, peers, report, verify, vpp
 from .calibrate import Calibration
-from .measure import Failed
+from .measure import Failed, prefer
 from .rows import CASES, PUBLISHED_L3FWD, ROWS, Row
 
 
@@ -193,6 +193,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.out = options.out.absolute()
     options.out.mkdir(parents=True, exist_ok=True)
+    prefer()
     calibration, rows, failed = Calibration(options.core), [], []
     try:
         binaries = {} if options.no_peers else peers.build(options.out / "peers")

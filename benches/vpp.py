@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from . import frames
-from .measure import Failed, end_with_parent
+from .measure import Failed, started
 
 START_S = 120
 WINDOW_S = 0.5
@@ -22,7 +22,8 @@ ENDS = re.compile(r"^(pg-input|pg\d+-tx|error-drop|null-node|drop)$")
 NODE = re.compile(r"^(\S+)\s+(?:\S+ )?(?:active|polling|interrupt wa|any wait|event wait|internal|done|disabled)\s+"
                   r"(\d+)\s+(\d+)\s+(\d+)\s+(\S+)\s+(\S+)$")
 
-CASES = ("ipv4", "ipv4-1m", "ipv6", "ipv6-100k", "gre-encap", "gre-decap", "gre-ecmp", "acl", "session",
+ACCESS = ("acl", "acl-100", "session")
+CASES = ("ipv4", "ipv4-1m", "ipv6", "ipv6-100k", "gre-encap", "gre-decap", "gre-ecmp", "acl", "acl-100", "session",
          "esp-encrypt", "esp-decrypt")
 
 
@@ -94,13 +95,14 @@ def configuration(case: str, cipher: str, export: Path) -> list[str]:
     if case in ("ipv4-1m", "ipv6-100k"):
         routes = (line.split() for line in (export / "routes.txt").read_text().splitlines())
         lines += [f"ip route add {net} via {gateway} pg1" for net, gateway in routes]
-    elif case in ("ipv4", "ipv6", "acl", "session"):
-        lines += ["ip route add 10.2.0.0/24 via 192.0.2.2 pg1", "ip route add fd00:2::/64 via 2001:db8::2 pg1"]
+    elif case in ("ipv4", "ipv6", *ACCESS):
+        lines += ["ip route add 10.2.0.0/24 via 192.0.2.2 pg1", "ip route add fd00:2::/64 via 2001:db8::2 pg1",
+                  "ip route add 172.0.0.0/8 via 192.0.2.2 pg1"]
     elif case.startswith("gre"):
         lines += gre(4 if case == "gre-ecmp" else 1)
     else:
         lines += esp(cipher)
-    if case in ("acl", "session"):
+    if case in ACCESS:
         rules = (export / "acl.txt").read_text().splitlines()
         permit = "permit+reflect" if case == "session" else "permit"
         rules = [rule.replace("permit", permit) for rule in rules]
@@ -131,7 +133,7 @@ class Vpp:
             self.process = subprocess.Popen(
                 [str(where / "bin" / "vpp"), "-c", str(config)], stdout=output, stderr=subprocess.STDOUT,
                 env=os.environ | {"LD_LIBRARY_PATH": libraries}, start_new_session=True,
-                preexec_fn=end_with_parent)
+                preexec_fn=started)
         self.socket = None
 
     def __enter__(self) -> "Vpp":

@@ -1,4 +1,4 @@
-//! What may pass: 10,000 rules asked about each packet, or about the first packet of each session only.
+//! What may pass: rules asked about each packet, or about the first packet of each session only.
 
 use super::super::site::Side;
 use super::super::traffic::Flow;
@@ -9,23 +9,22 @@ use dataplane::flow::AnyTuple;
 use dataplane::wire::Protocol;
 use std::net::IpAddr;
 
-const RULES: usize = 10_000;
 const SEED: u64 = 5;
 /// Flows in the traffic: each hits a rule of its own.
 const FLOWS: usize = 1024;
 /// The sessions that there is room for.
 pub const SESSIONS: u32 = 1 << 20;
 
-/// Forwarding under rules that permit (`stateful`: whole sessions).
-pub fn rules(stateful: bool) -> Scenario {
+/// Forwarding under `many` rules that permit (`stateful`: whole sessions).
+pub fn rules(many: usize, stateful: bool) -> Scenario {
     let permit = if stateful { Action::PermitSession } else { Action::Permit };
     let rule = |rule: Rule| {
         let denies = matches!(rule.action, Action::Deny | Action::Reject);
         // The rig has one way in, and VPP's list belongs to it, too.
         Rule { input: None, action: if denies { Action::Deny } else { permit }, ..rule }
     };
-    let rules: Vec<Rule> = synthetic::rules(SEED, RULES, false).into_iter().map(rule).collect();
-    let acl = Acl::compile(&rules, Action::Deny).expect("10,000 rules fit");
+    let rules: Vec<Rule> = synthetic::rules(SEED, many, false).into_iter().map(rule).collect();
+    let acl = Acl::compile(&rules, Action::Deny).expect("the rules fit");
     let mut random = Random::new(SEED);
     let mut flows = Vec::with_capacity(FLOWS);
     while flows.len() < FLOWS {

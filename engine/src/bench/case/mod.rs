@@ -44,7 +44,11 @@ pub enum Case {
     EspDecrypt,
     /// Forward IPv4 under 10,000 rules, each packet asked about.
     Acl,
-    /// The same by sessions that the rules have permitted.
+    /// The same under 100 rules.
+    #[value(name = "acl-100")]
+    #[serde(rename = "acl-100")]
+    AclSmall,
+    /// The same under 10,000 rules by sessions that the rules have permitted.
     Session,
 }
 
@@ -90,8 +94,9 @@ impl Case {
             Case::GreEcmp => gre::tunnels(4, Way::Encap),
             Case::EspEncrypt => esp::tunnel(Way::Encap, cipher),
             Case::EspDecrypt => esp::tunnel(Way::Decap, cipher),
-            Case::Acl => access::rules(false),
-            Case::Session => access::rules(true),
+            Case::Acl => access::rules(10_000, false),
+            Case::AclSmall => access::rules(100, false),
+            Case::Session => access::rules(10_000, true),
         }
     }
 }

@@ -102,7 +102,8 @@ impl Traffic {
     /// Where each packet of the round left for; `None` if it did not.
     pub fn led(&mut self) -> Result<Vec<Option<NextHopId>>> {
         self.ports[usize::from(LAN)].0.borrow_mut().tx.clear();
-        let mut left = self.ports[usize::from(WAN)].0.borrow_mut().tx.drain(..).collect::<Vec<_>>().into_iter();
+        let mut left =
+            self.ports[usize::from(WAN)].0.borrow_mut().tx.drain(..).collect::<Vec<_>>().into_iter();
         let mut next = left.next();
         let mut led = Vec::with_capacity(ROUND);
         // In the order of their arrival, without those that were dropped.
