@@ -1,4 +1,4 @@
-"""Measures every case beside its peer, interleaved, and writes table and JSON."""
+"""Measures every row beside its peers, interleaved, and writes table, JSON and plot."""
 
 import argparse
 import contextlib
@@ -11,75 +11,173 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import frames, peers, report
-from .measure import Failed
-
-CASES = ["ipv4", "ipv6", "gre-encap", "gre-decap", "esp-encrypt", "esp-decrypt"]
-SIZES = [64, 512, 1420]
+from . import frames, instructions, peers, report, verify, vpp
+from .calibrate import Calibration
+from .measure import Failed, prefer
+from .rows import CASES, PUBLISHED_L3FWD, ROWS, Row
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="64 byte frames only, shorter rounds")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, metavar="CASE", help=", ".join(CASES))
-    parser.add_argument("--sizes", nargs="+", type=int, metavar="BYTES", help="frame sizes (default: 64 512 1420)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of peer and ours (default: %(default)s)")
+    parser.add_argument("--cases", nargs="+", choices=CASES, metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--sizes", nargs="+", type=int, metavar="BYTES", help="only rows of these frame sizes")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of peers and ours (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="of each measurement (default: 1.0, quick: 0.3)")
     cores = sorted(os.sched_getaffinity(0))
     parser.add_argument("--core", type=int, default=cores[-1], help="the CPU to measure on (default: %(default)s)")
+    parser.add_argument("--no-peers", action="store_true", help="only ours, verified and counted")
+    parser.add_argument("--no-instructions", action="store_true", help="do not run callgrind")
     parser.add_argument("--readme", nargs="?", const=Path("README.md"), type=Path, metavar="FILE",
                         help="put the table between the bench markers of FILE (default: README.md)")
     parser.add_argument("--out", type=Path, default=Path("target/bench"), help="folder (default: %(default)s)")
     parser.add_argument("--foreshift", type=Path, required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.sizes = options.sizes or ([64] if options.quick else SIZES)
     options.seconds = options.seconds or (0.3 if options.quick else 1.0)
+    sizes = options.sizes or ([64] if options.quick else None)
+    options.rows = [row for row in ROWS if (not options.cases or row.case in options.cases)
+                    and (not sizes or row.size in sizes)]
+    options.main_core = cores[0] if cores[0] != options.core else cores[-1]
     if options.rounds < 3:
         parser.error("--rounds: at least 3, or a median means nothing")
+    if not options.rows:
+        parser.error("no row has this case and size")
     return options
 
 
-def ours(options: argparse.Namespace, case: str, size: int) -> dict:
-    command = [str(options.foreshift), "bench", "--json", "--case", case, "--size", str(size)]
-    command += ["--seconds", str(options.seconds), "--core", str(options.core)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60 + 3 * options.seconds)
+def ours(options: argparse.Namespace, row: Row, *extra: str) -> dict:
+    command = [str(options.foreshift), "bench", "--json", "--case", row.case, "--size", str(row.size)]
+    command += ["--cipher", row.cipher, "--seconds", str(options.seconds), "--core", str(options.core), *extra]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120 + 3 * options.seconds)
     if ran.returncode != 0:
         raise Failed(f"{' '.join(command)}\n{ran.stderr[-2000:]}")
     measured = json.loads(ran.stdout)
     if measured["drops"] != 0:
-        raise Failed(f"{case}, {size} bytes: {measured['drops']} packets were dropped")
+        raise Failed(f"{row.title}, {row.size} bytes: {measured['drops']} packets were dropped")
     return measured
 
 
-def spread(values: list[float]) -> dict:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values), "rounds": values}
+def export(options: argparse.Namespace, row: Row) -> Path:
+    """The row's traffic and tables, as the peers read them."""
+    folder = options.out / f"{row.title.replace(' ', '-')}-{row.size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [str(options.foreshift), "bench", "--case", row.case, "--size", str(row.size), "--cipher", row.cipher]
+    ran = subprocess.run([*command, "--export", str(folder)], capture_output=True, text=True, check=False)
+    if ran.returncode != 0:
+        raise Failed(f"{' '.join(command)}\n{ran.stderr[-2000:]}")
+    return folder
 
 
-def row(options: argparse.Namespace, binaries: dict[str, Path], case: str, size: int) -> dict:
-    """One case at one size: peer, its source alone, and ours, by turns."""
-    tsc_hz = ours(options, case, size)["tsc_hz"]
-    gross, floor, own = [], [], []
+class OursPeer:
+    """Ours as one of those who take turns."""
+
+    name = "foreshift"
+
+    def __init__(self, options: argparse.Namespace, row: Row):
+        self.options, self.row, self.last = options, row, {}
+
+    def samples(self, _seconds: float, _tsc_hz: float) -> list[float]:
+        self.last = ours(self.options, self.row)
+        return [self.last["cycles_p10"], self.last["cycles_per_packet"], self.last["cycles_p90"]]
+
+
+def contestants(options: argparse.Namespace, row: Row, running: contextlib.ExitStack, binaries: dict) -> list:
+    """Everyone who takes part in a row, started and stopped until it is their turn."""
+    found = [OursPeer(options, row)]
+    if options.no_peers:
+        return found
+    folder = export(options, row)
+    where = vpp.prefix()
+    if row.case.startswith("esp"):
+        # Without ESN, which the peers are not asked for.
+        frames.write(folder / "input.pcap", row.case, row.size, row.cipher)
+    if where and row.case in vpp.CASES:
+        found.append(running.enter_context(
+            vpp.Vpp(where, row.case, row.cipher, folder, options.core, options.main_core)))
+    names = peers.CASES.get(row.case, ()) if row.cipher != "chacha20-poly1305" else ()
+    for name in names:
+        pcap = folder / "input.pcap"
+        found.append(running.enter_context(
+            peers.start(name, row.case, binaries, pcap, options.core, folder, row.cipher)))
+    if names:
+        found.append(running.enter_context(peers.floor(folder / "input.pcap", options.core, folder / "testpmd.log")))
+    return found
+
+
+def measure(options: argparse.Namespace, row: Row, binaries: dict, calibration: Calibration) -> dict:
+    """One row: everyone by turns, the machine's state noted between them."""
+    tsc_hz = ours(options, row)["tsc_hz"]
+    rounds = []
     with contextlib.ExitStack() as running:
-        pair = []
-        if case in peers.CASES:
-            pcap = options.out / f"{case}-{size}.pcap"
-            frames.write(pcap, case, size)
-            pair.append((running.enter_context(peers.start(case, binaries, pcap, options.core, options.out)), gross))
-            log = options.out / "testpmd.log"
-            pair.append((running.enter_context(peers.floor(pcap, options.core, log)), floor))
+        taking_part = contestants(options, row, running, binaries)
         for _ in range(options.rounds):
-            for peer, cycles in pair:
-                cycles.append(peer.cycles(options.seconds, tsc_hz))
-            own.append(ours(options, case, size))
-    result = {"case": case, "size": size, "ours": spread([one["cycles_per_packet"] for one in own])}
-    for key in ("mpps", "gbit_per_s"):
-        result[key] = statistics.median(one[key] for one in own)
-    if pair:
-        net = spread([g - f for g, f in zip(gross, floor)])
-        result["peer"] = {"name": peers.CASES[case], "gross": spread(gross), "source": spread(floor), "net": net}
-        if net["median"] > 0:
-            result["ratio"] = result["ours"]["median"] / net["median"]
-    return result | {"tsc_hz": tsc_hz}
+            states, samples = [calibration.now()], {}
+            for peer in taking_part:
+                samples[peer.name] = peer.samples(options.seconds, tsc_hz)
+                states.append(calibration.now())
+            rounds.append({"states": states, "samples": samples})
+        nodes = {peer.name: peer.nodes for peer in taking_part if hasattr(peer, "nodes")}
+    result = {"case": row.case, "cipher": row.cipher, "title": row.title, "size": row.size, "aim": row.aim,
+              "published": row.published, "tsc_hz": tsc_hz, "rounds": rounds, "vpp_nodes": nodes.get("vpp")}
+    for one in rounds:
+        one["quiet"] = calibration.quiet(*one["states"])
+    chosen = [one for one in rounds if one["quiet"]]
+    result["quiet"] = len(chosen)
+    return result | summary(chosen or rounds)
+
+
+def spread(values: list[float]) -> dict:
+    values = sorted(values)
+    at = lambda share: values[min(len(values) - 1, round(share * (len(values) - 1)))]
+    return {"median": statistics.median(values), "p10": at(0.1), "p90": at(0.9)}
+
+
+def summary(rounds: list[dict]) -> dict:
+    """Each contestant's cycles over these rounds, and ours ÷ theirs, round by round."""
+    medians = {name: [statistics.median(one["samples"][name]) for one in rounds] for name in rounds[0]["samples"]}
+    result = {"peers": {}}
+    for name, values in medians.items():
+        pooled = spread([value for one in rounds for value in one["samples"][name]])
+        pooled["median"] = statistics.median(values)
+        if name == "foreshift":
+            result["ours"] = pooled
+        elif name != "testpmd":
+            result["peers"][name] = pooled
+            net = values
+            if "testpmd" in medians and name != "vpp":
+                net = [gross - floor for gross, floor in zip(values, medians["testpmd"])]
+                pooled["gross"], pooled["median"] = pooled["median"], statistics.median(net)
+                for key in ("p10", "p90"):
+                    pooled[key] -= statistics.median(medians["testpmd"])
+            ratios = [own / theirs for own, theirs in zip(medians["foreshift"], net) if theirs > 0]
+            if ratios:
+                pooled["ratio"] = statistics.median(ratios)
+    if "testpmd" in medians:
+        result["floor"] = statistics.median(medians["testpmd"])
+    return result
+
+
+def scaled_reference(rows: list[dict]) -> None:
+    """Where VPP is not installed: what was published of it, scaled by l3fwd here and there."""
+    here = [row["peers"]["l3fwd"]["median"] for row in rows
+            if row["case"] == "ipv4" and row["size"] == 64 and "l3fwd" in row["peers"]]
+    for row in rows:
+        if here and "vpp" not in row["peers"] and row["published"]:
+            factor = here[0] / PUBLISHED_L3FWD
+            reference = statistics.mean(row["published"]) * factor
+            row["scaled_reference"] = {"cycles": reference, "ratio": row["ours"]["median"] / reference}
+
+
+def extras(options: argparse.Namespace, row: Row, result: dict) -> None:
+    """What is not timed beside others: the check of the output, and instruction counts."""
+    folder = options.out / f"{row.title.replace(' ', '-')}-{row.size}"
+    folder.mkdir(parents=True, exist_ok=True)
+    ours(options, row, "--sample", str(folder))
+    result["verified"] = verify.sample(folder, row.case, row.cipher)
+    if not options.no_instructions:
+        result["instructions"] = instructions.count(options.foreshift, row.case, row.size, row.cipher)
+    if row.case == "esp-encrypt" and not options.no_peers:
+        result["bare_crypto"] = peers.bare_crypto(row.size, options.core, row.cipher)
 
 
 def machine() -> dict:
@@ -95,25 +193,34 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.out = options.out.absolute()
     options.out.mkdir(parents=True, exist_ok=True)
+    prefer()
+    calibration, rows, failed = Calibration(options.core), [], []
     try:
-        binaries = peers.build(options.out / "peers")
-        rows = []
-        for case in options.cases:
-            for size in options.sizes:
-                rows.append(row(options, binaries, case, size))
-                print(f"{case:12} {size:5} {report.number(rows[-1]['ours'])}", file=sys.stderr, flush=True)
-    except (Failed, subprocess.TimeoutExpired) as why:
+        binaries = {} if options.no_peers else peers.build(options.out / "peers")
+    except Failed as why:
         print(f"scripts/bench: {why}", file=sys.stderr)
         return 1
-    when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    result = {"when": when, **machine(), "tsc_hz": rows[0]["tsc_hz"], "rounds": options.rounds, "rows": rows}
-    text = report.table(result)
-    (options.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
-    (options.out / "bench.md").write_text(text + "\n")
-    print(text)
-    if options.readme:
-        report.into(options.readme, text)
-    return 0
+    for row in options.rows:
+        try:
+            rows.append(measure(options, row, binaries, calibration))
+            extras(options, row, rows[-1])
+            print(report.line(rows[-1]), file=sys.stderr, flush=True)
+        except (Failed, subprocess.TimeoutExpired) as why:
+            failed.append(f"{row.title} {row.size}: {why}")
+            print(f"scripts/bench: {failed[-1]}", file=sys.stderr, flush=True)
+    if rows:
+        scaled_reference(rows)
+        when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        result = {"when": when, **machine(), "tsc_hz": rows[0]["tsc_hz"], "rounds": options.rounds,
+                  "best_moment": calibration.best, "rows": rows, "failed": failed}
+        text = report.table(result)
+        (options.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+        (options.out / "bench.md").write_text(text + "\n")
+        report.plot(result, options.out / "bench.svg")
+        print(text)
+        if options.readme:
+            report.into(options.readme, text)
+    return 1 if failed or not rows else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ EXAMPLES = Path("/usr/share/dpdk/examples")
 # checksum is to their advantage.
 OFFLOAD = (".offloads = RTE_ETH_RX_OFFLOAD_CHECKSUM", ".offloads = 0")
 SOURCES = {"l3fwd": "main.c", "ipsec-secgw": "ipsec-secgw.c"}
-CASES = {"ipv4": "l3fwd", "ipv6": "l3fwd", "esp-encrypt": "ipsec-secgw", "esp-decrypt": "ipsec-secgw"}
+CASES = {"ipv4": ("l3fwd", "l3fwd-fib"), "ipv6": ("l3fwd", "l3fwd-fib"), "esp-encrypt": ("ipsec-secgw",),
+         "esp-decrypt": ("ipsec-secgw",)}
 
 
 def build(work: Path) -> dict[str, Path]:
@@ -58,38 +59,68 @@ def floor(pcap: Path, core: int, log: Path) -> Peer:
     return Peer("testpmd", [*command, "--total-num-mbufs=8192"], 0, log)
 
 
-def start(case: str, binaries: dict[str, Path], pcap: Path, core: int, work: Path) -> Peer:
-    """The peer of `case`, on one lcore that is also its main one, so that nothing else spins."""
-    name = CASES[case]
+def start(name: str, case: str, binaries: dict[str, Path], pcap: Path, core: int, work: Path,
+          cipher: str) -> Peer:
+    """A peer of `case`, on one lcore that is also its main one, so that nothing else spins."""
     log = work / f"{name}.log"
-    if name == "l3fwd":
-        return Peer(name, [str(binaries[name]), *l3fwd(pcap, core, work)], 0, log)
-    return Peer(name, [str(binaries[name]), *ipsec_secgw(case, pcap, core, work)], 1, log)
+    if name.startswith("l3fwd"):
+        lookup = "fib" if name == "l3fwd-fib" else "lpm"
+        return Peer(name, [str(binaries["l3fwd"]), *l3fwd(pcap, core, work, lookup)], 0, log)
+    return Peer(name, [str(binaries[name]), *ipsec_secgw(case, pcap, core, work, cipher)], 1, log)
 
 
-def l3fwd(pcap: Path, core: int, work: Path) -> list[str]:
+def l3fwd(pcap: Path, core: int, work: Path, lookup: str) -> list[str]:
     v4, v6 = work / "l3fwd4.cfg", work / "l3fwd6.cfg"
     v4.write_text("R10.2.0.0/24 0\n")
     v6.write_text("Rfd00:0002:0000:0000:0000:0000:0000:0000/64 0\n")
     rules = [f"--rule_ipv4={v4}", f"--rule_ipv6={v6}"]
-    application = ["--", "-p", "1", "--config=(0,0,1)", "--lookup=lpm", "--parse-ptype", *rules]
+    application = ["--", "-p", "1", "--config=(0,0,1)", f"--lookup={lookup}", "--parse-ptype", *rules]
     return [*eal(f"1@{core}", 1, [source(pcap)]), *application]
 
 
-def ipsec_secgw(case: str, pcap: Path, core: int, work: Path) -> list[str]:
+def ipsec_secgw(case: str, pcap: Path, core: int, work: Path, cipher: str) -> list[str]:
     """librte_ipsec with the CPU crypto of the aesni_gcm PMD, its fastest way here."""
     decrypt = case == "esp-decrypt"
     way, ends = ("in", (frames.THERE, frames.HERE)) if decrypt else ("out", (frames.HERE, frames.THERE))
-    key = ":".join(f"{byte:02x}" for byte in frames.KEY + frames.SALT)
+    length = frames.ALGORITHMS[cipher][1]
+    key = ":".join(f"{byte:02x}" for byte in frames.KEY_BYTE * length + frames.SALT)
+    inner = "10.1.0.0/24" if decrypt else "10.2.0.0/24"
     config = work / "ipsec-secgw.cfg"
     config.write_text(
-        f"sp ipv4 {way} esp protect {frames.SPI} pri 1 dst 10.2.0.0/24 sport 0:65535 dport 0:65535\n"
-        f"sa {way} {frames.SPI} aead_algo aes-128-gcm aead_key {key} mode ipv4-tunnel"
+        f"sp ipv4 {way} esp protect {frames.SPI} pri 1 dst {inner} sport 0:65535 dport 0:65535\n"
+        f"sa {way} {frames.SPI} aead_algo {cipher} aead_key {key} mode ipv4-tunnel"
         f" src {ends[0]} dst {ends[1]} type cpu-crypto\n"
-        "rt ipv4 dst 192.0.2.0/24 port 1\nrt ipv4 dst 10.2.0.0/24 port 1\nneigh port 1 02:00:00:00:00:02\n"
+        f"rt ipv4 dst 192.0.2.0/24 port 1\nrt ipv4 dst {inner} port 1\nneigh port 1 02:00:00:00:00:02\n"
     )
     devices = [source(pcap), "net_null1,no-rx=1", "crypto_aesni_gcm0"]
     # No replay window: the source repeats its 64 packets.
     unprotected = ["-u", "1", "-w", "0"] if decrypt else []
     application = ["--", "-p", "3", "-P", *unprotected, "--config=(0,0,1)", "-s", "8192", "-l", "-f", str(config)]
     return [*eal(f"1@{core}", 1, devices), *application]
+
+
+# Operations of the bare PMD, for a packet whose inner frame has so many bytes: that much is encrypted and padded.
+def crypto_perf(size: int, core: int, cipher: str) -> list[str]:
+    """DPDK's own measurement of AES-GCM by the aesni_gcm PMD: what ESP cannot beat."""
+    data = (size - 18 + 2 + 3) // 4 * 4
+    key = {"aes-128-gcm": 16, "aes-256-gcm": 32}[cipher]
+    other = min({0, 1} - {core}, default=0)
+    options = ["--ptest=throughput", "--devtype=crypto_aesni_gcm", "--optype=aead", "--aead-algo=aes-gcm",
+               "--aead-op=encrypt", f"--aead-key-sz={key}", "--aead-iv-sz=12", "--aead-aad-sz=12", "--digest-sz=16",
+               f"--buffer-sz={data}", "--burst-sz=32", "--total-ops=2000000", "--pool-sz=4096", "--silent",
+               "--csv-friendly"]
+    return ["dpdk-test-crypto-perf", f"--lcores=0@{other},1@{core}", "--main-lcore=0", "--no-huge", "-m512",
+            "--no-pci", "--file-prefix={prefix}", "--vdev=crypto_aesni_gcm0", "--", *options]
+
+
+def bare_crypto(size: int, core: int, cipher: str) -> float | None:
+    """Cycles an operation of the bare PMD, or nothing where DPDK's tool is not there."""
+    if not shutil.which("dpdk-test-crypto-perf") or cipher.startswith("chacha"):
+        return None
+    command = [part.replace("{prefix}", "foreshift-bench-crypto") for part in crypto_perf(size, core, cipher)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    rows = [line.split(",") for line in ran.stdout.splitlines() if line[:1].isdigit() and line.count(",") >= 8]
+    if ran.returncode != 0 or not rows:
+        raise Failed(f"{' '.join(command)}\n{(ran.stdout + ran.stderr)[-2000:]}")
+    # The last column is cycles a buffer.
+    return float(rows[-1][-1])

@@ -11,6 +11,7 @@ mod crypto;
 pub mod fuzz;
 mod host;
 mod observe;
+mod load;
 mod peer;
 mod plan;
 mod routes;

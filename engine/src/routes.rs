@@ -143,10 +143,7 @@ impl Targets {
             return mistake(what, "write a router of the prefix's version");
         }
         if self.interfaces.iter().any(|interface| interface.has(gateway)) {
-            return mistake(
-                format!("{gateway} is this engine itself"),
-                "write the address of a neighbour",
-            );
+            return mistake(format!("{gateway} is this engine itself"), "write the address of a neighbour");
         }
         let nets = self.interfaces.iter().flat_map(|i| i.addresses.iter().map(move |net| (net, i.id)));
         let on_link = nets.filter(|(net, _)| net.contains(&gateway)).max_by_key(|(net, _)| net.prefix_len());
@@ -207,8 +204,8 @@ impl Targets {
     /// # Errors
     /// If it cannot be read, or with the lines that are wrong.
     pub fn load(&self, path: &Path) -> Result<Batch, FileError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| FileError::Io { path: path.to_owned(), error })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| FileError::Io { path: path.to_owned(), error })?;
         self.routes(&text).map_err(|mistakes| FileError::Lines { path: path.to_owned(), mistakes })
     }
 }

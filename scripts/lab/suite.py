@@ -68,6 +68,15 @@ def capture(tally: Tally) -> None:
     cargo(tally, "capture", *captures.TEST, env=captures.environment(folder))
 
 
+def instructions(tally: Tally) -> None:
+    """The walk takes no more instructions a packet than benches/instructions.json allows."""
+    cargo(tally, "build", "build", "-p", "foreshift")
+    command = [sys.executable, "-m", "benches.instructions", "--foreshift", str(binary())]
+    print(f"== instructions: {' '.join(command)}", flush=True)
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    tally.add("instructions", int(code == 0), int(code != 0))
+
+
 STEPS = {
     "fmt": lambda t: cargo(t, "fmt", "fmt", "--check", "--all"),
     "clippy": lambda t: cargo(t, "clippy", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
@@ -76,6 +85,7 @@ STEPS = {
     "doc": lambda t: cargo(t, "doc", "doc", "--no-deps", "--workspace", env={"RUSTDOCFLAGS": "-D warnings"}),
     "loom": lambda t: cargo(t, "loom", "test", "-p", "foreshift-sync", "--lib", "--target-dir",
                             str(binary().parents[1] / "loom"), env={"RUSTFLAGS": "--cfg loom"}),
+    "instructions": instructions,
 }
 
 

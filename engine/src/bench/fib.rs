@@ -319,7 +319,11 @@ fn apply(writer: &mut FibWriter, prefix: IpNet, next_hop: Option<NextHopId>) -> 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = self.bytes as f64 / f64::from(1 << 20);
-        writeln!(f, "routes         {:>12}    loaded in {:.2} s, {mib:.0} MiB", self.routes, self.load_seconds)?;
+        writeln!(
+            f,
+            "routes         {:>12}    loaded in {:.2} s, {mib:.0} MiB",
+            self.routes, self.load_seconds
+        )?;
         let cycles = [("before", self.before), ("during", self.during), ("after", self.after)];
         for (name, Cycles { median, p10, p90 }) in cycles {
             writeln!(f, "cycles/packet  {median:>12.1}    {name} updates; p10 {p10:.1}, p90 {p90:.1}")?;

@@ -13,7 +13,7 @@ mod tests;
 use crate::api::status::Mode;
 use crate::config::Config;
 use crate::plan::Plan;
-use crate::{bench, peer, runtime};
+use crate::{bench, load, peer, runtime};
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -66,6 +66,7 @@ enum Command {
     Routes(routes::Arguments),
     Bench(bench::Arguments),
     BenchFib(bench::fib::Arguments),
+    Load(load::Arguments),
     /// Make a lab's CA and a certificate for each engine
     Pki {
         /// Where ca.pem, ca.key, NAME.pem and NAME.key go
@@ -138,8 +139,9 @@ pub fn main() -> Result<ExitCode> {
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,
-        Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
+        Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
+        Command::Load(arguments) => load::command(&arguments)?,
         Command::Pki { out, name, force } => pki(&out, &name, force)?,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "foreshift", &mut io::stdout());

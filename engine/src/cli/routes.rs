@@ -127,7 +127,8 @@ fn routes(found: &[RouteEntry], limit: usize) -> String {
     for route in found {
         table.row([route.prefix.to_string(), route.target.clone()]);
     }
-    let more = if found.len() == limit { format!("these are {limit}; --limit for more\n") } else { String::new() };
+    let more =
+        if found.len() == limit { format!("these are {limit}; --limit for more\n") } else { String::new() };
     table.render("no routes") + &more
 }
 

@@ -38,13 +38,16 @@ fn a_file_becomes_a_batch() {
         .map(|(prefix, place)| (*prefix, batch.next_hops[place.unwrap() as usize]))
         .collect();
     let via = |gateway: &str| NextHop::Via { interface: InterfaceId(1), gateway: gateway.parse().unwrap() };
-    assert_eq!(led, [
-        (net("10.2.0.0/16"), via("192.0.2.1")),
-        (net("10.3.0.0/16"), via("192.0.2.1")),
-        (net("10.4.0.0/16"), NextHop::Group(GroupId(0))),
-        (net("2001:db8::/32"), NextHop::Blackhole),
-        (net("2001:db8:2::/48"), via("2001:db8:1::1")),
-    ]);
+    assert_eq!(
+        led,
+        [
+            (net("10.2.0.0/16"), via("192.0.2.1")),
+            (net("10.3.0.0/16"), via("192.0.2.1")),
+            (net("10.4.0.0/16"), NextHop::Group(GroupId(0))),
+            (net("2001:db8::/32"), NextHop::Blackhole),
+            (net("2001:db8:2::/48"), via("2001:db8:1::1")),
+        ]
+    );
 }
 
 /// (the second line, part of what is wrong, part of the remedy)
@@ -87,7 +90,8 @@ fn a_file_s_mistakes_name_the_file_and_have_an_end() {
     let path = folder.join("routes.txt");
     let missing = targets().load(&path).unwrap_err().to_string();
     assert!(missing.contains("routes.txt: cannot be read"), "{missing}");
-    std::fs::write(&path, "10.2.0.0/16 via 192.0.2.1\n".to_owned() + &"nonsense\n".repeat(NAMED + 5)).unwrap();
+    std::fs::write(&path, "10.2.0.0/16 via 192.0.2.1\n".to_owned() + &"nonsense\n".repeat(NAMED + 5))
+        .unwrap();
     let wrong = targets().load(&path).unwrap_err().to_string();
     assert!(wrong.contains("routes.txt:2: \"nonsense\" is not a prefix"), "{wrong}");
     assert!(wrong.ends_with("5 more lines are wrong"), "{wrong}");

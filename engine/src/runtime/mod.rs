@@ -1,16 +1,16 @@
 //! From a plan to a running engine and back: EAL, ports, workers, control connections, the API.
 
+mod access;
 mod engine;
 mod forwarding;
+mod live_routes;
 mod neighbors;
 mod observe;
 mod outputs;
-mod live_routes;
 mod path_mtu;
 mod sas;
 mod status;
 mod telemetry;
-mod access;
 mod workers;
 
 use crate::api::{self, ApiHandle};

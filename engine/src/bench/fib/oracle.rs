@@ -15,7 +15,7 @@ pub struct Change {
 }
 
 /// The routes after some changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Oracle {
     /// By length: prefix bits → next hop.
     routes: [FxHashMap<u32, NextHopId>; 33],
@@ -25,6 +25,12 @@ pub struct Oracle {
 /// Whether `prefix` holds the address.
 pub fn contains(prefix: IpNet, address: u32) -> bool {
     matches!(prefix, IpNet::V4(net) if net.contains(&Ipv4Addr::from_bits(address)))
+}
+
+impl Default for Oracle {
+    fn default() -> Oracle {
+        Oracle { routes: std::array::from_fn(|_| FxHashMap::default()), changes: 0 }
+    }
 }
 
 impl Oracle {

@@ -16,7 +16,7 @@ use dataplane::wire::ethernet::Ethernet;
 use dataplane::wire::ipv4::{Fragmentation, Ipv4Fields};
 use dataplane::wire::{EtherType, MacAddr, Protocol, TrafficClass, ethernet, ipv4, udp};
 use dataplane::worker::{Worker, WorkerParts};
-use dpdk::{Clock, Mempool};
+use dpdk::{Clock, Mbuf, Mempool};
 use hdrhistogram::Histogram;
 use ipnet::IpNet;
 use std::net::Ipv4Addr;
@@ -32,8 +32,8 @@ const DESTINATION: usize = ethernet::HEADER_LENGTH + 16;
 
 /// The worker, its ports and what was offered to it.
 pub struct Traffic {
-    worker: Worker<MemoryPort, Mempool, Clock>,
-    ports: [MemoryPort; 2],
+    worker: Worker<MemoryPort<Mbuf>, Mempool, Clock>,
+    ports: [MemoryPort<Mbuf>; 2],
     control: ControlLinks,
     pool: Mempool,
     offered: Vec<u32>,
@@ -62,6 +62,7 @@ impl Traffic {
             snapshot: snapshot(fib),
             links,
             icmp_errors_per_second: 0,
+            sessions: None,
         });
         Traffic { worker, ports, control, pool: pool.clone(), offered: Vec::new() }
     }
@@ -101,7 +102,8 @@ impl Traffic {
     /// Where each packet of the round left for; `None` if it did not.
     pub fn led(&mut self) -> Result<Vec<Option<NextHopId>>> {
         self.ports[usize::from(LAN)].0.borrow_mut().tx.clear();
-        let mut left = self.ports[usize::from(WAN)].0.borrow_mut().tx.drain(..).collect::<Vec<_>>().into_iter();
+        let mut left =
+            self.ports[usize::from(WAN)].0.borrow_mut().tx.drain(..).collect::<Vec<_>>().into_iter();
         let mut next = left.next();
         let mut led = Vec::with_capacity(ROUND);
         // In the order of their arrival, without those that were dropped.
@@ -148,6 +150,7 @@ fn snapshot(fib: Arc<Fib>) -> Snapshot {
         groups: [].into(),
         router_v4: None,
         router_v6: None,
+        acl: None,
     })
 }
 

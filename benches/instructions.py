@@ -1,0 +1,118 @@
+"""Instructions a packet of the walk, counted by valgrind's callgrind: they repeat, so a test can guard them."""
+
+import argparse
+import collections
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .measure import Failed
+
+ROUNDS = 20
+BUDGET = Path(__file__).parent / "instructions.json"
+# What rises by no more than this is noise of another compiler's layout.
+TOLERANCE = 0.03
+CASES = ["ipv4", "ipv6", "gre-encap", "gre-decap", "gre-ecmp", "acl", "session", "esp-encrypt", "esp-decrypt"]
+# Valgrind shows programs a CPU of its own, and crypto libraries choose their code by the CPU: counted apart.
+CRYPTO = re.compile(r"aws_lc|aws-lc|IPSec_MB|ipsec_mb|aes|gcm|GCM|ghash|chacha|poly1305|EVP_|CRYPTO_|OPENSSL_|imb_|aead",
+                    re.IGNORECASE)
+
+
+def count(foreshift: Path, case: str, size: int = 64, cipher: str = "aes-128-gcm") -> dict:
+    """Instructions a packet inside `Worker::poll`, by source file."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "callgrind.out"
+        bench = [str(foreshift), "bench", "--json", "--case", case, "--size", str(size), "--cipher", cipher]
+        command = ["valgrind", "--tool=callgrind", "--toggle-collect=*measured_poll*", "--compress-strings=no",
+                   "--compress-pos=no", f"--callgrind-out-file={out}", *bench, "--count", str(ROUNDS)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        if ran.returncode != 0:
+            raise Failed(f"{' '.join(command)}\n{ran.stderr[-2000:]}")
+        packets = json.loads(ran.stdout)["packets"]
+        files, crypto = read(out)
+    walk = sum(files.values())
+    if walk == 0:
+        raise Failed(f"callgrind saw nothing of measured_poll in {case}")
+    top = {name: round(cost / packets, 1) for name, cost in files.most_common(16)}
+    return {"walk": round(walk / packets, 1), "crypto": round(crypto / packets, 1), "files": top}
+
+
+def read(out: Path) -> tuple[collections.Counter, int]:
+    """Self cost by source file, and that of crypto libraries."""
+    files, crypto = collections.Counter(), 0
+    obj = file = function = ""
+    called = False
+    for line in out.read_text(errors="replace").splitlines():
+        key, _, value = line.partition("=")
+        if key == "ob":
+            obj = value
+        elif key in ("fl", "fi", "fe"):
+            file = value
+        elif key == "fn":
+            function = value
+        elif key == "calls":
+            called = True
+        elif line[:1].isdigit() or line[:1] in "+-*":
+            if called:  # the cost of a callee, which has its own lines
+                called = False
+                continue
+            parts = line.split()
+            cost = int(parts[1]) if len(parts) > 1 else 0
+            if CRYPTO.search(function) or CRYPTO.search(obj) or "aws-lc" in file:
+                crypto += cost
+            else:
+                files[short(file)] += cost
+    return files, crypto
+
+
+def short(file: str) -> str:
+    """Without what differs from machine to machine."""
+    for mark, prefix in (("/engine/", ""), ("/registry/src/", "crates/"), ("/library/", "std/")):
+        if mark in file:
+            rest = file.split(mark, 1)[1]
+            return prefix + (rest.split("/", 1)[-1] if mark == "/registry/src/" else rest)
+    return Path(file).name
+
+
+def guard(foreshift: Path) -> list[str]:
+    """Where the walk takes more instructions than its budget allows."""
+    budget, wrong = json.loads(BUDGET.read_text()), []
+    for case, allowed in budget.items():
+        found = count(foreshift, case)["walk"]
+        print(f"{case:12} {found:8.1f} instructions a packet, budget {allowed}", flush=True)
+        if found > allowed * (1 + TOLERANCE):
+            wrong.append(f"{case}: {found} instructions a packet, budget {allowed}: find out why, or raise the budget"
+                         f" (python3 -m benches.instructions --write) and say why in the commit")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m benches.instructions", description=__doc__)
+    parser.add_argument("--foreshift", type=Path, required=True, help="the binary")
+    parser.add_argument("--write", action="store_true", help="take the counts of now as the budget")
+    parser.add_argument("--show", nargs="+", metavar="CASE", help="where the instructions of these cases are, by file")
+    options = parser.parse_args()
+    for case in options.show or []:
+        print(case, json.dumps(count(options.foreshift, case), indent=1))
+    if options.show:
+        return 0
+    if options.write:
+        counts = {}
+        for case in CASES:
+            counts[case] = count(options.foreshift, case)["walk"]
+            print(f"{case:12} {counts[case]:8.1f}", flush=True)
+        BUDGET.write_text(json.dumps(counts, indent=1) + "\n")
+        return 0
+    wrong = guard(options.foreshift)
+    print("\n".join(wrong), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as why:
+        sys.exit(f"benches.instructions: {why}")
