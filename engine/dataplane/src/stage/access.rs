@@ -10,7 +10,7 @@ use crate::batch::Batch;
 use crate::context::{Context, Egress, Meta, Version};
 use crate::drop_reason::DropReason;
 use crate::flow::{
-    AnyTuple, Direction, Flow, Hit, NewSession, Session, SessionKey, SessionTable, Upper, quoted, tcp,
+    AnyTuple, Direction, Flow, Hit, NewSession, Session, SessionKey, SessionTable, Tuple, Upper, quoted, tcp,
 };
 use crate::id::{Nanos, NextHopId};
 use crate::nat::{End, Endpoint, Nat, NatError, outgoing, rewrite, rewrite_error};
@@ -21,6 +21,7 @@ use crate::stage::icmp_error::{self, Problem};
 use crate::telemetry::Counters;
 use crate::wire::Protocol;
 use arrayvec::ArrayVec;
+use std::net::Ipv4Addr;
 
 /// The number that rules call a tunnel by is this and its id; an interface's is its id.
 pub const TUNNEL_INPUT: u16 = 0x8000;
@@ -252,7 +253,9 @@ fn of_none<A: PacketPool>(
             icmp_error::send(context, packet, meta, Problem::Prohibited);
             return Err(DropReason::AclRejected);
         }
-        _ => {}
+        // Denied, but for this engine itself: not for somebody behind it.
+        Action::Deny | Action::Reject => return Ok(()),
+        Action::Permit | Action::PermitSession => {}
     }
     if context.sessions.is_none() {
         return Ok(());
@@ -311,13 +314,24 @@ fn translate<A: PacketPool>(
     let Some((src, dst)) = outgoing(key, forward) else { return };
     let now = if forward { key.forward() } else { key.reverse() };
     let AnyTuple::V4(now) = now else { return };
-    if (now.src, now.src_port) != (src.address, src.port) {
+    let (old_src, old_dst) = ends(&now);
+    if differs(now.protocol, old_src, src) {
         meta.source = Some(src);
     }
-    if now.dst != dst.address || now.dst_port != dst.port && now.protocol != Protocol::ICMP.0 {
+    if differs(now.protocol, old_dst, dst) {
         rewrite(packet.data_mut(), End::Destination, dst);
         reroute(context, meta, dst);
     }
+}
+
+const fn ends(tuple: &Tuple<Ipv4Addr>) -> (Endpoint, Endpoint) {
+    let src = Endpoint { address: tuple.src, port: tuple.src_port };
+    (src, Endpoint { address: tuple.dst, port: tuple.dst_port })
+}
+
+/// Whether one end of a packet is to be rewritten. An identifier is of both ends, and goes with the address.
+fn differs(protocol: u8, old: Endpoint, new: Endpoint) -> bool {
+    old.address != new.address || old.port != new.port && Protocol(protocol) != Protocol::ICMP
 }
 
 fn reroute<A: PacketPool>(context: &Context<A>, meta: &mut Meta, dst: Endpoint) {
@@ -358,11 +372,12 @@ fn related<A: PacketPool>(
     };
     let data = packet.data_mut();
     let mut intact = true;
-    if (now.dst, now.dst_port) != (dst.address, dst.port) {
+    let (old_src, old_dst) = ends(&now);
+    if differs(now.protocol, old_dst, dst) {
         intact &= rewrite_error(data, (End::Source, dst), (End::Destination, dst.address));
         reroute(context, meta, dst);
     }
-    if (now.src, now.src_port) != (src.address, src.port) {
+    if differs(now.protocol, old_src, src) {
         intact &= rewrite_error(data, (End::Destination, src), (End::Source, src.address));
     }
     if intact { Ok(true) } else { Err(DropReason::BadChecksum) }

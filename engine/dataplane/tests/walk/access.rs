@@ -192,6 +192,9 @@ fn nat_hides_the_lan_both_ways() {
     assert_eq!(addresses(&home), (wan_v4(3), host_v4(1, 9)));
     assert_eq!(addresses(&home[28..]), (host_v4(1, 9), wan_v4(2)));
     assert_eq!(ports(&home[28..]), (5001, 6000));
+    let error = Ip::new(wan_v4(3), wan_v4(1)).icmp(11, 0, [0; 4], &echo[..28]);
+    let home = one(engine.pass(WAN, &to_wan(&error), LAN));
+    assert_eq!((addresses(&home), &home[52..54]), ((wan_v4(3), host_v4(1, 9)), &out().echo(7, b"")[24..26]));
     // An exempt destination keeps the LAN's addresses.
     let vlan = Ip::between(1, 101, false).udp(1, 20);
     assert_eq!(
@@ -232,4 +235,9 @@ fn a_forwarded_port_leads_inside_and_its_answers_out() {
         .unwrap();
     let outside = one(engine.pass(LAN, &to_lan(&answer), WAN));
     assert_eq!((addresses(&outside), ports(&outside)), ((wan_v4(1), wan_v4(2)), (80, 5000)));
+    // The rules are asked about what comes from outside, too.
+    let mut draft = engine.draft;
+    draft.acl = acl(&from_lan());
+    let mut guarded = Engine::new(draft);
+    assert!(guarded.pass(WAN, &to_wan(&syn), LAN).is_empty(), "nobody permitted it");
 }
