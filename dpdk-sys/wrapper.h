@@ -39,6 +39,8 @@ enum dpdk_sys_mbuf_offset {
 	MBUF_PKT_LEN = offsetof(struct rte_mbuf, pkt_len),
 	MBUF_DATA_LEN = offsetof(struct rte_mbuf, data_len),
 	MBUF_VLAN_TCI = offsetof(struct rte_mbuf, vlan_tci),
+	MBUF_VLAN_TCI_OUTER = offsetof(struct rte_mbuf, vlan_tci_outer),
+	MBUF_NEXT = offsetof(struct rte_mbuf, next),
 	MBUF_BUF_LEN = offsetof(struct rte_mbuf, buf_len),
 	MBUF_SIZE = sizeof(struct rte_mbuf),
 	MBUF_HEADROOM = RTE_PKTMBUF_HEADROOM,
@@ -50,9 +52,13 @@ enum dpdk_sys_mbuf_offset {
 /* Macros with casts are beyond bindgen: named again as constants. */
 static const uint64_t RX_VLAN = RTE_MBUF_F_RX_VLAN;
 static const uint64_t RX_VLAN_STRIPPED = RTE_MBUF_F_RX_VLAN_STRIPPED;
+static const uint64_t RX_QINQ = RTE_MBUF_F_RX_QINQ;
+static const uint64_t RX_QINQ_STRIPPED = RTE_MBUF_F_RX_QINQ_STRIPPED;
 static const uint64_t RX_IP_CKSUM_MASK = RTE_MBUF_F_RX_IP_CKSUM_MASK;
 static const uint64_t RX_IP_CKSUM_GOOD = RTE_MBUF_F_RX_IP_CKSUM_GOOD;
 static const uint64_t RX_IP_CKSUM_BAD = RTE_MBUF_F_RX_IP_CKSUM_BAD;
 static const uint64_t OFFLOAD_IPV4_CKSUM = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+static const uint64_t OFFLOAD_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
+static const uint64_t OFFLOAD_TX_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 static const uint64_t RSS_WANTED = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP |
 	RTE_ETH_RSS_SCTP | RTE_ETH_RSS_ESP;

@@ -53,6 +53,10 @@ pub mod field {
     pub const DATA_LEN: usize = raw::MBUF_DATA_LEN as usize;
     /// The 802.1Q tag that the port stripped, host byte order: `u16`.
     pub const VLAN_TCI: usize = raw::MBUF_VLAN_TCI as usize;
+    /// The outer tag (802.1ad) that the port stripped, host byte order: `u16`.
+    pub const VLAN_TCI_OUTER: usize = raw::MBUF_VLAN_TCI_OUTER as usize;
+    /// The next segment: `*mut rte_mbuf`, null in the last.
+    pub const NEXT: usize = raw::MBUF_NEXT as usize;
     /// Length of the buffer: `u16`.
     pub const BUF_LEN: usize = raw::MBUF_BUF_LEN as usize;
 }

@@ -43,6 +43,10 @@ pub trait Packet: Sized {
     fn adj(&mut self, n: usize) -> bool;
     /// Removes `n` bytes at the end; false (and unchanged) if there are fewer.
     fn trim(&mut self, n: usize) -> bool;
+    /// Frees all of `burst`: one call of the pool instead of one a packet.
+    fn free_burst(burst: &mut Burst<Self>) {
+        burst.clear();
+    }
     /// The port's verdict on the IPv4 header checksum.
     fn rx_checksum(&self) -> RxChecksum {
         RxChecksum::Unknown
@@ -55,6 +59,17 @@ pub trait PacketPool {
     type Packet: Packet;
     /// An empty packet with full headroom; `None` when the pool is exhausted.
     fn alloc(&mut self) -> Option<Self::Packet>;
+    /// Appends `count` empty packets, at most as many as `burst` has room for; all or none. False if the pool has
+    /// fewer.
+    fn alloc_burst(&mut self, burst: &mut Burst<Self::Packet>, count: usize) -> bool {
+        let (first, count) = (burst.len(), count.min(burst.remaining_capacity()));
+        burst.extend(std::iter::from_fn(|| self.alloc()).take(count));
+        let made = burst.len() == first + count;
+        if !made {
+            burst.truncate(first);
+        }
+        made
+    }
 }
 
 /// One worker's queue pair of one port.

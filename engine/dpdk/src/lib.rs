@@ -18,4 +18,6 @@ pub use errno::Errno;
 pub use lcore::{LcoreError, LcoreHandle};
 pub use mbuf::Mbuf;
 pub use mempool::{Mempool, PoolConfig, PoolError};
-pub use port::{Device, Link, MacFilter, Offloads, PortConfig, PortError, PortStats, QueuePair, RxDropped};
+pub use port::{
+    Device, Link, MacFilter, Offloads, PortConfig, PortError, PortPools, PortStats, QueuePair, RxDropped,
+};

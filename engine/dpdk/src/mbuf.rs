@@ -1,6 +1,7 @@
 //! A packet in a DPDK buffer.
 
-use dataplane::packet::{Packet, RxChecksum};
+use crate::mempool::Mempool;
+use dataplane::packet::{Burst, Packet, PacketPool, RxChecksum};
 use dpdk_sys::{self as sys, field};
 use std::ptr::NonNull;
 use std::slice;
@@ -9,7 +10,11 @@ use std::slice;
 const TAG: usize = 4;
 /// Both MAC addresses, which a tag follows.
 const ADDRESSES: usize = 12;
-const ETHERTYPE_VLAN: [u8; 2] = [0x81, 0x00];
+/// TPIDs of a C-tag and of an S-tag (IEEE 802.1Q-2018 §9.5).
+const CUSTOMER: [u8; 2] = [0x81, 0x00];
+const SERVICE: [u8; 2] = [0x88, 0xa8];
+/// Flags of tags that the port took out of the data.
+const STRIPPED: u64 = sys::RX_VLAN_STRIPPED | sys::RX_QINQ_STRIPPED;
 
 /// One packet, owned: dropping it returns the buffer to its pool.
 ///
@@ -27,6 +32,8 @@ pub(crate) enum Unusable {
     NotContiguous,
     /// No room to put back the tag that the port took out.
     NoRoomForTag,
+    /// No large buffer is left to join the segments in.
+    NoBuffer,
 }
 
 impl Mbuf {
@@ -102,47 +109,87 @@ impl Mbuf {
     }
 
     #[inline(always)]
-    fn is_contiguous(&self) -> bool {
+    fn segments(&self) -> u16 {
         // SAFETY: the field's type.
-        unsafe { self.get::<u16>(field::NB_SEGS) == 1 }
+        unsafe { self.get(field::NB_SEGS) }
     }
 
-    /// Whether [`Mbuf::repair`] has something to do.
+    /// Not zero if [`Mbuf::repair`] has something to do. No branch: a burst's values are joined by OR. Both fields
+    /// lie in the first cache line, which the driver has just written.
     #[inline(always)]
-    pub(crate) fn needs_repair(&self) -> bool {
-        !self.is_contiguous() || self.flags() & sys::RX_VLAN_STRIPPED != 0
+    pub(crate) fn defects(&self) -> u64 {
+        u64::from(self.segments() ^ 1) | self.flags() & STRIPPED
     }
 
-    /// Joins the segments and puts a stripped 802.1Q tag back, so that the walk sees the frame as it
-    /// was on the wire.
-    pub(crate) fn repair(&mut self) -> Result<(), Unusable> {
-        if !self.is_contiguous() {
+    /// Joins the segments, in a buffer of `jumbo` if they do not fit the first one's, and puts stripped tags back, so
+    /// that the walk sees the frame as it was on the wire.
+    pub(crate) fn repair(&mut self, jumbo: Option<&mut Mempool>) -> Result<(), Unusable> {
+        if self.segments() != 1 {
             // SAFETY: we own the chain; on failure it is unchanged.
             let rc = unsafe { sys::rte_pktmbuf_linearize(self.0.as_ptr()) };
             if rc != 0 {
-                return Err(Unusable::NotContiguous);
+                self.gather(jumbo.ok_or(Unusable::NotContiguous)?)?;
             }
         }
-        if self.flags() & sys::RX_VLAN_STRIPPED != 0 {
-            // SAFETY: the field's type.
-            let tci = unsafe { self.get::<u16>(field::VLAN_TCI) };
-            self.insert_tag(tci).ok_or(Unusable::NoRoomForTag)?;
+        if self.flags() & STRIPPED != 0 {
+            self.insert_tags().ok_or(Unusable::NoRoomForTag)?;
         }
         Ok(())
     }
 
-    fn insert_tag(&mut self, tci: u16) -> Option<()> {
+    /// Moves the chain's bytes into one buffer of `pool`, and frees the chain.
+    fn gather(&mut self, pool: &mut Mempool) -> Result<(), Unusable> {
+        let mut whole = pool.alloc().ok_or(Unusable::NoBuffer)?;
+        let mut segment = Some(self.0);
+        while let Some(raw) = segment {
+            // SAFETY: a segment of the chain that `self` owns, only read here; never dropped through this view.
+            let view = std::mem::ManuallyDrop::new(unsafe { Mbuf::from_raw(raw) });
+            let at = whole.data_len();
+            let room = whole.append(view.data_len()).ok_or(Unusable::NotContiguous)?;
+            room[at..].copy_from_slice(view.data());
+            // SAFETY: the field's type.
+            segment = NonNull::new(unsafe { view.get::<*mut sys::rte_mbuf>(field::NEXT) });
+        }
+        // SAFETY: the fields' types; what the port said of the frame is true of its copy.
+        unsafe {
+            whole.set(field::OL_FLAGS, self.flags());
+            whole.set(field::VLAN_TCI, self.get::<u16>(field::VLAN_TCI));
+            whole.set(field::VLAN_TCI_OUTER, self.get::<u16>(field::VLAN_TCI_OUTER));
+        }
+        *self = whole;
+        Ok(())
+    }
+
+    fn insert_tags(&mut self) -> Option<()> {
+        let stripped = self.flags() & STRIPPED;
+        // SAFETY: the fields' type.
+        let (tci, outer) = unsafe { (self.get(field::VLAN_TCI), self.get(field::VLAN_TCI_OUTER)) };
+        if stripped == STRIPPED {
+            self.insert_tag(CUSTOMER, tci)?;
+            self.insert_tag(SERVICE, outer)?;
+        } else if stripped == sys::RX_QINQ_STRIPPED {
+            // Only the outer one was taken out.
+            self.insert_tag(SERVICE, outer)?;
+        } else {
+            // Drivers do not tell the TPID. A tag in front of a C-tag is an S-tag.
+            let tagged = self.data().get(ADDRESSES..ADDRESSES + 2) == Some(&CUSTOMER);
+            self.insert_tag(if tagged { SERVICE } else { CUSTOMER }, tci)?;
+        }
+        let told = STRIPPED | sys::RX_VLAN | sys::RX_QINQ;
+        // SAFETY: the field's type; the flags no longer promise a tag outside the data.
+        unsafe { self.set(field::OL_FLAGS, self.flags() & !told) };
+        Some(())
+    }
+
+    /// Puts a tag behind the addresses (IEEE 802.1Q-2018 §9.4).
+    fn insert_tag(&mut self, tpid: [u8; 2], tci: u16) -> Option<()> {
         if self.data_len() < ADDRESSES {
             return None;
         }
         let frame = self.prepend(TAG)?;
         frame.copy_within(TAG..TAG + ADDRESSES, 0);
-        // IEEE 802.1Q-2018 §9.4: the TPID, then the TCI, in network byte order.
-        frame[ADDRESSES..ADDRESSES + 2].copy_from_slice(&ETHERTYPE_VLAN);
+        frame[ADDRESSES..ADDRESSES + 2].copy_from_slice(&tpid);
         frame[ADDRESSES + 2..ADDRESSES + TAG].copy_from_slice(&tci.to_be_bytes());
-        let flags = self.flags() & !(sys::RX_VLAN | sys::RX_VLAN_STRIPPED);
-        // SAFETY: the field's type; the flags no longer promise a tag outside the data.
-        unsafe { self.set(field::OL_FLAGS, flags) };
         Some(())
     }
 }
@@ -156,6 +203,16 @@ impl Drop for Mbuf {
 }
 
 impl Packet for Mbuf {
+    #[inline]
+    fn free_burst(burst: &mut Burst<Mbuf>) {
+        let count = burst.len();
+        // SAFETY: the burst owns its mbufs and is empty before they are freed; an Mbuf is a pointer to one.
+        unsafe {
+            burst.set_len(0);
+            sys::rte_pktmbuf_free_bulk(burst.as_mut_ptr().cast::<*mut sys::rte_mbuf>(), count as u32);
+        }
+    }
+
     #[inline]
     fn data(&self) -> &[u8] {
         // SAFETY: offset and length lie within the buffer, whose memory EAL mapped zeroed.

@@ -3,7 +3,7 @@
 use crate::eal::Eal;
 use crate::errno::Errno;
 use crate::mbuf::Mbuf;
-use dataplane::packet::PacketPool;
+use dataplane::packet::{Burst, PacketPool};
 use dpdk_sys as sys;
 use std::ffi::CString;
 use std::ptr::NonNull;
@@ -105,6 +105,11 @@ impl Mempool {
         Ok(Mempool { pool, config: PoolConfig { cache, ..config } })
     }
 
+    /// Bytes of a frame that one buffer holds behind its headroom.
+    pub fn data_room(&self) -> u16 {
+        self.config.data_room
+    }
+
     /// As it was made.
     pub fn config(&self) -> PoolConfig {
         self.config
@@ -135,5 +140,17 @@ impl PacketPool for Mempool {
         // SAFETY: the pool exists; a fresh mbuf has one segment and one owner, us.
         NonNull::new(unsafe { sys::rte_pktmbuf_alloc(self.pool.as_ptr()) })
             .map(|mbuf| unsafe { Mbuf::from_raw(mbuf) })
+    }
+    #[inline]
+    fn alloc_burst(&mut self, burst: &mut Burst<Mbuf>, count: usize) -> bool {
+        let (first, count) = (burst.len(), count.min(burst.remaining_capacity()));
+        // SAFETY: the pool exists. DPDK writes `count` pointers behind the burst's last one, or none; a fresh mbuf has
+        // one segment and one owner, and an Mbuf is a pointer to one.
+        unsafe {
+            let free = burst.as_mut_ptr().add(first).cast::<*mut sys::rte_mbuf>();
+            let made = sys::rte_pktmbuf_alloc_bulk(self.pool.as_ptr(), free, count as u32) == 0;
+            burst.set_len(first + if made { count } else { 0 });
+            made
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a port is asked for, and what it turned out to offer.
 
 use crate::errno::Errno;
+use crate::mempool::Mempool;
 
 /// How a port is started.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,11 @@ pub struct PortConfig {
     pub rx_checksum: bool,
     /// Receive frames for every MAC address.
     pub promiscuous: bool,
+    /// Every packet this port will ever send comes from one pool, one segment each, so that the driver may give them
+    /// back without looking at each (`RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE`).
+    pub one_pool: bool,
+    /// A bond that speaks LACP: its queues must be polled and flushed at least every 100 ms, packets or not.
+    pub lacp: bool,
 }
 
 impl PortConfig {
@@ -38,6 +44,8 @@ impl PortConfig {
             rss: true,
             rx_checksum: true,
             promiscuous: false,
+            one_pool: false,
+            lacp: false,
         }
     }
 }
@@ -49,6 +57,37 @@ pub struct Offloads {
     pub rss: bool,
     /// It checks IPv4 header checksums.
     pub ipv4_checksum: bool,
+    /// It spreads a frame larger than a buffer over several; they are joined in a large one.
+    pub scatter: bool,
+    /// It gives sent packets back to their pool in bulk, unseen.
+    pub fast_free: bool,
+}
+
+/// Where a port's packets come from.
+#[derive(Clone)]
+pub struct PortPools<'a> {
+    /// By receive queue, each near the worker that polls it; the last one serves those beyond.
+    pub queues: Vec<&'a Mempool>,
+    /// Buffers for frames that the queues' own cannot hold.
+    pub jumbo: Option<&'a Mempool>,
+}
+
+impl<'a> From<&'a Mempool> for PortPools<'a> {
+    fn from(pool: &'a Mempool) -> PortPools<'a> {
+        PortPools { queues: vec![pool], jumbo: None }
+    }
+}
+
+impl<'a> PortPools<'a> {
+    /// The pool of receive queue `queue`.
+    pub(super) fn of(&self, queue: u16) -> Option<&'a Mempool> {
+        self.queues.get(usize::from(queue)).or(self.queues.last()).copied()
+    }
+
+    /// The least that a buffer of any queue holds, bytes.
+    pub(super) fn data_room(&self) -> u16 {
+        self.queues.iter().map(|pool| pool.data_room()).min().unwrap_or(0)
+    }
 }
 
 /// Why a port did not start, or did not do as told.
@@ -107,7 +146,7 @@ pub enum PortError {
         /// Its greatest.
         max: u16,
     },
-    /// A full frame would not fit one buffer.
+    /// A full frame would fit neither one buffer nor, where the device can spread it over several, a large one.
     #[error(
         "{device}: MTU {mtu} needs buffers of {needed} bytes, the pool's have {data_room}; raise the pool's data_room"
     )]

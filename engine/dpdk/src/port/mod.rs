@@ -2,13 +2,13 @@
 
 mod config;
 mod queue;
+mod rss;
 
-pub use config::{Link, MacFilter, Offloads, PortConfig, PortError, PortStats};
+pub use config::{Link, MacFilter, Offloads, PortConfig, PortError, PortPools, PortStats};
 pub use queue::{QueuePair, RxDropped};
 
 use crate::eal::Eal;
 use crate::errno::Errno;
-use crate::mempool::Mempool;
 use dataplane::wire::MacAddr;
 use dpdk_sys as sys;
 use std::cell::Cell;
@@ -38,18 +38,19 @@ struct Started {
 }
 
 impl Device {
-    /// Configures and starts a port whose packets come from `pool`, and returns its queue pairs:
+    /// Configures and starts a port whose packets come from `pools`, and returns its queue pairs:
     /// as many as transmit queues.
-    pub fn start(
+    pub fn start<'a>(
         eal: &Eal,
         config: &PortConfig,
-        pool: &Mempool,
+        pools: impl Into<PortPools<'a>>,
     ) -> Result<(Device, Vec<QueuePair>), PortError> {
+        let pools = pools.into();
         let mut started = Started::claim(eal, &config.device)?;
         let info = started.info()?;
-        started.check(config, pool, &info)?;
-        started.configure(config, &info)?;
-        started.set_up_queues(config, pool)?;
+        started.check(config, &pools, &info)?;
+        started.configure(config, &pools, &info)?;
+        started.set_up_queues(config, &pools, &info)?;
         // Before the start, where drivers want it; those that cannot keep their own.
         started.tolerate("rte_eth_dev_set_mtu", |port| {
             // SAFETY: the port exists.
@@ -63,11 +64,9 @@ impl Device {
         if config.promiscuous {
             device.set_promiscuous(true)?;
         }
-        let pairs = (0..config.tx_queues).map(|tx| QueuePair {
-            started: Arc::clone(&started),
-            rx: (tx < config.rx_queues).then_some(tx),
-            tx,
-            dropped: RxDropped::default(),
+        let pairs = (0..config.tx_queues).map(|tx| {
+            let rx = (tx < config.rx_queues).then_some(tx);
+            QueuePair::new(Arc::clone(&started), rx, tx, pools.jumbo.cloned(), config.lacp)
         });
         Ok((device, pairs.collect()))
     }
@@ -156,6 +155,29 @@ impl Device {
             unsafe { sys::dpdk_sys_link(port, &mut speed, &mut up) }
         })?;
         Ok(Link { up: up != 0, speed_mbps: (speed > 0).then_some(speed) })
+    }
+
+    /// Takes the link down, or up again, where the driver can.
+    pub fn set_link(&self, up: bool) -> Result<(), PortError> {
+        let change = if up { sys::rte_eth_dev_set_link_up } else { sys::rte_eth_dev_set_link_down };
+        // SAFETY: the port exists.
+        self.started.call("rte_eth_dev_set_link_up/down", |port| unsafe { change(port) })?;
+        Ok(())
+    }
+
+    /// The key of its RSS hash; empty where the driver tells none.
+    pub fn rss_key(&self) -> Result<Vec<u8>, PortError> {
+        let mut key = vec![0; usize::from(self.started.info()?.hash_key_size)];
+        let mut conf = sys::rte_eth_rss_conf {
+            rss_key: key.as_mut_ptr(),
+            rss_key_len: key.len() as u8,
+            ..sys::rte_eth_rss_conf::default()
+        };
+        let told = self.started.tolerate("rte_eth_dev_rss_hash_conf_get", |port| {
+            // SAFETY: the port exists; the key has the length that the driver names.
+            unsafe { sys::rte_eth_dev_rss_hash_conf_get(port, &mut conf) }
+        })?;
+        Ok(if told { key } else { Vec::new() })
     }
 
     /// The counters that every port has.
@@ -247,7 +269,7 @@ impl Started {
     fn check(
         &self,
         config: &PortConfig,
-        pool: &Mempool,
+        pools: &PortPools<'_>,
         info: &sys::rte_eth_dev_info,
     ) -> Result<(), PortError> {
         let device = self.name.clone();
@@ -262,36 +284,64 @@ impl Started {
         if mtu < info.min_mtu || mtu > info.max_mtu {
             return Err(PortError::Mtu { device, mtu, min: info.min_mtu, max: info.max_mtu });
         }
-        let (needed, data_room) = (u32::from(mtu) + FRAME_OVERHEAD, pool.config().data_room);
+        let large = pools.jumbo.filter(|_| info.rx_offload_capa & sys::OFFLOAD_SCATTER != 0);
+        let data_room = pools.data_room().max(large.map_or(0, |pool| pool.data_room()));
+        let needed = frame_length(mtu);
         if needed > u32::from(data_room) {
             return Err(PortError::BufferTooSmall { device, mtu, needed, data_room });
         }
         Ok(())
     }
 
-    fn configure(&mut self, config: &PortConfig, info: &sys::rte_eth_dev_info) -> Result<(), PortError> {
+    fn configure(
+        &mut self,
+        config: &PortConfig,
+        pools: &PortPools<'_>,
+        info: &sys::rte_eth_dev_info,
+    ) -> Result<(), PortError> {
         let hash = sys::RSS_WANTED & info.flow_type_rss_offloads;
+        let (rx_capa, tx_capa) = (info.rx_offload_capa, info.tx_offload_capa);
         self.offloads = Offloads {
             rss: config.rss && config.rx_queues > 1 && hash != 0,
-            ipv4_checksum: config.rx_checksum && info.rx_offload_capa & sys::OFFLOAD_IPV4_CKSUM != 0,
+            ipv4_checksum: config.rx_checksum && rx_capa & sys::OFFLOAD_IPV4_CKSUM != 0,
+            scatter: frame_length(config.mtu) > u32::from(pools.data_room()),
+            // A large buffer comes from another pool.
+            fast_free: config.one_pool && pools.jumbo.is_none() && tx_capa & sys::OFFLOAD_TX_FAST_FREE != 0,
         };
         let mut conf = sys::rte_eth_conf::default();
         conf.rxmode.mtu = u32::from(config.mtu);
+        let mut key = rss::symmetric_key(usize::from(info.hash_key_size));
         if self.offloads.rss {
             conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = hash;
+            // A driver that names no length keeps its own key.
+            if !key.is_empty() {
+                conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
+                conf.rx_adv_conf.rss_conf.rss_key_len = key.len() as u8;
+            }
         }
         if self.offloads.ipv4_checksum {
             conf.rxmode.offloads |= sys::OFFLOAD_IPV4_CKSUM;
         }
+        if self.offloads.scatter {
+            conf.rxmode.offloads |= sys::OFFLOAD_SCATTER;
+        }
+        if self.offloads.fast_free {
+            conf.txmode.offloads |= sys::OFFLOAD_TX_FAST_FREE;
+        }
         self.call("rte_eth_dev_configure", |port| {
-            // SAFETY: the port exists, is ours and stopped; DPDK copies the struct.
+            // SAFETY: the port exists, is ours and stopped; DPDK copies the struct and the key.
             unsafe { sys::rte_eth_dev_configure(port, config.rx_queues, config.tx_queues, &conf) }
         })?;
         Ok(())
     }
 
-    fn set_up_queues(&self, config: &PortConfig, pool: &Mempool) -> Result<(), PortError> {
+    fn set_up_queues(
+        &self,
+        config: &PortConfig,
+        pools: &PortPools<'_>,
+        info: &sys::rte_eth_dev_info,
+    ) -> Result<(), PortError> {
         let (mut rx, mut tx) = (config.rx_descriptors, config.tx_descriptors);
         self.call("rte_eth_dev_adjust_nb_rx_tx_desc", |port| {
             // SAFETY: the port exists and the numbers are ours to change.
@@ -300,20 +350,31 @@ impl Started {
         // SAFETY: the port exists. Unknown is -1, which is also DPDK's "any".
         let socket = unsafe { sys::rte_eth_dev_socket_id(self.port) } as u32;
         for queue in 0..config.rx_queues {
+            let pool = pools.of(queue).map_or(ptr::null_mut(), |pool| pool.as_ptr());
             self.call("rte_eth_rx_queue_setup", |port| {
                 // SAFETY: the port is configured with this queue; a null asks for defaults; pools are
-                // never freed.
-                unsafe { sys::rte_eth_rx_queue_setup(port, queue, rx, socket, ptr::null(), pool.as_ptr()) }
+                // never freed, and DPDK refuses a null pool.
+                unsafe { sys::rte_eth_rx_queue_setup(port, queue, rx, socket, ptr::null(), pool) }
             })?;
+        }
+        // The driver's own thresholds; a queue takes the port's offloads only if it is told so.
+        let mut conf = info.default_txconf;
+        if self.offloads.fast_free {
+            conf.offloads |= sys::OFFLOAD_TX_FAST_FREE;
         }
         for queue in 0..config.tx_queues {
             self.call("rte_eth_tx_queue_setup", |port| {
-                // SAFETY: as above.
-                unsafe { sys::rte_eth_tx_queue_setup(port, queue, tx, socket, ptr::null()) }
+                // SAFETY: the port is configured with this queue; DPDK copies the struct.
+                unsafe { sys::rte_eth_tx_queue_setup(port, queue, tx, socket, &conf) }
             })?;
         }
         Ok(())
     }
+}
+
+/// The longest frame of a port with this MTU, bytes.
+const fn frame_length(mtu: u16) -> u32 {
+    mtu as u32 + FRAME_OVERHEAD
 }
 
 impl Drop for Started {
