@@ -13,7 +13,7 @@ const INSTALL: &str = "apt-get install libdpdk-dev libipsec-mb-dev libclang-dev 
 /// EAL loads the drivers from its plugin folder. `rte_log` exists from 24.03 on.
 const LIBRARIES: [&str; 6] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_log"];
 
-const FUNCTIONS: [&str; 10] = [
+const FUNCTIONS: [&str; 9] = [
     "rte_(eal_init|eal_cleanup|eal_remote_launch|eal_wait_lcore|eal_get_lcore_state|strerror|version)",
     "rte_(get_tsc_hz|rdtsc|lcore_to_socket_id)",
     "rte_pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk|linearize)",
@@ -21,7 +21,6 @@ const FUNCTIONS: [&str; 10] = [
     "rte_eth_dev_(get_port_by_name|get_name_by_port|is_valid_port|info_get|configure|start|stop|close)",
     "rte_eth_dev_(adjust_nb_rx_tx_desc|set_mtu|get_mtu|socket_id|mac_addr_add)",
     "rte_eth_(rx|tx)_(queue_setup|burst)",
-    "rte_eth_dev_(rss_hash_conf_get|set_link_(up|down))",
     "rte_eth_(macaddr_get|promiscuous_(enable|disable)|stats_get|xstats_get|xstats_get_names)",
     "dpdk_sys_.*",
 ];

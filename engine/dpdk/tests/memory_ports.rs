@@ -9,8 +9,8 @@ use dataplane::id::WorkerId;
 use dataplane::packet::{BURST, Burst, Packet, PacketPool, Port, RxChecksum};
 use dataplane::wire::MacAddr;
 use dpdk::{
-    Clock, Device, Eal, EalError, LcoreError, MacFilter, Mempool, PoolConfig, PoolError, PortConfig,
-    PortError, QueuePair,
+    Clock, Device, Eal, EalError, LcoreError, MacFilter, Mbuf, Mempool, PoolConfig, PoolError, PortConfig,
+    PortError, PortPools, QueuePair,
 };
 use std::fs;
 use std::path::Path;
@@ -25,19 +25,26 @@ fn ports_in_memory() {
     let arriving = [frame(1, 60), frame(2, 5000), frame(3, 1514)];
     fs::write(&input, pcap(&arriving)).unwrap();
     let vdev = format!("net_pcap0,rx_pcap={},tx_pcap={}", input.display(), output.display());
+    let large = [frame(4, 9014), frame(5, 60), frame(6, 2100), frame(7, 12_000), frame(8, 4000)];
+    let jumbo = folder.join("jumbo.pcap");
+    fs::write(&jumbo, pcap(&large)).unwrap();
+    let jumbo =
+        format!("net_pcap1,rx_pcap={},tx_pcap={}", jumbo.display(), folder.join("none.pcap").display());
 
-    let eal = Eal::init(&plan(&["net_ring0", "net_null0,size=100", &vdev])).unwrap();
+    let eal = Eal::init(&plan(&["net_ring0", "net_ring1", "net_null0,size=100", &vdev, &jumbo])).unwrap();
     assert!(matches!(Eal::init(&plan(&[])), Err(EalError::AlreadyStarted)));
-    assert_eq!(eal.ports(), ["net_ring0", "net_null0", "net_pcap0"]);
+    assert_eq!(eal.ports(), ["net_ring0", "net_ring1", "net_null0", "net_pcap0", "net_pcap1"]);
     assert!(!eal.hugepages() && eal.workers() == 2);
     let pool = Mempool::new(&eal, PoolConfig { packets: 4095, cache: 64, ..PoolConfig::default() }).unwrap();
 
     packets_change_like_frames(pool.clone());
     the_pool_has_an_end(pool.clone());
+    bursts_come_and_go_whole(pool.clone());
     wrong_ports_are_refused(&eal, &pool);
     ring(&eal, &pool);
     null(&eal, &pool);
     recording(&eal, &pool, &output, &arriving);
+    jumbo_frames(&eal, &pool, &large);
     workers(&eal);
     clock(&eal);
     assert_eq!(pool.in_use(), 0, "every packet came back");
@@ -92,6 +99,30 @@ fn the_pool_has_an_end(mut pool: Mempool) {
     assert_eq!((all.len(), pool.available(), pool.in_use()), (4095, 0, 4095));
     drop(all);
     assert_eq!((pool.available(), pool.in_use()), (4095, 0));
+}
+
+fn bursts_come_and_go_whole(mut pool: Mempool) {
+    let mut all = Vec::new();
+    let mut burst = Burst::new();
+    while pool.alloc_burst(&mut burst, 20) {
+        assert!(burst.len() == 20 && burst.iter().all(|mbuf| mbuf.is_empty() && mbuf.headroom() == 128));
+        all.push(std::mem::take(&mut burst));
+    }
+    assert!(burst.is_empty(), "all or none");
+    assert!(pool.available() < 20 && all.len() == 4095 / 20);
+    let mut last = all.pop().unwrap();
+    Mbuf::free_burst(&mut last);
+    assert!(last.is_empty());
+    assert!(pool.alloc_burst(&mut burst, 8) && pool.alloc_burst(&mut burst, 12));
+    assert_eq!(burst.len(), 20);
+    all.push(burst);
+    all.iter_mut().for_each(Mbuf::free_burst);
+    assert_eq!(pool.in_use(), 0);
+    let mut full: Burst<Mbuf> = (0..BURST - 3).map(|_| pool.alloc().unwrap()).collect();
+    assert!(pool.alloc_burst(&mut full, 20), "as many as there is room for");
+    assert_eq!((full.len(), pool.in_use()), (BURST, BURST as u32));
+    drop(full);
+    assert_eq!(pool.in_use(), 0);
 }
 
 fn wrong_ports_are_refused(eal: &Eal, pool: &Mempool) {
@@ -172,7 +203,9 @@ fn a_full_queue_leaves_the_rest(pair: &mut QueuePair, pool: &Mempool) {
 
 fn null(eal: &Eal, pool: &Mempool) {
     let before = pool.in_use();
-    let (device, mut pairs) = Device::start(eal, &PortConfig::new("net_null0"), pool).unwrap();
+    let config = PortConfig { rx_queues: 2, tx_queues: 2, one_pool: true, ..PortConfig::new("net_null0") };
+    let (device, mut pairs) = Device::start(eal, &config, pool).unwrap();
+    assert!(device.offloads().rss);
     let mut burst = Burst::new();
     pairs[0].rx_burst(&mut burst);
     assert_eq!((burst.len(), burst[0].len()), (BURST, 100));
@@ -194,6 +227,32 @@ fn recording(eal: &Eal, pool: &Mempool, output: &Path, arriving: &[Vec<u8>]) {
     }
     drop((device, pairs));
     assert_eq!(read_pcap(&fs::read(output).unwrap()), leaving);
+}
+
+/// Frames of several segments are joined in a large buffer, as long as there is one and they fit it.
+fn jumbo_frames(eal: &Eal, pool: &Mempool, large: &[Vec<u8>]) {
+    let config = PoolConfig { packets: 15, cache: 0, data_room: 9100, socket: None };
+    let jumbo = Mempool::new(eal, config).unwrap();
+    let ring = PortConfig { mtu: 9000, ..PortConfig::new("net_ring1") };
+    let alone = Device::start(eal, &ring, pool).err().expect("refused");
+    assert!(matches!(alone, PortError::BufferTooSmall { needed: 9026, data_room: 2048, .. }), "{alone}");
+    let pools = PortPools { queues: vec![pool], jumbo: Some(&jumbo) };
+    let (device, mut pairs) = Device::start(eal, &ring, pools.clone()).unwrap();
+    assert!(device.offloads().scatter && device.mtu().unwrap() == 9000);
+    for len in [9014, 60, 8000] {
+        let there = frame(9, len);
+        send(&mut pairs[0], mbuf(&mut jumbo.clone(), &there));
+        assert_eq!(receive(&mut pairs, 1, |_| true), [there]);
+    }
+    drop((device, pairs));
+
+    let (device, mut pairs) = Device::start(eal, &PortConfig::new("net_pcap1"), pools).unwrap();
+    // 12,000 bytes fit no buffer.
+    let got = receive(&mut pairs, 4, |_| true);
+    assert_eq!(got, [large[0].clone(), large[1].clone(), large[2].clone(), large[4].clone()]);
+    assert_eq!((pairs[0].rx_dropped().not_contiguous, pairs[0].rx_dropped().total()), (1, 1));
+    drop((device, pairs));
+    assert_eq!((jumbo.in_use(), pool.in_use()), (0, 0));
 }
 
 fn workers(eal: &Eal) {

@@ -52,10 +52,12 @@ impl Device {
         started.configure(config, &pools, &info)?;
         started.set_up_queues(config, &pools, &info)?;
         // Before the start, where drivers want it; those that cannot keep their own.
-        started.tolerate("rte_eth_dev_set_mtu", |port| {
-            // SAFETY: the port exists.
-            unsafe { sys::rte_eth_dev_set_mtu(port, config.mtu) }
-        })?;
+        if config.mtu <= largest_mtu(&info) {
+            started.tolerate("rte_eth_dev_set_mtu", |port| {
+                // SAFETY: the port exists.
+                unsafe { sys::rte_eth_dev_set_mtu(port, config.mtu) }
+            })?;
+        }
         // SAFETY: the port exists and is configured.
         started.call("rte_eth_dev_start", |port| unsafe { sys::rte_eth_dev_start(port) })?;
         started.running = true;
@@ -155,29 +157,6 @@ impl Device {
             unsafe { sys::dpdk_sys_link(port, &mut speed, &mut up) }
         })?;
         Ok(Link { up: up != 0, speed_mbps: (speed > 0).then_some(speed) })
-    }
-
-    /// Takes the link down, or up again, where the driver can.
-    pub fn set_link(&self, up: bool) -> Result<(), PortError> {
-        let change = if up { sys::rte_eth_dev_set_link_up } else { sys::rte_eth_dev_set_link_down };
-        // SAFETY: the port exists.
-        self.started.call("rte_eth_dev_set_link_up/down", |port| unsafe { change(port) })?;
-        Ok(())
-    }
-
-    /// The key of its RSS hash; empty where the driver tells none.
-    pub fn rss_key(&self) -> Result<Vec<u8>, PortError> {
-        let mut key = vec![0; usize::from(self.started.info()?.hash_key_size)];
-        let mut conf = sys::rte_eth_rss_conf {
-            rss_key: key.as_mut_ptr(),
-            rss_key_len: key.len() as u8,
-            ..sys::rte_eth_rss_conf::default()
-        };
-        let told = self.started.tolerate("rte_eth_dev_rss_hash_conf_get", |port| {
-            // SAFETY: the port exists; the key has the length that the driver names.
-            unsafe { sys::rte_eth_dev_rss_hash_conf_get(port, &mut conf) }
-        })?;
-        Ok(if told { key } else { Vec::new() })
     }
 
     /// The counters that every port has.
@@ -281,8 +260,9 @@ impl Started {
         if rx > max_rx || tx > max_tx {
             return Err(PortError::TooManyQueues { device, rx, tx, max_rx, max_tx });
         }
-        if mtu < info.min_mtu || mtu > info.max_mtu {
-            return Err(PortError::Mtu { device, mtu, min: info.min_mtu, max: info.max_mtu });
+        let (min, max) = (info.min_mtu, largest_mtu(info));
+        if mtu < min || mtu > max && !is_af_packet(info) {
+            return Err(PortError::Mtu { device, mtu, min, max });
         }
         let large = pools.jumbo.filter(|_| info.rx_offload_capa & sys::OFFLOAD_SCATTER != 0);
         let data_room = pools.data_room().max(large.map_or(0, |pool| pool.data_room()));
@@ -309,7 +289,7 @@ impl Started {
             fast_free: config.one_pool && pools.jumbo.is_none() && tx_capa & sys::OFFLOAD_TX_FAST_FREE != 0,
         };
         let mut conf = sys::rte_eth_conf::default();
-        conf.rxmode.mtu = u32::from(config.mtu);
+        conf.rxmode.mtu = u32::from(config.mtu.min(largest_mtu(info)));
         let mut key = rss::symmetric_key(usize::from(info.hash_key_size));
         if self.offloads.rss {
             conf.rxmode.mq_mode = sys::RTE_ETH_MQ_RX_RSS;
@@ -370,6 +350,19 @@ impl Started {
         }
         Ok(())
     }
+}
+
+/// The largest MTU that DPDK lets this driver have. One that leaves `max_mtu` open says it by the longest frame, Ethernet
+/// header and checksum included.
+fn largest_mtu(info: &sys::rte_eth_dev_info) -> u16 {
+    let by_frame = u16::try_from(info.max_rx_pktlen.saturating_sub(14 + 4)).unwrap_or(u16::MAX);
+    info.max_mtu.min(by_frame)
+}
+
+/// AF_PACKET says 1500 whatever it was told: its `framesz` and the kernel interface's MTU are the limits.
+fn is_af_packet(info: &sys::rte_eth_dev_info) -> bool {
+    // SAFETY: null, or the driver's name, a terminated string that lives as long as the driver.
+    !info.driver_name.is_null() && unsafe { CStr::from_ptr(info.driver_name) } == c"net_af_packet"
 }
 
 /// The longest frame of a port with this MTU, bytes.

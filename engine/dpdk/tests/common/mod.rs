@@ -1,6 +1,8 @@
 //! What the vdev tests share.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod kernel;
+
 use dataplane::packet::{BURST, Burst, Packet, PacketPool, Port};
 use dpdk::{EalPlan, Hugepages, Mbuf, Mempool, QueuePair};
 use std::time::{Duration, Instant};
@@ -12,11 +14,15 @@ pub fn plan(vdevs: &[&str]) -> EalPlan {
     EalPlan {
         worker_cores: vec![0, 0],
         hugepages: Hugepages::Off,
-        memory_mb: 64,
+        memory_mb: 128,
         file_prefix: format!("test{}", std::process::id()),
         vdevs: vdevs.iter().map(|&vdev| vdev.to_owned()).collect(),
         ..EalPlan::default()
     }
+}
+
+pub fn experimental(bytes: &[u8]) -> bool {
+    bytes.get(12..14) == Some(&ETHERTYPE)
 }
 
 /// A frame of `len` bytes that no other seed gives.
