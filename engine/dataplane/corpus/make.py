@@ -7,7 +7,8 @@ import struct
 from scapy.all import (
     ARP, GRE, ICMP, ICMPv6DestUnreach, ICMPv6EchoRequest, ICMPv6ND_NA, ICMPv6ND_NS, ICMPv6ND_RS,
     ICMPv6NDOptDstLLAddr, ICMPv6NDOptSrcLLAddr, ICMPv6PacketTooBig, IP, IPv6, IPv6ExtHdrDestOpt,
-    IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN, Raw, TCP, UDP, Dot1Q, Ether, IPOption_RR,
+    IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, PadN, Raw, TCP, UDP, Dot1AD, Dot1Q, Ether,
+    IPOption_RR,
     conf, raw,
 )
 
@@ -54,7 +55,9 @@ PACKETS = {
     "arp-announcement.ok": E / ARP(hwsrc=A, psrc="192.0.2.10", pdst="192.0.2.10"),
     "arp-group-sender.address": E / ARP(hwsrc="01:00:5e:00:00:01", psrc="192.0.2.10", pdst="192.0.2.1"),
     "ethernet-llc.unsupported": raw(E)[:12] + b"\x00\x26" + bytes(38),
-    "ethernet-qinq.unsupported": E / Dot1Q(vlan=7, type=0x8100) / Dot1Q(vlan=8) / IP(**V4) / DNS,
+    "ethernet-qinq.ok": E / Dot1Q(vlan=7, type=0x8100) / Dot1Q(vlan=8) / IP(**V4) / DNS,
+    "ethernet-8021ad.ok": E / Dot1AD(vlan=7) / Dot1Q(vlan=8) / IP(**V4) / DNS,
+    "ethernet-three-tags.unsupported": E / Dot1AD(vlan=7) / Dot1Q(vlan=8) / Dot1Q(vlan=9) / IP(**V4) / DNS,
     "ethernet-short.truncated": raw(E)[:13],
     "ipv4-udp.ok": good4,
     "ipv4-udp-padded.ok": E / IP(**V4) / UDP(sport=1, dport=2) / Raw(b"x") / Raw(bytes(17)),

@@ -51,6 +51,8 @@ drop_reasons! {
     IcmpConsumed = "icmp_consumed",
     /// Sent on in fragments, which were counted as originated.
     Fragmented = "fragmented",
+    /// Joined with the other fragments of its datagram, which goes on as one packet.
+    Reassembled = "reassembled",
     // Link layer.
     /// Not addressed to this engine's MAC (RFC 1812 §5.3.4).
     NotForUs = "not_for_us",
@@ -85,6 +87,19 @@ drop_reasons! {
     NoListener = "no_listener",
     /// Waited too long, or too many waited, for the neighbour's address.
     NeighborUnresolved = "neighbor_unresolved",
+    // Fragments that were to be joined.
+    /// One that no sender makes (RFC 791 §3.2, RFC 8200 §4.5).
+    FragmentMalformed = "fragment_malformed",
+    /// The same fragment again.
+    FragmentDuplicate = "fragment_duplicate",
+    /// Its datagram has fragments that overlap or contradict each other (RFC 5722 §4).
+    FragmentOverlap = "fragment_overlap",
+    /// Its datagram has more fragments, or more bytes, than are joined.
+    FragmentTooMany = "fragment_too_many",
+    /// The rest did not come in time.
+    FragmentTimeout = "fragment_timeout",
+    /// Made room for newer ones.
+    FragmentEvicted = "fragment_evicted",
     // Tunnels.
     /// ESP with an SPI that no SA has (RFC 4303 §3.4.2).
     UnknownSpi = "unknown_spi",

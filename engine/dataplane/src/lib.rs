@@ -19,6 +19,7 @@ pub mod nat;
 pub mod neighbor;
 pub mod observe;
 pub mod packet;
+pub mod reassembly;
 pub mod replay;
 pub mod sa;
 pub mod snapshot;

@@ -1,6 +1,6 @@
-//! Ethernet II and one 802.1Q tag (IEEE 802.3 §3, IEEE 802.1Q §9).
+//! Ethernet II with one 802.1Q tag, or two of them (IEEE 802.3 §3, IEEE 802.1Q §9; 802.1ad, "QinQ").
 
-use super::{Result, WireError, put, view};
+use super::{WireError, put, view};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -88,7 +88,7 @@ impl fmt::Display for MacAddr {
 impl FromStr for MacAddr {
     type Err = MacAddrError;
 
-    fn from_str(text: &str) -> std::result::Result<MacAddr, MacAddrError> {
+    fn from_str(text: &str) -> Result<MacAddr, MacAddrError> {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
@@ -104,7 +104,7 @@ impl FromStr for MacAddr {
 impl TryFrom<String> for MacAddr {
     type Error = MacAddrError;
 
-    fn try_from(text: String) -> std::result::Result<MacAddr, MacAddrError> {
+    fn try_from(text: String) -> Result<MacAddr, MacAddrError> {
         text.parse()
     }
 }
@@ -134,33 +134,60 @@ impl EtherType {
     pub const QINQ: EtherType = EtherType(0x88a8);
 }
 
-/// A VLAN's number, 1–4094 (IEEE 802.1Q §9.6: 0 and 4095 are reserved).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u16", into = "u16")]
-pub struct VlanId(u16);
+/// Which VLAN of a port: its number, 1–4094 (IEEE 802.1Q §9.6: 0 and 4095 are reserved), or the numbers of an S-VLAN and
+/// of the C-VLAN inside it (802.1ad).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VlanId {
+    /// 0 for none.
+    service: u16,
+    customer: u16,
+}
 
 /// A number that is no VLAN's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a VLAN number; it lies between 1 and 4094")]
 pub struct VlanIdError;
 
-impl TryFrom<u16> for VlanId {
-    type Error = VlanIdError;
+impl VlanId {
+    /// The C-VLAN `customer` inside the S-VLAN `service`.
+    pub fn stacked(service: u16, customer: u16) -> Result<VlanId, VlanIdError> {
+        let VlanId { customer: service, .. } = VlanId::try_from(service)?;
+        Ok(VlanId { service, ..VlanId::try_from(customer)? })
+    }
 
-    fn try_from(id: u16) -> std::result::Result<VlanId, VlanIdError> {
-        if (1..=4094).contains(&id) { Ok(VlanId(id)) } else { Err(VlanIdError) }
+    /// The outer tag's number, if there are two tags.
+    #[inline]
+    pub const fn service(self) -> Option<u16> {
+        if self.service == 0 { None } else { Some(self.service) }
+    }
+
+    /// The number of the inner tag, or of the only one.
+    #[inline]
+    pub const fn customer(self) -> u16 {
+        self.customer
+    }
+
+    /// Bytes of the tags.
+    #[inline]
+    pub const fn length(self) -> usize {
+        if self.service == 0 { TAG_LENGTH } else { 2 * TAG_LENGTH }
     }
 }
 
-impl From<VlanId> for u16 {
-    fn from(id: VlanId) -> u16 {
-        id.0
+impl TryFrom<u16> for VlanId {
+    type Error = VlanIdError;
+
+    fn try_from(id: u16) -> Result<VlanId, VlanIdError> {
+        if (1..=4094).contains(&id) { Ok(VlanId { service: 0, customer: id }) } else { Err(VlanIdError) }
     }
 }
 
 impl fmt::Display for VlanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.service() {
+            Some(service) => write!(f, "{service}.{}", self.customer),
+            None => self.customer.fmt(f),
+        }
     }
 }
 
@@ -179,7 +206,15 @@ struct Tag {
     ether_type: U16,
 }
 
-/// An Ethernet II header with at most one 802.1Q tag.
+impl Tag {
+    /// The VLAN's number; 0 for a priority tag.
+    #[inline]
+    fn id(&self) -> u16 {
+        self.tci.get() & 0x0fff
+    }
+}
+
+/// An Ethernet II header with at most two 802.1Q tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ethernet {
     /// Destination.
@@ -194,9 +229,9 @@ pub struct Ethernet {
 
 impl Ethernet {
     /// The header of `frame` and the offset of its payload. A priority tag (VLAN 0) counts as untagged
-    /// (IEEE 802.1Q §9.6). Unsupported: 802.3 length frames, a second tag, VLAN 4095.
+    /// (IEEE 802.1Q §9.6). Unsupported: 802.3 length frames, a third tag, an S-tag without a C-tag, VLAN 4095.
     #[inline]
-    pub fn parse(frame: &[u8]) -> Result<(Ethernet, usize)> {
+    pub fn parse(frame: &[u8]) -> Result<(Ethernet, usize), WireError> {
         let (header, rest) = view::<Header>(frame)?;
         let mut ethernet = Ethernet {
             dst: header.dst,
@@ -205,14 +240,8 @@ impl Ethernet {
             ether_type: EtherType(header.ether_type.get()),
         };
         let mut payload = HEADER_LENGTH;
-        if ethernet.ether_type == EtherType::VLAN {
-            let (tag, _) = view::<Tag>(rest)?;
-            ethernet.vlan = match tag.tci.get() & 0x0fff {
-                0 => None,
-                id => Some(VlanId::try_from(id).map_err(|_| WireError::Unsupported)?),
-            };
-            ethernet.ether_type = EtherType(tag.ether_type.get());
-            payload += TAG_LENGTH;
+        if matches!(ethernet.ether_type, EtherType::VLAN | EtherType::QINQ) {
+            payload += ethernet.tags(rest)?;
         }
         match ethernet.ether_type {
             EtherType::VLAN | EtherType::QINQ => Err(WireError::Unsupported),
@@ -222,21 +251,56 @@ impl Ethernet {
         }
     }
 
+    /// Reads the tags at the start of `rest` and returns their length. The outer one of two is an S-tag whatever its
+    /// TPID: many switches, and drivers that put back a tag the kernel took out, stack two of 0x8100.
+    fn tags(&mut self, rest: &[u8]) -> Result<usize, WireError> {
+        let (first, rest) = view::<Tag>(rest)?;
+        let single = self.ether_type == EtherType::VLAN;
+        self.ether_type = EtherType(first.ether_type.get());
+        if self.ether_type == EtherType::VLAN {
+            let (second, _) = view::<Tag>(rest)?;
+            self.ether_type = EtherType(second.ether_type.get());
+            self.vlan = match (first.id(), second.id()) {
+                (0, 0) => None,
+                (0, id) => Some(VlanId::try_from(id).map_err(|_| WireError::Unsupported)?),
+                (service, id) => Some(VlanId::stacked(service, id).map_err(|_| WireError::Unsupported)?),
+            };
+            return Ok(2 * TAG_LENGTH);
+        }
+        self.vlan = match first.id() {
+            0 => None,
+            id if single => Some(VlanId::try_from(id).map_err(|_| WireError::Unsupported)?),
+            _ => return Err(WireError::Unsupported),
+        };
+        Ok(TAG_LENGTH)
+    }
+
     /// Bytes that [`Ethernet::write`] takes.
     #[inline]
     pub const fn length(&self) -> usize {
-        if self.vlan.is_some() { HEADER_LENGTH + TAG_LENGTH } else { HEADER_LENGTH }
+        match self.vlan {
+            Some(vlan) => HEADER_LENGTH + vlan.length(),
+            None => HEADER_LENGTH,
+        }
     }
 
     /// Writes the header at the start of `out` and returns its length.
     #[inline]
-    pub fn write(&self, out: &mut [u8]) -> Result<usize> {
-        let outer = if self.vlan.is_some() { EtherType::VLAN } else { self.ether_type };
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, WireError> {
+        let outer = match self.vlan {
+            Some(vlan) if vlan.service != 0 => EtherType::QINQ,
+            Some(_) => EtherType::VLAN,
+            None => self.ether_type,
+        };
         let header = Header { dst: self.dst, src: self.src, ether_type: U16::new(outer.0) };
         let room = out.get_mut(..self.length()).ok_or(WireError::NoRoom)?;
         let mut length = put(room, &header)?;
-        if let Some(VlanId(id)) = self.vlan {
-            let tag = Tag { tci: U16::new(id), ether_type: U16::new(self.ether_type.0) };
+        if let Some(vlan) = self.vlan {
+            if let Some(service) = vlan.service() {
+                let tag = Tag { tci: U16::new(service), ether_type: U16::new(EtherType::VLAN.0) };
+                length += put(&mut room[length..], &tag)?;
+            }
+            let tag = Tag { tci: U16::new(vlan.customer), ether_type: U16::new(self.ether_type.0) };
             length += put(&mut room[length..], &tag)?;
         }
         Ok(length)

@@ -55,6 +55,7 @@ fn fuzz_ipv6(packet: &[u8]) {
     let _ = icmpv6::may_send_error(error, packet, MacAddr::ZERO);
     let mut out = [0; SCRATCH];
     let _ = icmpv6::write_error(error, Ipv6Addr::LOCALHOST, packet, &mut out);
+    let _ = ipv6::fragment_place(packet);
     if let (Ok(header), Ok(upper)) = (Ipv6Header::parse(packet), ipv6::walk(packet)) {
         let payload = &packet[upper.offset..header.total_length()];
         let _ = FlowKey::ipv6(header, &upper, payload);

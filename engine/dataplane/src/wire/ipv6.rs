@@ -10,7 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const HEADER_LENGTH: usize = size_of::<Ipv6Header>();
 /// The least MTU of an IPv6 link (RFC 8200 §5).
 pub const MINIMUM_MTU: u16 = 1280;
-/// The most extension headers followed. Each kind occurs once, destination options twice (RFC 8200 §4.1).
+/// The most extension headers followed. Each kind occurs once, destination options twice (RFC 8200 §4.1), and every kind
+/// that the standards know must be passed over to find what the packet carries (RFC 7045 §2.1).
 pub const MAX_EXTENSIONS: usize = 8;
 
 /// The fixed IPv6 header.
@@ -248,6 +249,25 @@ fn step(packet: &[u8], upper: &mut Upper) -> Result<bool> {
             upper.offset += 8 + usize::from(extension.length) * 8;
             upper.protocol = extension.next_header;
         }
+        // Mobility, HIP and Shim6 have the common form (RFC 6564 §4), but end the chain where nothing follows them
+        // (RFC 6275 §6.1.1, RFC 7401 §5.1, RFC 5533 §5.1.1): they are the upper layer then.
+        Protocol::MOBILITY | Protocol::HIP | Protocol::SHIM6 => {
+            let (extension, _) = view::<ExtensionHeader>(rest)?;
+            if extension.next_header == Protocol::NO_NEXT {
+                return Ok(false);
+            }
+            upper.offset += 8 + usize::from(extension.length) * 8;
+            upper.protocol = extension.next_header;
+        }
+        Protocol::AUTHENTICATION => {
+            let (extension, _) = view::<ExtensionHeader>(rest)?;
+            // In units of 4 bytes, without the first 8 (RFC 4302 §2.2); sequence number and ICV need more than 8.
+            if extension.length == 0 {
+                return Err(WireError::Extension);
+            }
+            upper.offset += 8 + usize::from(extension.length) * 4;
+            upper.protocol = extension.next_header;
+        }
         Protocol::FRAGMENT => {
             if upper.fragment.is_some() {
                 return Err(WireError::Extension);
@@ -262,6 +282,53 @@ fn step(packet: &[u8], upper: &mut Upper) -> Result<bool> {
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+/// Where a packet's fragment header is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentPlace {
+    /// Of the next-header field that names it.
+    pub named_at: usize,
+    /// Of its first byte: so long is the part that every fragment repeats (RFC 8200 §4.5).
+    pub at: usize,
+    /// What it says.
+    pub fragment: Fragment,
+    /// The next header that it names.
+    pub next_header: Protocol,
+}
+
+impl FragmentPlace {
+    /// Where the fragment's own bytes begin.
+    #[inline]
+    pub const fn data(&self) -> usize {
+        self.at + size_of::<FragmentHeader>()
+    }
+}
+
+/// Finds the fragment header of a packet that [`Ipv6Header::parse`] has accepted; `None` if it has none.
+pub fn fragment_place(packet: &[u8]) -> Result<Option<FragmentPlace>> {
+    let header = Ipv6Header::parse_quoted(packet)?;
+    let packet = &packet[..header.total_length().min(packet.len())];
+    let mut upper = Upper {
+        protocol: header.next_header,
+        offset: HEADER_LENGTH,
+        fragment: None,
+        hop_by_hop: false,
+        segments_left: false,
+    };
+    // Of the next-header field in the fixed header; in an extension header it is the first byte.
+    let mut named_at = 6;
+    for _ in 0..=MAX_EXTENSIONS {
+        let (at, kind) = (upper.offset, upper.protocol);
+        if !step(packet, &mut upper)? {
+            return Ok(None);
+        }
+        if let (Protocol::FRAGMENT, Some(fragment)) = (kind, upper.fragment) {
+            return Ok(Some(FragmentPlace { named_at, at, fragment, next_header: upper.protocol }));
+        }
+        named_at = at;
+    }
+    Err(WireError::Extension)
 }
 
 /// What a fixed header says.

@@ -32,6 +32,8 @@ impl Protocol {
     pub const GRE: Protocol = Protocol(47);
     /// ESP (RFC 4303).
     pub const ESP: Protocol = Protocol(50);
+    /// IP authentication header (RFC 4302).
+    pub const AUTHENTICATION: Protocol = Protocol(51);
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: Protocol = Protocol(58);
     /// Nothing follows (RFC 8200 §4.7); in ESP a dummy packet (RFC 4303 §2.6).
@@ -40,13 +42,30 @@ impl Protocol {
     pub const DESTINATION: Protocol = Protocol(60);
     /// SCTP (RFC 9260).
     pub const SCTP: Protocol = Protocol(132);
+    /// Mobility header (RFC 6275 §6.1).
+    pub const MOBILITY: Protocol = Protocol(135);
     /// UDP-Lite (RFC 3828).
     pub const UDP_LITE: Protocol = Protocol(136);
+
+    /// Host identity protocol (RFC 7401 §5.1).
+    pub const HIP: Protocol = Protocol(139);
+    /// Shim6 (RFC 5533 §5.1).
+    pub const SHIM6: Protocol = Protocol(140);
 
     /// True for an IPv6 extension header that is followed to find the upper layer.
     #[inline]
     pub const fn is_extension(self) -> bool {
-        matches!(self, Self::HOP_BY_HOP | Self::ROUTING | Self::FRAGMENT | Self::DESTINATION)
+        matches!(
+            self,
+            Self::HOP_BY_HOP
+                | Self::ROUTING
+                | Self::FRAGMENT
+                | Self::DESTINATION
+                | Self::AUTHENTICATION
+                | Self::MOBILITY
+                | Self::HIP
+                | Self::SHIM6
+        )
     }
 
     /// True if the first four bytes are a source and a destination port.

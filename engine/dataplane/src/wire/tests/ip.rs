@@ -108,14 +108,25 @@ proptest! {
     }
 
     #[test]
-    fn ethernet_headers_round_trip(dst: [u8; 6], src: [u8; 6], vlan in prop::option::of(1u16..=4094)) {
-        let vlan = vlan.map(|id| VlanId::try_from(id).unwrap());
+    fn ethernet_headers_round_trip(
+        dst: [u8; 6], src: [u8; 6], vlan in prop::option::of((prop::option::of(1u16..=4094), 1u16..=4094))
+    ) {
+        let vlan = vlan.map(|(service, id)| match service {
+            Some(service) => VlanId::stacked(service, id).unwrap(),
+            None => VlanId::try_from(id).unwrap(),
+        });
         let ethernet = Ethernet { dst: MacAddr(dst), src: MacAddr(src), vlan, ether_type: EtherType::IPV6 };
-        let mut out = [0; 18];
+        let mut out = [0; 22];
         let length = ethernet.write(&mut out).unwrap();
         prop_assert_eq!(length, ethernet.length());
         prop_assert_eq!(Ethernet::parse(&out[..length]), Ok((ethernet, length)));
         prop_assert_eq!(ethernet.write(&mut out[..length - 1]), Err(WireError::NoRoom));
+        let oracle = etherparse::SlicedPacket::from_ethernet(&out[..length]);
+        let oracle = oracle.map_or_else(|_| None, |packet| Some(packet.vlan_ids().to_vec()));
+        let tags: Vec<u16> = vlan.iter().flat_map(|v| v.service().into_iter().chain([v.customer()])).collect();
+        if let Some(oracle) = oracle {
+            prop_assert_eq!(oracle.iter().map(|id| id.value()).collect::<Vec<_>>(), tags);
+        }
         let oracle = etherparse::Ethernet2HeaderSlice::from_slice(&out).unwrap();
         prop_assert_eq!((oracle.destination(), oracle.source()), (dst, src));
         let text = ethernet.src.to_string();
@@ -146,10 +157,31 @@ fn mac_addresses() {
 #[test]
 fn vlan_tags() {
     let (ethernet, payload) = Ethernet::parse(&seed("ipv6-vlan.ok")).unwrap();
-    assert_eq!((ethernet.vlan.map(u16::from), payload), (Some(4094), 18));
+    assert_eq!((ethernet.vlan.map(VlanId::customer), payload), (Some(4094), 18));
     let (ethernet, payload) = Ethernet::parse(&seed("ipv4-vlan-priority.ok")).unwrap();
     assert_eq!((ethernet.vlan, ethernet.ether_type, payload), (None, EtherType::IPV4, 18));
     assert!(VlanId::try_from(0).is_err() && VlanId::try_from(4095).is_err());
+    assert!(VlanId::stacked(0, 1).is_err() && VlanId::stacked(1, 4095).is_err());
+}
+
+/// Two tags: 802.1ad, two of 0x8100, a priority S-tag, an S-tag alone, three tags, VLAN 4095 inside.
+#[test]
+fn stacked_vlan_tags() {
+    let frame = |tags: &[u8]| [&[2; 12][..], tags, &[0x08, 0x00], &[0; 46]].concat();
+    let parsed = |tags: &[u8]| Ethernet::parse(&frame(tags)).map(|(e, at)| (e.vlan, e.ether_type, at));
+    let both = VlanId::stacked(200, 100).unwrap();
+    assert_eq!(both.to_string(), "200.100");
+    for tpid in [[0x88, 0xa8], [0x81, 0x00]] {
+        let tags = [&tpid[..], &[0x20, 200, 0x81, 0, 0, 100]].concat();
+        assert_eq!(parsed(&tags), Ok((Some(both), EtherType::IPV4, 22)));
+    }
+    let priority = [0x88, 0xa8, 0x60, 0, 0x81, 0, 0, 100];
+    assert_eq!(parsed(&priority), Ok((VlanId::try_from(100).ok(), EtherType::IPV4, 22)));
+    assert_eq!(parsed(&[0x88, 0xa8, 0, 0, 0x81, 0, 0, 0]), Ok((None, EtherType::IPV4, 22)));
+    assert_eq!(parsed(&[0x88, 0xa8, 0, 200]), Err(WireError::Unsupported));
+    assert_eq!(parsed(&[0x88, 0xa8, 0, 200, 0x81, 0, 0xf, 0xff]), Err(WireError::Unsupported));
+    assert_eq!(parsed(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x81, 0, 0, 3]), Err(WireError::Unsupported));
+    assert_eq!(Ethernet::parse(&frame(&[0x88, 0xa8, 0, 1])[..17]), Err(WireError::Truncated));
 }
 
 #[test]
@@ -164,6 +196,44 @@ fn extension_headers_are_walked() {
     assert!(upper.is_fragment() && !upper.has_header());
     let upper = walk(&seed_packet("ipv6-atomic.ok")).unwrap();
     assert!(!upper.is_fragment() && upper.has_header() && upper.protocol == Protocol::UDP);
+}
+
+/// AH in units of 4 bytes; mobility, HIP and Shim6 with and without something behind them.
+#[test]
+fn every_standard_extension_header_is_passed_over() {
+    let packet = |first: Protocol, chain: &[u8]| {
+        let payload_length = chain.len() as u16;
+        let any = std::net::Ipv6Addr::LOCALHOST;
+        let class = TrafficClass(0);
+        let fields = crate::wire::ipv6::Ipv6Fields {
+            traffic_class: class,
+            flow_label: 0,
+            payload_length,
+            next_header: first,
+            hop_limit: 64,
+            src: any,
+            dst: any,
+        };
+        let mut bytes = vec![0; 40];
+        fields.write(&mut bytes).unwrap();
+        [bytes, chain.to_vec()].concat()
+    };
+    let found = |first, chain: &[u8]| walk(&packet(first, chain)).map(|upper| (upper.protocol, upper.offset));
+    let udp = [0_u8; 8];
+    let ah = |units: u8| [&[17, units, 0, 0][..], &vec![0; 4 + 4 * usize::from(units)], &udp].concat();
+    assert_eq!(found(Protocol::AUTHENTICATION, &ah(4)), Ok((Protocol::UDP, 40 + 24)));
+    assert_eq!(found(Protocol::AUTHENTICATION, &ah(1)), Ok((Protocol::UDP, 40 + 12)));
+    assert_eq!(found(Protocol::AUTHENTICATION, &ah(0)), Err(WireError::Extension));
+    for kind in [Protocol::MOBILITY, Protocol::HIP, Protocol::SHIM6] {
+        let behind = |next: u8| [&[next, 1][..], &[0; 14], &udp].concat();
+        assert_eq!(found(kind, &behind(17)), Ok((Protocol::UDP, 40 + 16)));
+        assert_eq!(found(kind, &behind(59)), Ok((kind, 40)));
+        assert_eq!(found(kind, &[17, 255, 0, 0, 0, 0, 0, 0]), Err(WireError::Truncated));
+    }
+    // Nine headers are more than any packet has.
+    let long: Vec<u8> =
+        (0..9).flat_map(|i| [if i == 8 { 17 } else { 60 }, 0, 0, 0, 0, 0, 0, 0]).chain(udp).collect();
+    assert_eq!(found(Protocol::DESTINATION, &long), Err(WireError::Extension));
 }
 
 #[test]
