@@ -13,11 +13,12 @@ const INSTALL: &str = "apt-get install libdpdk-dev libipsec-mb-dev libclang-dev 
 /// EAL loads the drivers from its plugin folder. `rte_log` exists from 24.03 on.
 const LIBRARIES: [&str; 6] = ["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool", "rte_ring", "rte_log"];
 
-const FUNCTIONS: [&str; 9] = [
+const FUNCTIONS: [&str; 10] = [
     "rte_(eal_init|eal_cleanup|eal_remote_launch|eal_wait_lcore|eal_get_lcore_state|strerror|version)",
     "rte_(get_tsc_hz|rdtsc|lcore_to_socket_id)",
     "rte_pktmbuf_(pool_create|alloc|alloc_bulk|free|free_bulk|linearize)",
     "rte_mempool_avail_count",
+    "rte_ring_(create|free|sp_enqueue_burst|sc_dequeue_burst)",
     "rte_eth_dev_(get_port_by_name|get_name_by_port|is_valid_port|info_get|configure|start|stop|close)",
     "rte_eth_dev_(adjust_nb_rx_tx_desc|set_mtu|get_mtu|socket_id|mac_addr_add)",
     "rte_eth_(rx|tx)_(queue_setup|burst)",
@@ -25,9 +26,10 @@ const FUNCTIONS: [&str; 9] = [
     "dpdk_sys_.*",
 ];
 
-const CONSTANTS: [&str; 4] = [
+const CONSTANTS: [&str; 5] = [
     "(RX|OFFLOAD|RSS)_[A-Z0-9_]+",
     "RTE_(MAX_ETHPORTS|ETH_NAME_MAX_LEN)",
+    "RING_F_S[PC]_(ENQ|DEQ)",
     "RTE_ETH_MQ_RX_RSS",
     "SOCKET_ID_ANY",
 ];
@@ -132,7 +134,7 @@ fn bind(flags: &[String], wrappers: &Path, bindings: &Path) {
         .wrap_static_fns(true)
         .wrap_static_fns_path(wrappers)
         // Only pointers to these cross the border.
-        .opaque_type("rte_(mbuf|mempool|device|eth_dev_portconf|eth_.*dcb.*|eth_vmdq.*|eth_rxseg.*)")
+        .opaque_type("rte_(mbuf|mempool|ring|device|eth_dev_portconf|eth_.*dcb.*|eth_vmdq.*|eth_rxseg.*)")
         .formatter(bindgen::Formatter::None);
     for pattern in FUNCTIONS {
         builder = builder.allowlist_function(pattern);

@@ -121,15 +121,20 @@ impl Mbuf {
         u64::from(self.segments() ^ 1) | self.flags() & STRIPPED
     }
 
-    /// Joins the segments, in a buffer of `jumbo` if they do not fit the first one's, and puts stripped tags back, so
-    /// that the walk sees the frame as it was on the wire.
-    pub(crate) fn repair(&mut self, jumbo: Option<&mut Mempool>) -> Result<(), Unusable> {
+    /// Joins the segments, in a buffer of `jumbo` if they and `trailer` bytes do not fit the first one's, and puts
+    /// stripped tags back, so that the walk sees the frame as it was on the wire.
+    pub(crate) fn repair(&mut self, jumbo: Option<&mut Mempool>, trailer: usize) -> Result<(), Unusable> {
         if self.segments() != 1 {
             // SAFETY: we own the chain; on failure it is unchanged.
             let rc = unsafe { sys::rte_pktmbuf_linearize(self.0.as_ptr()) };
-            if rc != 0 {
-                self.gather(jumbo.ok_or(Unusable::NotContiguous)?)?;
+            if rc != 0 && jumbo.is_none() {
+                return Err(Unusable::NotContiguous);
             }
+        }
+        if let Some(jumbo) = jumbo
+            && (self.segments() != 1 || self.tailroom() < trailer)
+        {
+            self.gather(jumbo)?;
         }
         if self.flags() & STRIPPED != 0 {
             self.insert_tags().ok_or(Unusable::NoRoomForTag)?;

@@ -12,6 +12,7 @@ use dpdk::{
     Clock, Device, Eal, EalError, LcoreError, MacFilter, Mbuf, Mempool, PoolConfig, PoolError, PortConfig,
     PortError, PortPools, QueuePair,
 };
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::slice::from_mut;
@@ -31,9 +32,10 @@ fn ports_in_memory() {
     let jumbo =
         format!("net_pcap1,rx_pcap={},tx_pcap={}", jumbo.display(), folder.join("none.pcap").display());
 
-    let eal = Eal::init(&plan(&["net_ring0", "net_ring1", "net_null0,size=100", &vdev, &jumbo])).unwrap();
+    let vdevs = ["net_ring0", "net_ring1", "net_ring2", "net_null0,size=100", &vdev, &jumbo];
+    let eal = Eal::init(&plan(&vdevs)).unwrap();
     assert!(matches!(Eal::init(&plan(&[])), Err(EalError::AlreadyStarted)));
-    assert_eq!(eal.ports(), ["net_ring0", "net_ring1", "net_null0", "net_pcap0", "net_pcap1"]);
+    assert_eq!(eal.ports(), ["net_ring0", "net_ring1", "net_ring2", "net_null0", "net_pcap0", "net_pcap1"]);
     assert!(!eal.hugepages() && eal.workers() == 2);
     let pool = Mempool::new(&eal, PoolConfig { packets: 4095, cache: 64, ..PoolConfig::default() }).unwrap();
 
@@ -45,6 +47,7 @@ fn ports_in_memory() {
     null(&eal, &pool);
     recording(&eal, &pool, &output, &arriving);
     jumbo_frames(&eal, &pool, &large);
+    rings_stand_in_for_queues(&eal, &pool);
     workers(&eal);
     clock(&eal);
     assert_eq!(pool.in_use(), 0, "every packet came back");
@@ -227,6 +230,76 @@ fn recording(eal: &Eal, pool: &Mempool, output: &Path, arriving: &[Vec<u8>]) {
     }
     drop((device, pairs));
     assert_eq!(read_pcap(&fs::read(output).unwrap()), leaving);
+}
+
+/// Three workers, one queue: each flow arrives at one worker, both ways and in order, and all can send.
+fn rings_stand_in_for_queues(eal: &Eal, pool: &Mempool) {
+    let config = PortConfig { workers: Some(3), ..PortConfig::new("net_ring2") };
+    let (device, mut pairs) = Device::start(eal, &config, pool).unwrap();
+    assert_eq!((device.queues(), pairs.len()), ((1, 1), 3));
+    assert!(pairs.iter().all(QueuePair::receives));
+    let mut workers_of = BTreeMap::<u16, BTreeSet<usize>>::new();
+    for round in 0..50_u16 {
+        for sender in 0..3 {
+            // Every flow in either direction, numbered by its source port.
+            for flow in 0..8 {
+                let forth = (round + sender) % 2 == 0;
+                send(&mut pairs[usize::from(sender)], mbuf(&mut pool.clone(), &udp(flow, forth, round)));
+            }
+        }
+        let mut got = 0;
+        while got < 24 {
+            for (worker, pair) in pairs.iter_mut().enumerate() {
+                let mut burst = Burst::new();
+                pair.rx_burst(&mut burst);
+                got += burst.len();
+                for packet in &burst {
+                    let ports = [packet.data()[34], packet.data()[36]];
+                    workers_of.entry(u16::from(ports[0].max(ports[1]))).or_default().insert(worker);
+                    assert_eq!(packet.data()[50..52], round.to_be_bytes());
+                }
+            }
+        }
+        assert_eq!(got, 24);
+    }
+    assert_eq!(workers_of.len(), 8);
+    assert!(workers_of.values().all(|workers| workers.len() == 1), "{workers_of:?}");
+    assert!(workers_of.values().flatten().collect::<BTreeSet<_>>().len() > 1, "{workers_of:?}");
+    a_full_ring_drops_and_counts(&device, &mut pairs, pool);
+    drop((device, pairs));
+    assert_eq!(pool.in_use(), 0, "what was in the rings came back");
+}
+
+/// Nobody polls for worker 1 and 2.
+fn a_full_ring_drops_and_counts(device: &Device, pairs: &mut [QueuePair], pool: &Mempool) {
+    let mut kept = 0;
+    for round in 0..2000 {
+        send(&mut pairs[0], mbuf(&mut pool.clone(), &udp(round % 8, true, round)));
+        let mut burst = Burst::new();
+        pairs[0].rx_burst(&mut burst);
+        kept += burst.len();
+    }
+    let dropped = device.rx_dropped();
+    assert_eq!(dropped.total(), dropped.handoff_full);
+    assert!(kept < 2000 && pool.in_use() < 2048);
+    assert_eq!(kept as u64 + dropped.handoff_full + u64::from(pool.in_use()), 2000);
+}
+
+/// A packet of flow `flow`, or of its way back.
+fn udp(flow: u16, forth: bool, number: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 60];
+    bytes[..12].copy_from_slice(&[2; 12]);
+    bytes[12..26].copy_from_slice(&[0x08, 0x00, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0]);
+    let (near, far) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+    let [src, dst] = if forth { [near, far] } else { [far, near] };
+    bytes[26..30].copy_from_slice(&src);
+    bytes[30..34].copy_from_slice(&dst);
+    let own = [100 + flow as u8, 7];
+    let (src, dst) = if forth { (own, [1, 1]) } else { ([1, 1], own) };
+    bytes[34..36].copy_from_slice(&src);
+    bytes[36..38].copy_from_slice(&dst);
+    bytes[50..52].copy_from_slice(&number.to_be_bytes());
+    bytes
 }
 
 /// Frames of several segments are joined in a large buffer, as long as there is one and they fit it.

@@ -10,8 +10,11 @@ pub struct PortConfig {
     pub device: String,
     /// Receive queues; the first so many queue pairs have one.
     pub rx_queues: u16,
-    /// Transmit queues, one a queue pair.
+    /// Transmit queues; the first so many queue pairs have one.
     pub tx_queues: u16,
+    /// Workers, each with a queue pair. Where the device has fewer queues than asked for, or fewer are asked for than
+    /// there are workers, rings stand in for the rest. `None`: one queue pair for each transmit queue, and no rings.
+    pub workers: Option<u16>,
     /// Descriptors of each receive queue; adjusted to what the device accepts.
     pub rx_descriptors: u16,
     /// Descriptors of each transmit queue; adjusted likewise.
@@ -38,6 +41,7 @@ impl PortConfig {
             device: device.into(),
             rx_queues: 1,
             tx_queues: 1,
+            workers: None,
             rx_descriptors: 1024,
             tx_descriptors: 1024,
             mtu: 1500,

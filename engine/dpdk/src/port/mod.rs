@@ -1,11 +1,18 @@
 //! Ports: configured, started, asked, stopped.
 
 mod config;
+mod dropped;
 mod queue;
+mod ring;
 mod rss;
+mod spread;
 
 pub use config::{Link, MacFilter, Offloads, PortConfig, PortError, PortPools, PortStats};
-pub use queue::{QueuePair, RxDropped};
+pub use dropped::RxDropped;
+pub use queue::QueuePair;
+
+use dropped::Dropped;
+use queue::Rings;
 
 use crate::eal::Eal;
 use crate::errno::Errno;
@@ -34,12 +41,15 @@ struct Started {
     name: String,
     port: u16,
     offloads: Offloads,
+    rx_queues: u16,
+    tx_queues: u16,
+    dropped: Dropped,
     running: bool,
 }
 
 impl Device {
-    /// Configures and starts a port whose packets come from `pools`, and returns its queue pairs:
-    /// as many as transmit queues.
+    /// Configures and starts a port whose packets come from `pools`, and returns its queue pairs: one a worker if
+    /// [`PortConfig::workers`] says how many there are, else as many as transmit queues.
     pub fn start<'a>(
         eal: &Eal,
         config: &PortConfig,
@@ -48,6 +58,7 @@ impl Device {
         let pools = pools.into();
         let mut started = Started::claim(eal, &config.device)?;
         let info = started.info()?;
+        let config = &fitted(config, &info);
         started.check(config, &pools, &info)?;
         started.configure(config, &pools, &info)?;
         started.set_up_queues(config, &pools, &info)?;
@@ -66,11 +77,21 @@ impl Device {
         if config.promiscuous {
             device.set_promiscuous(true)?;
         }
-        let pairs = (0..config.tx_queues).map(|tx| {
-            let rx = (tx < config.rx_queues).then_some(tx);
-            QueuePair::new(Arc::clone(&started), rx, tx, pools.jumbo.cloned(), config.lacp)
+        let pairs = rings(eal, config).map_err(|errno| started.failed("rte_ring_create", errno))?;
+        let pairs = (0..).zip(pairs).map(|(worker, rings)| {
+            QueuePair::new(Arc::clone(&started), worker, rings, pools.jumbo.cloned(), config.lacp)
         });
         Ok((device, pairs.collect()))
+    }
+
+    /// Receive and transmit queues that it has been given.
+    pub fn queues(&self) -> (u16, u16) {
+        (self.started.rx_queues, self.started.tx_queues)
+    }
+
+    /// Packets that ended between the port and the walk.
+    pub fn rx_dropped(&self) -> RxDropped {
+        self.started.dropped.read()
     }
 
     /// As configured.
@@ -221,12 +242,19 @@ impl Started {
             name: name.into(),
             port,
             offloads: Offloads::default(),
+            rx_queues: 0,
+            tx_queues: 0,
+            dropped: Dropped::default(),
             running: false,
         })
     }
 
     fn call(&self, call: &'static str, f: impl FnOnce(u16) -> i32) -> Result<i32, PortError> {
-        Errno::check(f(self.port)).map_err(|errno| PortError::Dpdk { device: self.name.clone(), call, errno })
+        Errno::check(f(self.port)).map_err(|errno| self.failed(call, errno))
+    }
+
+    fn failed(&self, call: &'static str, errno: Errno) -> PortError {
+        PortError::Dpdk { device: self.name.clone(), call, errno }
     }
 
     /// False if the driver has no such function.
@@ -279,6 +307,7 @@ impl Started {
         pools: &PortPools<'_>,
         info: &sys::rte_eth_dev_info,
     ) -> Result<(), PortError> {
+        (self.rx_queues, self.tx_queues) = (config.rx_queues, config.tx_queues);
         let hash = sys::RSS_WANTED & info.flow_type_rss_offloads;
         let (rx_capa, tx_capa) = (info.rx_offload_capa, info.tx_offload_capa);
         self.offloads = Offloads {
@@ -363,6 +392,41 @@ fn largest_mtu(info: &sys::rte_eth_dev_info) -> u16 {
 fn is_af_packet(info: &sys::rte_eth_dev_info) -> bool {
     // SAFETY: null, or the driver's name, a terminated string that lives as long as the driver.
     !info.driver_name.is_null() && unsafe { CStr::from_ptr(info.driver_name) } == c"net_af_packet"
+}
+
+/// As many queues as the device has, where rings can stand in for the rest.
+fn fitted(config: &PortConfig, info: &sys::rte_eth_dev_info) -> PortConfig {
+    let mut config = config.clone();
+    if config.workers.is_some() {
+        config.rx_queues = config.rx_queues.min(info.max_rx_queues);
+        config.tx_queues = config.tx_queues.min(info.max_tx_queues);
+    }
+    config
+}
+
+/// The rings between a port's queue pairs, by worker: none where it has queues enough for them.
+fn rings(eal: &Eal, config: &PortConfig) -> Result<Vec<Rings>, Errno> {
+    let (rx, tx) = (usize::from(config.rx_queues), usize::from(config.tx_queues));
+    let workers = usize::from(config.workers.unwrap_or(config.tx_queues));
+    let mut all: Vec<Rings> = (0..workers).map(|_| Rings::default()).collect();
+    if config.workers.is_some() && rx < workers {
+        for (from, to) in (0..rx).flat_map(|from| (0..workers).map(move |to| (from, to))) {
+            let sender = if from == to {
+                None
+            } else {
+                let (sender, receiver) = ring::ring(eal)?;
+                all[to].inbox.push(receiver);
+                Some(sender)
+            };
+            all[from].spread.push(sender);
+        }
+    }
+    for worker in tx..workers {
+        let (sender, receiver) = ring::ring(eal)?;
+        all[worker].through = Some(sender);
+        all[worker % tx].others.push(receiver);
+    }
+    Ok(all)
 }
 
 /// The longest frame of a port with this MTU, bytes.

@@ -1,108 +1,105 @@
-//! A worker's queues of a port.
+//! A worker's queues of a port. Where the port has fewer queues than there are workers, rings stand in for those that
+//! are missing: who polls a queue hands each flow to its worker, and who has none to send by hands its packets to one
+//! that has. Where the port has enough queues no ring exists.
 
 use super::Started;
+use super::dropped::RxDropped;
+use super::ring::{Receiver, Sender};
+use super::spread::worker_of;
 use crate::mbuf::{Mbuf, Unusable};
 use crate::mempool::Mempool;
-use dataplane::packet::{Burst, Port};
+use dataplane::packet::{Burst, Packet, Port};
 use dpdk_sys as sys;
 use std::ptr;
 use std::sync::Arc;
-
-/// Received packets that were dropped before the walk saw them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RxDropped {
-    /// Segments that did not fit one buffer.
-    pub not_contiguous: u64,
-    /// No headroom for the 802.1Q tag that the port had taken out.
-    pub no_room_for_tag: u64,
-    /// No large buffer was left for a frame of several segments.
-    pub no_buffer: u64,
-}
-
-impl RxDropped {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.not_contiguous + self.no_room_for_tag + self.no_buffer
-    }
-}
+use std::sync::atomic::Ordering;
 
 /// Polls between two empty transmissions of an LACP bond. A worker polls at least every 10 ms, its longest sleep, so
 /// that the 100 ms of the bond are kept twice over.
 const LACP_POLLS: u32 = 4;
+
+/// What must be free behind a packet for what a tunnel appends: ESP's padding, trailer and ICV.
+const TRAILER: usize = 64;
+
+/// How a worker sends.
+enum Tx {
+    /// By a queue of its own, and for those who have none.
+    Queue { queue: u16, others: Vec<Receiver>, waiting: Burst<Mbuf> },
+    /// Through a worker that has one.
+    Through(Sender),
+}
+
+/// How a worker that polls a queue gives each flow to its worker.
+struct Spread {
+    me: usize,
+    /// By worker; `None` to itself.
+    to: Vec<Option<Sender>>,
+    /// By worker, on its way into the ring.
+    sorted: Vec<Burst<Mbuf>>,
+}
+
+/// The rings of one worker, empty where the port has queues enough.
+#[derive(Default)]
+pub(super) struct Rings {
+    /// To each worker, if this one polls a queue that must be spread; `None` to itself.
+    pub spread: Vec<Option<Sender>>,
+    /// From those who poll.
+    pub inbox: Vec<Receiver>,
+    /// To who sends, if this one cannot.
+    pub through: Option<Sender>,
+    /// From those who cannot.
+    pub others: Vec<Receiver>,
+}
 
 /// One worker's queues of one port. The port runs as long as one of its queue pairs exists.
 pub struct QueuePair {
     started: Arc<Started>,
     /// `None` if the port has fewer receive queues than workers.
     rx: Option<u16>,
-    tx: u16,
+    spread: Option<Spread>,
+    inbox: Vec<Receiver>,
+    tx: Tx,
     /// Where frames of several segments are joined.
     jumbo: Option<Mempool>,
     /// Polls since the last transmission, on a port that needs one now and then.
     idle_polls: Option<u32>,
-    dropped: RxDropped,
 }
 
 impl QueuePair {
+    /// The pair of worker `worker`, with the queues of that number where they exist.
     pub(super) fn new(
         started: Arc<Started>,
-        rx: Option<u16>,
-        tx: u16,
+        worker: u16,
+        rings: Rings,
         jumbo: Option<Mempool>,
         lacp: bool,
     ) -> QueuePair {
-        let idle_polls = lacp.then_some(0);
-        QueuePair { started, rx, tx, jumbo, idle_polls, dropped: RxDropped::default() }
+        let tx = match rings.through {
+            Some(sender) => Tx::Through(sender),
+            None => Tx::Queue { queue: worker, others: rings.others, waiting: Burst::new() },
+        };
+        let spread = (!rings.spread.is_empty()).then(|| Spread {
+            me: worker.into(),
+            sorted: rings.spread.iter().map(|_| Burst::new()).collect(),
+            to: rings.spread,
+        });
+        let rx = (worker < started.rx_queues).then_some(worker);
+        QueuePair { started, rx, spread, inbox: rings.inbox, tx, jumbo, idle_polls: lacp.then_some(0) }
     }
 
     /// Whether packets can arrive here.
     pub fn receives(&self) -> bool {
-        self.rx.is_some()
+        self.rx.is_some() || !self.inbox.is_empty()
     }
 
-    /// Packets received here and dropped at once.
+    /// Packets of the port that were received and dropped at once, by any of its pairs.
     pub fn rx_dropped(&self) -> RxDropped {
-        self.dropped
+        self.started.dropped.read()
     }
 
-    #[cold]
-    fn repair(&mut self, burst: &mut Burst<Mbuf>, first: usize) {
-        let mut at = first;
-        while at < burst.len() {
-            match burst[at].repair(self.jumbo.as_mut()) {
-                Ok(()) => at += 1,
-                Err(why) => {
-                    drop(burst.remove(at));
-                    match why {
-                        Unusable::NotContiguous => self.dropped.not_contiguous += 1,
-                        Unusable::NoRoomForTag => self.dropped.no_room_for_tag += 1,
-                        Unusable::NoBuffer => self.dropped.no_buffer += 1,
-                    }
-                }
-            }
-        }
-    }
-
-    /// LACPDUs leave a bond inside its transmission only: once in a while there must be one, packets or not
-    /// (DPDK, "Link Bonding Poll Mode Driver Library", 802.3AD: at least every 100 ms).
+    /// Appends what the worker's own queue has received.
     #[inline]
-    fn keep_bond_alive(&mut self) {
-        let Some(polls) = &mut self.idle_polls else { return };
-        *polls += 1;
-        if *polls >= LACP_POLLS {
-            *polls = 0;
-            // SAFETY: the port is started and this queue is ours alone; no packet is given.
-            unsafe { sys::rte_eth_tx_burst(self.started.port, self.tx, ptr::null_mut(), 0) };
-        }
-    }
-}
-
-impl Port for QueuePair {
-    type Packet = Mbuf;
-
-    #[inline]
-    fn rx_burst(&mut self, burst: &mut Burst<Mbuf>) {
-        self.keep_bond_alive();
+    fn receive(&mut self, burst: &mut Burst<Mbuf>) {
         let first = burst.len();
         let room = burst.remaining_capacity() as u16;
         let Some(queue) = self.rx.filter(|_| room > 0) else { return };
@@ -113,31 +110,122 @@ impl Port for QueuePair {
             let n = sys::rte_eth_rx_burst(self.started.port, queue, free, room);
             burst.set_len(first + usize::from(n));
         }
-        if burst[first..].iter().fold(0, |defects, mbuf| defects | mbuf.defects()) != 0 {
+        let new = &burst[first..];
+        let defects = new.iter().fold(0, |defects, mbuf| defects | mbuf.defects());
+        let short = self.jumbo.is_some() && new.iter().any(|mbuf| mbuf.tailroom() < TRAILER);
+        if defects != 0 || short {
             self.repair(burst, first);
+        }
+    }
+
+    #[cold]
+    fn repair(&mut self, burst: &mut Burst<Mbuf>, first: usize) {
+        let dropped = &self.started.dropped;
+        let mut at = first;
+        while at < burst.len() {
+            match burst[at].repair(self.jumbo.as_mut(), TRAILER) {
+                Ok(()) => at += 1,
+                Err(why) => {
+                    drop(burst.remove(at));
+                    let counter = match why {
+                        Unusable::NotContiguous => &dropped.not_contiguous,
+                        Unusable::NoRoomForTag => &dropped.no_room_for_tag,
+                        Unusable::NoBuffer => &dropped.no_buffer,
+                    };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Receives, keeps this worker's flows and hands on the others'.
+    fn receive_and_spread(&mut self, burst: &mut Burst<Mbuf>) {
+        let first = burst.len();
+        self.receive(burst);
+        let Some(spread) = &mut self.spread else { return };
+        let workers = spread.to.len();
+        let mut received: Burst<Mbuf> = burst.drain(first..).collect();
+        for mbuf in received.drain(..) {
+            match worker_of(mbuf.data(), workers) {
+                Some(worker) if worker != spread.me => spread.sorted[worker].push(mbuf),
+                _ => burst.push(mbuf),
+            }
+        }
+        for (sorted, to) in spread.sorted.iter_mut().zip(&mut spread.to) {
+            if let Some(to) = to.as_mut().filter(|_| !sorted.is_empty()) {
+                to.push(sorted);
+                self.started.dropped.handoff_full.fetch_add(sorted.len() as u64, Ordering::Relaxed);
+                Mbuf::free_burst(sorted);
+            }
+        }
+    }
+
+    /// Sends what workers without a queue have handed to this one.
+    fn send_for_others(&mut self) {
+        let Tx::Queue { queue, others, waiting } = &mut self.tx else { return };
+        for ring in others {
+            ring.pop(waiting);
+            if !waiting.is_empty() {
+                transmit(&self.started, *queue, waiting);
+            }
+        }
+    }
+
+    /// LACPDUs leave a bond inside its transmission only: once in a while there must be one, packets or not
+    /// (DPDK, "Link Bonding Poll Mode Driver Library", 802.3AD: at least every 100 ms).
+    #[inline]
+    fn keep_bond_alive(&mut self) {
+        let (Some(polls), Tx::Queue { queue, .. }) = (&mut self.idle_polls, &self.tx) else { return };
+        *polls += 1;
+        if *polls >= LACP_POLLS {
+            *polls = 0;
+            // SAFETY: the port is started and this queue is ours alone; no packet is given.
+            unsafe { sys::rte_eth_tx_burst(self.started.port, *queue, ptr::null_mut(), 0) };
+        }
+    }
+}
+
+/// Sends from the front of `burst`; what the queue does not take stays, in order.
+#[inline]
+fn transmit(started: &Started, queue: u16, burst: &mut Burst<Mbuf>) {
+    let len = burst.len();
+    // SAFETY: the port is started and this queue is the caller's alone. The first `sent` mbufs now belong
+    // to the driver: they leave the burst without being dropped, and the rest moves to the front.
+    unsafe {
+        let first = burst.as_mut_ptr();
+        let sent = sys::rte_eth_tx_burst(started.port, queue, first.cast::<*mut sys::rte_mbuf>(), len as u16);
+        let sent = usize::from(sent);
+        burst.set_len(0);
+        ptr::copy(first.add(sent), first, len - sent);
+        burst.set_len(len - sent);
+    }
+}
+
+impl Port for QueuePair {
+    type Packet = Mbuf;
+
+    #[inline]
+    fn rx_burst(&mut self, burst: &mut Burst<Mbuf>) {
+        self.keep_bond_alive();
+        self.send_for_others();
+        if self.spread.is_some() {
+            self.receive_and_spread(burst);
+        } else {
+            self.receive(burst);
+        }
+        for ring in &mut self.inbox {
+            ring.pop(burst);
         }
     }
 
     #[inline]
     fn tx_burst(&mut self, burst: &mut Burst<Mbuf>) {
-        let len = burst.len();
-        if len == 0 {
+        if burst.is_empty() {
             return;
         }
-        // SAFETY: the port is started and this queue is ours alone. The first `sent` mbufs now belong
-        // to the driver: they leave the burst without being dropped, and the rest moves to the front.
-        unsafe {
-            let first = burst.as_mut_ptr();
-            let sent = sys::rte_eth_tx_burst(
-                self.started.port,
-                self.tx,
-                first.cast::<*mut sys::rte_mbuf>(),
-                len as u16,
-            );
-            let sent = usize::from(sent);
-            burst.set_len(0);
-            ptr::copy(first.add(sent), first, len - sent);
-            burst.set_len(len - sent);
+        match &mut self.tx {
+            Tx::Queue { queue, .. } => transmit(&self.started, *queue, burst),
+            Tx::Through(ring) => ring.push(burst),
         }
     }
 }
