@@ -3,20 +3,21 @@
 
 mod access;
 mod controller;
+pub(crate) mod ports;
 #[cfg(test)]
 mod tests;
 
 pub use access::AccessPlan;
 
 use crate::config::model::{self, Protocol, RouteTarget};
-use crate::config::types::{self, CryptoProvider, Device, LogLevel, Name};
+use crate::config::types::{self, CryptoProvider, LogLevel, Name};
 use crate::config::{Config, underlay};
 use control::config::ControllerConfig;
 use dataplane::id::{GroupId, InterfaceId, PortId, TunnelId};
 use dataplane::replay::WindowSize;
 use dataplane::sa::Algorithm;
 use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel};
-use dataplane::wire::{MacAddr, VlanId};
+use dataplane::wire::MacAddr;
 use dpdk::{EalPlan, Hugepages, PoolConfig, PortConfig};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -38,6 +39,8 @@ pub struct Plan {
     pub idle: Idle,
     /// The pool of each socket; the caller names the socket.
     pub pool: PoolConfig,
+    /// The large buffers of each socket, where some frames need them.
+    pub jumbo: Option<PoolConfig>,
     /// By [`PortId`].
     pub ports: Vec<PortPlan>,
     /// Interfaces' names, by [`InterfaceId`].
@@ -193,8 +196,9 @@ impl Plan {
                     Idle::Backoff { sleep: Duration::from_micros(sleep_us.into()) }
                 }
             },
-            pool: pool(config),
-            ports: ports(config, workers.len() as u16),
+            pool: ports::pool(config),
+            jumbo: ports::jumbo(config),
+            ports: ports::ports(config),
             interface_names: config.interfaces.iter().map(|i| i.name.to_string()).collect(),
             forwarding: forwarding(config),
             routes_file: config.routing.file.clone(),
@@ -216,7 +220,6 @@ impl Plan {
 }
 
 fn eal(config: &Config, workers: &[u16]) -> EalPlan {
-    let devices = config.ports.iter().map(|port| &port.device);
     let control_core = config.dpdk.control_core.map(|core| core.get() as u16);
     EalPlan {
         main_core: control_core.or(workers.first().copied()).unwrap_or(0),
@@ -228,8 +231,8 @@ fn eal(config: &Config, workers: &[u16]) -> EalPlan {
         },
         memory_mb: config.dpdk.memory_mb.get() as u32,
         file_prefix: format!("foreshift-{}", config.engine.name),
-        vdevs: devices.clone().filter_map(|device| vdev(device, workers.len())).collect(),
-        pci: devices.filter(|d| matches!(d, Device::Pci(_))).map(|d| d.name().to_owned()).collect(),
+        vdevs: ports::vdevs(config),
+        pci: ports::pci(config),
         log_level: match config.log.level {
             LogLevel::Error => dpdk::LogLevel::Error,
             LogLevel::Warn | LogLevel::Info => dpdk::LogLevel::Warning,
@@ -237,44 +240,6 @@ fn eal(config: &Config, workers: &[u16]) -> EalPlan {
             LogLevel::Trace => dpdk::LogLevel::Debug,
         },
     }
-}
-
-/// The `--vdev` argument of a virtual device: AF_PACKET has as many queue pairs as it is told at creation.
-fn vdev(device: &Device, workers: usize) -> Option<String> {
-    match device {
-        Device::Pci(_) => None,
-        Device::Vdev { .. } if device.is_af_packet() && workers > 1 && device.arg("qpairs").is_none() => {
-            Some(format!("{device},qpairs={workers}"))
-        }
-        Device::Vdev { .. } => Some(device.to_string()),
-    }
-}
-
-/// Ethernet header, two 802.1Q tags and what a tunnel appends (ESP: padding, trailer and ICV).
-const FRAME_EXTRA: u16 = 14 + 8 + 42;
-
-fn pool(config: &Config) -> PoolConfig {
-    let mtu = config.ports.iter().map(|port| port.mtu.get() as u16).max().unwrap_or(0);
-    let default = PoolConfig::default();
-    let data_room = (mtu + FRAME_EXTRA).next_multiple_of(64).max(default.data_room);
-    PoolConfig { packets: config.dpdk.mbufs.get() as u32, data_room, ..default }
-}
-
-fn ports(config: &Config, workers: u16) -> Vec<PortPlan> {
-    let port = |(port, id): (&model::Port, u16)| {
-        let rx_queues = port.queues.map_or(workers, |queues| queues.get() as u16);
-        let descriptors = port.descriptors.get() as u16;
-        let config = PortConfig {
-            rx_queues,
-            tx_queues: workers,
-            rx_descriptors: descriptors,
-            tx_descriptors: descriptors,
-            mtu: port.mtu.get() as u16,
-            ..PortConfig::new(port.device.name())
-        };
-        PortPlan { id: PortId(id), name: port.name.to_string(), config }
-    };
-    config.ports.iter().zip(0..).map(port).collect()
 }
 
 fn forwarding(config: &Config) -> ForwardingPlan {
@@ -332,12 +297,11 @@ fn tunnel_id(config: &Config, name: &Name) -> TunnelId {
 
 fn interface(config: &Config, interface: &model::Interface, id: InterfaceId) -> Interface {
     let port = place(config.ports.iter().map(|p| &p.name), &interface.port);
-    let vlan = |vlan: u64| VlanId::try_from(vlan as u16).expect("checked to be 1 to 4094");
     let has = |ip: IpAddr| interface.addresses.iter().any(|net| net.addr() == ip);
     Interface {
         id,
         port: PortId(port),
-        vlan: interface.vlan.map(|number| vlan(number.get())),
+        vlan: interface.vlan,
         mac: MacAddr::ZERO,
         mtu: config.ports[usize::from(port)].mtu.get() as u16,
         addresses: interface.addresses.clone(),

@@ -54,7 +54,8 @@ pub struct TunnelConfig {
 pub enum Protocol {
     /// ESP: SAs are negotiated with the peer and renewed this long after installation. Renewal by packet
     /// count is reported by the workers as [`crate::io::Input::SaSoftLimit`].
-    Esp { rekey_after: Nanos, parameters: SaParameters },
+    /// Each worker of the peer sends under an SA of its own (RFC 9611): `senders` says how many it has.
+    Esp { rekey_after: Nanos, parameters: SaParameters, senders: u16 },
     /// GRE: no keys; it is up when its probes return.
     Gre,
     /// The direct link to the engine of the same site.

@@ -38,6 +38,8 @@ struct Sa {
     endpoints: Endpoints,
     rekey_after: Nanos,
     parameters: SaParameters,
+    /// Workers of the peer.
+    senders: u16,
     connected: bool,
     connection: u64,
     generation: u64,
@@ -67,8 +69,8 @@ impl SaManager {
         let sas = tunnels
             .iter()
             .filter_map(|t| match t.protocol {
-                Protocol::Esp { rekey_after, parameters } => {
-                    Some((t.id, Sa::new(t, rekey_after, parameters)))
+                Protocol::Esp { rekey_after, parameters, senders } => {
+                    Some((t.id, Sa::new(t, rekey_after, parameters, senders)))
                 }
                 Protocol::Gre | Protocol::Direct => None,
             })
@@ -192,12 +194,13 @@ impl SaManager {
 }
 
 impl Sa {
-    fn new(tunnel: &TunnelConfig, rekey_after: Nanos, parameters: SaParameters) -> Sa {
+    fn new(tunnel: &TunnelConfig, rekey_after: Nanos, parameters: SaParameters, senders: u16) -> Sa {
         Sa {
             peer: tunnel.peer.clone(),
             endpoints: tunnel.endpoints,
             rekey_after,
             parameters,
+            senders,
             connected: false,
             connection: 0,
             generation: 0,
@@ -226,7 +229,7 @@ impl Sa {
     fn begin(&mut self, id: TunnelId, allocator: &mut SpiAllocator, out: &mut Vec<Output>) {
         self.generation += 1;
         let generation = self.generation;
-        let spis = allocator.allocate();
+        let spis = allocator.allocate(self.senders);
         self.live.insert(generation, spis.clone());
         out.push(Output::InstallInbound { tunnel: id, generation, spis: spis.clone() });
         self.inbound = Inbound::Installing { generation, spis };

@@ -69,7 +69,7 @@ pub fn neighbours(engine: &str) -> [&'static str; 2] {
 pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> ControllerConfig {
     let in_a = engine.starts_with('a');
     let parameters = SaParameters { algorithm: Algorithm::Aes256Gcm, esn: true };
-    let esp = Protocol::Esp { rekey_after: options.rekey_after, parameters };
+    let esp = Protocol::Esp { rekey_after: options.rekey_after, parameters, senders: 1 };
     let tunnel = |id: TunnelId, peer: &str, protocol| TunnelConfig {
         id,
         name: format!("{engine}-{peer}"),

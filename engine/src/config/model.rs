@@ -2,10 +2,12 @@
 //! to the working folder: [`super::Config::load`] has resolved those relative to the file.
 
 use super::types::{
-    Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role, WithoutWitness,
+    BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role,
+    WithoutWitness,
 };
 use super::value::{Probability, Whole};
 use dataplane::replay::WindowSize;
+use dataplane::wire::VlanId;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -55,6 +57,21 @@ pub struct Dpdk {
     pub memory_mb: Whole<16, 1_048_576>,
     /// Packet buffers in the pool of each socket.
     pub mbufs: Whole<512, 16_777_216>,
+    /// Bytes of each, headroom not counted; what the largest MTU needs if absent.
+    pub data_room: Option<Whole<1024, 16_384>>,
+    /// Large buffers of each socket, for frames that `data_room` does not hold.
+    pub jumbo_mbufs: Whole<64, 1_048_576>,
+}
+
+/// Ports joined to one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bond {
+    /// Who carries what.
+    pub mode: BondMode,
+    /// What is hashed to spread flows over members.
+    pub policy: BondPolicy,
+    /// At least one.
+    pub members: Vec<Device>,
 }
 
 /// `[[port]]`
@@ -64,8 +81,10 @@ pub struct Port {
     pub index: usize,
     /// Its name.
     pub name: Name,
-    /// What DPDK opens.
+    /// What DPDK opens. The bonding device, for a bond.
     pub device: Device,
+    /// The ports it is made of, if it is a bond.
+    pub bond: Option<Bond>,
     /// Largest IP packet, octets.
     pub mtu: Whole<576, 9600>,
     /// RX queues, as many TX queues; one a worker if absent.
@@ -83,8 +102,8 @@ pub struct Interface {
     pub name: Name,
     /// The port it is on.
     pub port: Name,
-    /// The 802.1Q VLAN, if tagged.
-    pub vlan: Option<Whole<1, 4094>>,
+    /// The VLAN, if tagged: `vlan = 100`, or `qinq = [200, 100]`, the S-VLAN and the C-VLAN.
+    pub vlan: Option<VlanId>,
     /// Its own addresses with their prefixes.
     pub addresses: Vec<IpNet>,
 }
@@ -139,6 +158,8 @@ pub struct Peer {
     pub site: Name,
     /// Where it listens.
     pub address: SocketAddr,
+    /// How many workers it has; as many as this engine if absent.
+    pub workers: Option<Whole<1, 64>>,
 }
 
 /// How a tunnel encapsulates.

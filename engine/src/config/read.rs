@@ -3,10 +3,12 @@
 use super::model::*;
 use super::section::{Read, Section};
 use super::types::{
-    Cipher, CryptoProvider, Hugepages, IdleMode, LogLevel, Mode, ProtocolName, WithoutWitness,
+    BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, ProtocolName,
+    WithoutWitness,
 };
 use super::value::{Probability, Whole};
 use dataplane::replay::WindowSize;
+use dataplane::wire::VlanId;
 use ipnet::IpNet;
 
 impl Read for Engine {
@@ -53,25 +55,76 @@ impl Read for Dpdk {
         let control_core = s.optional("control_core");
         let hugepages = s.or("hugepages", Hugepages::Auto);
         let memory_mb = s.or("memory_mb", Whole::constant::<128>());
-        let mbufs = s.or("mbufs", Whole::constant::<8192>());
-        Some(Dpdk { cores: cores?, control_core, idle, hugepages, memory_mb, mbufs })
+        // One less than a power of two: the pool's ring has a power of two of places, and one stays empty.
+        let mbufs = s.or("mbufs", Whole::constant::<8191>());
+        let data_room = s.optional("data_room");
+        let jumbo_mbufs = s.or("jumbo_mbufs", Whole::constant::<1023>());
+        Some(Dpdk { cores: cores?, control_core, idle, hugepages, memory_mb, mbufs, data_room, jumbo_mbufs })
     }
 }
 
 impl Read for Port {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Port> {
-        let (name, device) = (s.required("name"), s.required("device"));
+        let name = s.required("name");
+        let bond = s.table::<Bond>("bond");
+        let device = if bond.is_none() { s.required("device") } else { s.optional::<Device>("device") };
+        let bond = match bond {
+            Some(bond) if s.has("device") => {
+                let what = "a bond is no device of its own";
+                s.wrong("device", what, "remove it; name the devices in bond.members");
+                bond
+            }
+            Some(bond) => bond,
+            None => None,
+        };
+        let device = bond.as_ref().map(|bond| Device::bonding(index, bond)).or(device);
         let mtu = s.or("mtu", Whole::constant::<1500>());
         let queues = s.optional("queues");
         let descriptors = s.or("descriptors", Whole::constant::<1024>());
-        Some(Port { index, name: name?, device: device?, mtu, queues, descriptors })
+        Some(Port { index, name: name?, device: device?, bond, mtu, queues, descriptors })
+    }
+}
+
+impl Read for Bond {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Bond> {
+        let mode = s.required("mode");
+        let policy: Option<BondPolicy> = s.optional("policy");
+        let members: Option<Vec<Device>> = s.required("members");
+        if mode == Some(BondMode::ActiveBackup) && policy.is_some() {
+            let what = "one member at a time carries everything: there is nothing to spread";
+            s.wrong("policy", what, "remove it, or write mode = \"balance\" or \"802.3ad\"");
+        }
+        if members.as_ref().is_some_and(|members| members.is_empty() || members.len() > 8) {
+            s.wrong("members", "names no device, or more than 8", "name the devices that are joined");
+        }
+        Some(Bond { mode: mode?, policy: policy.unwrap_or(BondPolicy::L34), members: members? })
+    }
+}
+
+/// `vlan = 100` or `qinq = [200, 100]`.
+fn vlan(s: &mut Section<'_>) -> Option<VlanId> {
+    let single: Option<Whole<1, 4094>> = s.optional("vlan");
+    let stacked: Option<Vec<Whole<1, 4094>>> = s.optional("qinq");
+    if single.is_some() && stacked.is_some() {
+        s.wrong("qinq", "there is a vlan too", "write vlan for one tag, or qinq for two");
+    }
+    let id = |number: Whole<1, 4094>| number.get() as u16;
+    match (single, stacked.as_deref()) {
+        (_, Some(&[service, customer])) => VlanId::stacked(id(service), id(customer)).ok(),
+        (_, Some(numbers)) => {
+            let what = format!("has {} numbers", numbers.len());
+            s.wrong("qinq", what, "write two: the S-VLAN's and the C-VLAN's, such as [200, 100]");
+            None
+        }
+        (Some(number), None) => VlanId::try_from(id(number)).ok(),
+        (None, None) => None,
     }
 }
 
 impl Read for Interface {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Interface> {
         let (name, port) = (s.required("name"), s.required("port"));
-        let (vlan, addresses) = (s.optional("vlan"), s.required("addresses"));
+        let (vlan, addresses) = (vlan(s), s.required("addresses"));
         Some(Interface { index, name: name?, port: port?, vlan, addresses: addresses? })
     }
 }
@@ -105,7 +158,8 @@ impl Read for Control {
 impl Read for Peer {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Peer> {
         let (name, site, address) = (s.required("name"), s.required("site"), s.required("address"));
-        Some(Peer { index, name: name?, site: site?, address: address? })
+        let workers = s.optional("workers");
+        Some(Peer { index, name: name?, site: site?, address: address?, workers })
     }
 }
 

@@ -64,6 +64,16 @@ impl Device {
         }
     }
 
+    /// The bonding device of the port at `index`.
+    pub fn bonding(index: usize, bond: &super::model::Bond) -> Device {
+        let mut args = vec![format!("mode={}", bond.mode.number())];
+        args.extend(bond.members.iter().map(|member| format!("slave={}", member.name())));
+        if bond.mode != BondMode::ActiveBackup {
+            args.push(format!("xmit_policy={}", bond.policy.as_str()));
+        }
+        Device::Vdev { name: format!("net_bonding{index}"), args }
+    }
+
     /// Whether the kernel's AF_PACKET carries it.
     pub fn is_af_packet(&self) -> bool {
         self.name().starts_with("net_af_packet") || self.name().starts_with("eth_af_packet")
@@ -157,6 +167,28 @@ Hugepages {
     "never" => Never: "`--no-huge`.",
     "always" => Always: "Or else do not start.",
 });
+choice!(/// Who carries what in a bond.
+BondMode {
+    "active-backup" => ActiveBackup: "One member, until its link fails.",
+    "balance" => Balance: "All members, each flow its own; the switch is configured for it.",
+    "802.3ad" => Lacp: "The same, agreed upon with the switch by LACP (IEEE 802.1AX).",
+});
+choice!(/// What is hashed to spread flows over a bond's members.
+BondPolicy {
+    "l34" => L34: "IP addresses and ports.",
+    "l23" => L23: "MAC and IP addresses.",
+    "l2" => L2: "MAC addresses.",
+});
+impl BondMode {
+    /// As net_bonding numbers it.
+    const fn number(self) -> u8 {
+        match self {
+            BondMode::ActiveBackup => 1,
+            BondMode::Balance => 2,
+            BondMode::Lacp => 4,
+        }
+    }
+}
 choice!(/// ESP's AEAD, with a 16-byte ICV.
 Cipher {
     "aes-256-gcm" => Aes256Gcm: "RFC 4106.",

@@ -9,6 +9,7 @@ use std::path::Path;
 /// Doubts, in the order of the schema.
 pub fn warnings(config: &Config) -> Vec<Problem> {
     let mut doubts = cores(config);
+    doubts.extend(buffers(config));
     for group in &config.groups {
         let leads = |target: &RouteTarget| matches!(target, RouteTarget::Group(name) if *name == group.name);
         if !config.routes.iter().any(|route| leads(&route.target)) {
@@ -54,6 +55,20 @@ fn cores(config: &Config) -> Vec<Problem> {
         doubts.push(Problem::new("dpdk.idle", what, "write idle = { mode = \"backoff\", sleep_us = 50 }"));
     }
     doubts
+}
+
+/// A pool's ring has a power of two of places and holds one less.
+fn buffers(config: &Config) -> Option<Problem> {
+    let mbufs = config.dpdk.mbufs.get();
+    let better = (mbufs + 1).next_power_of_two() - 1;
+    (mbufs != better).then(|| {
+        let what = format!("{mbufs} packet buffers take the room of {better} in their pool's ring");
+        Problem::new(
+            "dpdk.mbufs",
+            what,
+            format!("write one less than a power of two: {} or {better}", better / 2),
+        )
+    })
 }
 
 fn files(config: &Config) -> Vec<Problem> {

@@ -18,6 +18,12 @@ use std::time::Instant;
 /// Every so many samples: has the process been moved?
 const PLACE_CHECKED_EVERY: u32 = 10;
 
+/// The NUMA node of a CPU of this machine, as the kernel tells.
+pub fn socket_of_core(core: u16) -> Option<u32> {
+    let entries = std::fs::read_dir(format!("/sys/devices/system/cpu/cpu{core}")).ok()?;
+    entries.flatten().find_map(|entry| entry.file_name().to_str()?.strip_prefix("node")?.parse().ok())
+}
+
 /// What was measured; NaN what could not be.
 #[derive(Clone, Copy, Debug)]
 pub struct HostSample {

@@ -17,7 +17,7 @@ pub fn config(config: &Config) -> ControllerConfig {
     ControllerConfig {
         engine: config.engine.name.to_string(),
         site: config.engine.site.to_string(),
-        tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(t, TunnelId(id))).collect(),
+        tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(config, t, TunnelId(id))).collect(),
         groups: config.groups.iter().zip(0..).map(|(g, id)| group(config, g, GroupId(id))).collect(),
         ha: config.ha.as_ref().map(ha),
         votes_for: config.control.iter().flat_map(|c| &c.votes_for).map(Name::to_string).collect(),
@@ -37,18 +37,24 @@ pub fn config(config: &Config) -> ControllerConfig {
     }
 }
 
-fn tunnel(tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig {
+/// How many workers the engine called `name` has.
+fn workers_of(config: &Config, name: &Name) -> u16 {
+    let told = config.peers.iter().find(|peer| peer.name == *name).and_then(|peer| peer.workers);
+    told.map_or(config.dpdk.cores.len() as u16, |workers| workers.get() as u16)
+}
+
+fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig {
     TunnelConfig {
         id,
         name: tunnel.name.to_string(),
         peer: tunnel.peer.to_string(),
         endpoints: Endpoints { local: tunnel.local, remote: tunnel.remote },
         protocol: match tunnel.protocol {
-            Protocol::Esp { rekey_seconds, cipher, esn, .. } => {
-                let rekey_after = Nanos::from_millis(rekey_seconds.get() * 1000);
-                let parameters = SaParameters { algorithm: cipher.algorithm(), esn };
-                control::config::Protocol::Esp { rekey_after, parameters }
-            }
+            Protocol::Esp { rekey_seconds, cipher, esn, .. } => control::config::Protocol::Esp {
+                rekey_after: Nanos::from_millis(rekey_seconds.get() * 1000),
+                parameters: SaParameters { algorithm: cipher.algorithm(), esn },
+                senders: workers_of(config, &tunnel.peer),
+            },
             Protocol::Gre { .. } => control::config::Protocol::Gre,
             Protocol::Direct => control::config::Protocol::Direct,
         },

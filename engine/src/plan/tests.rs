@@ -4,6 +4,7 @@ use super::*;
 use control::config::MemberKind;
 use control::message::SaParameters;
 use dataplane::id::Nanos;
+use dataplane::wire::VlanId;
 use proptest::prelude::*;
 
 const TEXT: &str = r#"
@@ -51,6 +52,7 @@ votes_for = ["b"]
 name = "b1"
 site = "b"
 address = "10.255.0.20:7000"
+workers = 3
 [[peer]]
 name = "a2"
 site = "a"
@@ -122,7 +124,7 @@ fn names_become_ids_and_ways_follow_the_longest_prefix() {
         (NextHop::Group(GroupId(0)), NextHop::Blackhole)
     );
     let vlans: Vec<_> =
-        forwarding.interfaces.iter().map(|i| (i.port.0, i.vlan.map(u16::from), i.site_link)).collect();
+        forwarding.interfaces.iter().map(|i| (i.port.0, i.vlan.map(VlanId::customer), i.site_link)).collect();
     assert_eq!(vlans, [(0, None, false), (1, Some(7), false), (1, None, true)]);
     let (interface, addresses) = forwarding.gateway.as_ref().expect("a gateway");
     let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -145,13 +147,45 @@ fn eal_and_ports_get_what_the_file_says() {
     assert!(plan.pool.data_room >= 9000 + 14 + 4, "a jumbo frame fits one buffer");
 }
 
+/// A bond after its members, large AF_PACKET frames, queues that are too few, buffers smaller than the frames.
+#[test]
+fn bonds_jumbo_frames_and_few_queues() {
+    let text = TEXT
+        .replace(
+            "device = \"net_af_packet0,iface=lan0\"",
+            "device = \"net_af_packet0,iface=lan0\"\nmtu = 9000\nqueues = 1",
+        )
+        .replace(
+            "device = \"03:00.0\"",
+            "bond = { mode = \"802.3ad\", members = [\"03:00.0\", \"net_tap7,iface=x\"] }",
+        )
+        .replace("vlan = 7", "qinq = [200, 7]")
+        .replace("hugepages", "memory_mb = 256\nhugepages");
+    let plan = Plan::from_config(&Config::parse(&text).expect("valid"));
+    let bond = "net_bonding1,mode=4,slave=0000:03:00.0,slave=net_tap7,xmit_policy=l34";
+    let lan = "net_af_packet0,iface=lan0,blocksz=12288,framesz=12288";
+    assert_eq!(plan.eal.vdevs, [lan, "net_tap7,iface=x", bond]);
+    assert_eq!(plan.eal.pci, ["0000:03:00.0"]);
+    assert!(plan.ports[1].config.lacp && plan.ports[1].config.device == "net_bonding1");
+    let lan = &plan.ports[0].config;
+    assert_eq!((lan.rx_queues, lan.tx_queues, lan.workers), (1, 1, Some(2)));
+    assert_eq!(plan.forwarding.interfaces[1].vlan, VlanId::stacked(200, 7).ok());
+    assert!(plan.pool.data_room >= 12_288 && plan.jumbo.is_none());
+
+    let text = TEXT.replace("hugepages", "data_room = 2048\nhugepages");
+    let plan = Plan::from_config(&Config::parse(&text).expect("valid"));
+    assert_eq!(plan.pool.data_room, 2048);
+    assert!(plan.jumbo.is_some_and(|pool| pool.packets == 1023 && pool.data_room >= 9000 + 64));
+}
+
 #[test]
 fn the_controller_is_told_the_same_ids() {
     let controller = plan().controller;
     let kinds: Vec<_> = controller.groups[0].members.iter().map(|m| (m.tunnel.0, m.kind)).collect();
     assert_eq!(kinds, [(1, MemberKind::Own), (2, MemberKind::Own), (0, MemberKind::Direct)]);
     let parameters = SaParameters { algorithm: Algorithm::Aes128Gcm, esn: false };
-    let esp = control::config::Protocol::Esp { rekey_after: Nanos::from_millis(60_000), parameters };
+    let esp =
+        control::config::Protocol::Esp { rekey_after: Nanos::from_millis(60_000), parameters, senders: 3 };
     assert_eq!(controller.tunnels[1].protocol, esp);
     assert_eq!((controller.workers, controller.votes_for.as_slice()), (2, &["b".to_owned()][..]));
     let ha = controller.ha.expect("a pair");

@@ -22,7 +22,7 @@ use anyhow::{Context as _, Result};
 use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
 use dataplane::wire::MacAddr;
-use dpdk::{Clock, Device, Eal, Mempool, QueuePair};
+use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
 use engine::{Engine, unix_ms};
 use forwarding::Forwarding;
 use live_routes::Routes;
@@ -31,6 +31,7 @@ use path_mtu::PathMtus;
 use predictor::recording::{Recorder, RunHeader, RunKind};
 use predictor::{Model, Predictor};
 use sas::SecurityAssociations;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use telemetry::Sampler;
@@ -102,29 +103,35 @@ struct Ports {
     devices: Vec<Device>,
     queues: Vec<Vec<QueuePair>>,
     pools: Vec<Mempool>,
+    /// Large buffers, where some frames need them.
+    jumbo: Vec<Mempool>,
     macs: Vec<MacAddr>,
 }
 
 fn start_ports(eal: &Eal, plan: &Plan) -> Result<Ports> {
     // One pool a socket that has a worker; workers of a socket share it.
-    let mut pools: Vec<Mempool> = Vec::new();
-    for worker in 0..eal.workers() {
-        let socket = Some(eal.worker_socket(worker));
-        if !pools.iter().any(|pool| pool.config().socket == socket) {
-            let config = dpdk::PoolConfig { socket, ..plan.pool };
-            pools.push(Mempool::new(eal, config).context("packet buffers")?);
-        }
-    }
+    let sockets: BTreeSet<u32> = (0..eal.workers()).map(|worker| eal.worker_socket(worker)).collect();
+    let on_each = |pool: PoolConfig| {
+        let pools =
+            sockets.iter().map(|&socket| Mempool::new(eal, PoolConfig { socket: Some(socket), ..pool }));
+        pools.collect::<Result<Vec<_>, _>>().context("packet buffers")
+    };
     let mut ports = Ports {
         devices: Vec::new(),
         queues: (0..eal.workers()).map(|_| Vec::new()).collect(),
-        pools,
+        pools: on_each(plan.pool)?,
+        jumbo: plan.jumbo.map(on_each).transpose()?.unwrap_or_default(),
         macs: Vec::new(),
     };
     for port in &plan.ports {
-        let socket = Device::socket_of(eal, &port.config.device);
-        let pool = pool_of(&ports.pools, socket);
-        let (device, pairs) = Device::start(eal, &port.config, pool)
+        // Each queue is filled from the pool near the worker that polls it.
+        let queues = (0..eal.workers()).map(|worker| pool_of(&ports.pools, Some(eal.worker_socket(worker))));
+        let near = Device::socket_of(eal, &port.config.device);
+        let jumbo = (!ports.jumbo.is_empty()).then(|| pool_of(&ports.jumbo, near));
+        let pools = PortPools { queues: queues.collect(), jumbo };
+        let config =
+            PortConfig { one_pool: ports.pools.len() == 1 && jumbo.is_none(), ..port.config.clone() };
+        let (device, pairs) = Device::start(eal, &config, pools)
             .with_context(|| format!("port {} could not be started", port.name))?;
         ports.macs.push(device.mac().with_context(|| format!("port {}", port.name))?);
         ports.devices.push(device);
@@ -169,7 +176,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         predictor: Predictor::new(Arc::new(model)),
         prediction: None,
         devices: ports.devices,
-        pools: ports.pools,
+        pools: ports.pools.into_iter().chain(ports.jumbo).collect(),
         neighbors: Neighbors::new(),
         path_mtus: PathMtus::default(),
         crypto: Crypto::choose(plan.crypto)?,

@@ -32,7 +32,7 @@ pub struct Order<'a> {
     pub provider: &'a dyn AeadProvider,
     /// The generation.
     pub generation: u64,
-    /// Its SPIs, one a worker of the receiver.
+    /// Its SPIs, one a worker of the sender.
     pub spis: &'a [Spi],
 }
 
@@ -62,7 +62,8 @@ impl SecurityAssociations {
         Ok(())
     }
 
-    /// Switches every worker's outbound SA: worker i uses SPI i mod n.
+    /// Switches every worker's outbound SA: worker i uses SPI i (RFC 9611), and never shares one, whose counter would
+    /// have two owners then.
     pub fn install_outbound(
         &mut self,
         order: &Order<'_>,
@@ -73,7 +74,7 @@ impl SecurityAssociations {
         let plan = order.sa;
         anyhow::ensure!(
             order.spis.len() >= workers.len(),
-            "the peer offers {} SAs for {} workers: give both engines as many workers",
+            "the peer offers {} SAs for {} workers: tell it of them, by `workers` of this engine's [[peer]] there",
             order.spis.len(),
             workers.len()
         );

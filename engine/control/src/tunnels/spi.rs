@@ -28,9 +28,11 @@ impl SpiAllocator {
         }
     }
 
-    /// One SPI for each worker, in worker order.
-    pub fn allocate(&mut self) -> Vec<Spi> {
-        (0..self.workers).map(|worker| self.one(worker)).collect()
+    /// One SPI for each worker that sends under them, and at least one for each of ours, which own them by turns: no two
+    /// senders share a counter, and all of us have work.
+    pub fn allocate(&mut self, senders: u16) -> Vec<Spi> {
+        let count = self.workers.max(u32::from(senders));
+        (0..count).map(|number| self.one(number % self.workers)).collect()
     }
 
     fn one(&mut self, worker: u32) -> Spi {

@@ -11,7 +11,11 @@ fn tunnel(peer: &str, local: usize) -> TunnelConfig {
         name: "t".into(),
         peer: peer.into(),
         endpoints: Endpoints { local: A[local].parse().unwrap(), remote: A[1 - local].parse().unwrap() },
-        protocol: Protocol::Esp { rekey_after: Nanos::from_millis(10_000), parameters: PARAMETERS },
+        protocol: Protocol::Esp {
+            rekey_after: Nanos::from_millis(10_000),
+            parameters: PARAMETERS,
+            senders: 3,
+        },
     }
 }
 

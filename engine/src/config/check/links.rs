@@ -2,15 +2,17 @@
 
 use super::Check;
 use crate::config::model::{Interface, Port, RouteTarget};
+use crate::config::types::Device;
 use crate::config::underlay;
+use crate::plan;
 use ipnet::IpNet;
 
 /// IPv6 asks every link for this much (RFC 8200 §5).
 const IPV6_MTU_MIN: u64 = 1280;
-/// Packets under way in one worker: caches, bursts, waiting for neighbours.
-const MBUFS_PER_WORKER: u64 = 512;
-/// Bytes of a packet buffer with its headroom and its mempool's overhead.
-const MBUF_BYTES: u64 = 2432;
+/// Packets under way in one worker: caches, bursts, waiting for neighbours; and fragments waiting for the rest.
+const MBUFS_PER_WORKER: u64 = 512 + dataplane::reassembly::HELD as u64;
+/// What EAL and the drivers take, MiB.
+const OVERHEAD_MB: u64 = 16;
 
 pub fn check(c: &mut Check<'_>) {
     ports(c);
@@ -25,18 +27,19 @@ fn ports(c: &mut Check<'_>) {
     let config = c.config;
     let ports = &config.ports;
     c.unique("port", "name", ports.iter().map(|p| (p.index, &p.name)), "give each port its own name");
-    let devices = ports.iter().map(|p| (p.index, p.device.name()));
+    let devices = ports.iter().flat_map(|p| p.devices().map(|device| (p.index, device.name())));
     c.unique(
         "port",
         "device",
         devices,
         "give each port its own device; number virtual ones: net_af_packet0, net_af_packet1",
     );
-    let kernel =
-        ports.iter().filter_map(|p| Some((p.index, format!("kernel interface {}", p.device.arg("iface")?))));
+    let kernel = ports.iter().flat_map(|p| {
+        p.devices().filter_map(|d| Some((p.index, format!("kernel interface {}", d.arg("iface")?))))
+    });
     c.unique("port", "device", kernel, "give each port its own iface=");
     let workers = config.dpdk.cores.len() as u64;
-    for Port { index, queues, device, .. } in ports {
+    for port @ Port { index, queues, .. } in ports {
         if let Some(queues) = queues.map(|q| q.get()).filter(|queues| *queues > workers) {
             let what = format!("{queues} queues, but {workers} workers: nobody would poll the rest");
             c.wrong(
@@ -45,11 +48,26 @@ fn ports(c: &mut Check<'_>) {
                 format!("write at most {workers}, or name more dpdk.cores"),
             );
         }
-        if let Some(pairs) = device.arg("qpairs").filter(|pairs| *pairs != workers.to_string()) {
-            let what =
-                format!("qpairs={pairs}, but each of the {workers} workers transmits on its own queue");
-            c.wrong(format!("port[{index}].device"), what, "leave qpairs out: it follows from dpdk.cores");
+        let wanted = plan::ports::rx_queues(port, workers as u16);
+        for pairs in port.devices().filter_map(|device| device.arg("qpairs")) {
+            if pairs != wanted.to_string() {
+                let what =
+                    format!("qpairs={pairs}, but the port has {wanted} queues, and the kernel fills all");
+                let remedy = "leave qpairs out: it follows from port.queues and dpdk.cores";
+                c.wrong(format!("port[{index}].device"), what, remedy);
+            }
         }
+        buffers(c, port);
+    }
+}
+
+/// Drivers of the kernel's ports copy a frame into one buffer, however small.
+fn buffers(c: &mut Check<'_>, port: &Port) {
+    let Some(data_room) = c.config.dpdk.data_room.map(|bytes| bytes.get()) else { return };
+    let needed = u64::from(plan::ports::frame_room(port));
+    if data_room < needed && port.devices().any(Device::is_af_packet) {
+        let what = format!("{data_room} bytes do not hold a frame of port {}", port.name);
+        c.wrong("dpdk.data_room", what, format!("write {needed} or more, or remove it"));
     }
 }
 
@@ -65,7 +83,8 @@ fn memory(c: &mut Check<'_>) {
         let what = format!("{mbufs} packet buffers do not fill the descriptors of all queues");
         c.wrong("dpdk.mbufs", what, format!("write {needed} or more, or lower port.descriptors"));
     }
-    let needed = (mbufs * MBUF_BYTES).div_ceil(1 << 20) + 16;
+    let jumbo = plan::ports::jumbo(c.config).map_or(0, |pool| pool.memory_mb());
+    let needed = u64::from(plan::ports::pool(c.config).memory_mb() + jumbo) + OVERHEAD_MB;
     if memory_mb < needed {
         let what = format!("{memory_mb} MiB do not hold {mbufs} packet buffers");
         c.wrong("dpdk.memory_mb", what, format!("write {needed} or more, or lower dpdk.mbufs"));
@@ -82,7 +101,7 @@ fn interfaces(c: &mut Check<'_>) {
         "give each interface its own name",
     );
     let places = interfaces.iter().map(|i| match i.vlan {
-        Some(vlan) => (i.index, format!("VLAN {} of port {}", vlan.get(), i.port)),
+        Some(vlan) => (i.index, format!("VLAN {vlan} of port {}", i.port)),
         None => (i.index, format!("untagged port {}", i.port)),
     });
     c.unique(
