@@ -96,7 +96,7 @@ pub enum Output {
     /// answered by [`Input::InboundInstalled`]. SPIs are unique within the engine, at least 256
     /// (RFC 4303 §2.1), and `spi % workers` is the worker that owns it.
     InstallInbound { tunnel: TunnelId, generation: u64, spis: Vec<Spi> },
-    /// Derive keys and switch the workers' outbound SAs to `generation`; worker i uses SPI i mod n.
+    /// Derive keys and switch the workers' outbound SAs to `generation`; worker i uses the i-th.
     InstallOutbound { tunnel: TunnelId, generation: u64, spis: Vec<Spi> },
     /// The peer offers SAs that differ from ours: nothing was installed, and a person must change one end.
     OfferRefused { tunnel: TunnelId, ours: SaParameters, theirs: SaParameters },
