@@ -65,6 +65,8 @@ drop_reasons! {
     // IP.
     /// Wrong IP version, header length, total length.
     BadIpHeader = "bad_ip_header",
+    /// IPv6 extension headers out of place, or more of them than any packet has (RFC 8200 §4.1).
+    BadExtension = "bad_extension",
     /// Wrong checksum of the IPv4 header.
     BadChecksum = "bad_checksum",
     /// An address that must not be a source or destination here (RFC 1812 §5.3.7, RFC 4291 §2.5).
@@ -113,7 +115,7 @@ drop_reasons! {
     OutOfSequence = "out_of_sequence",
     /// The ICV is wrong.
     Authentication = "authentication",
-    /// A tunnel packet that was fragmented on its way.
+    /// A fragment of a tunnel packet from where no tunnel ends.
     FragmentedTunnel = "fragmented_tunnel",
     /// Congestion marked on a packet that cannot carry it (RFC 6040 §4.2).
     CongestionLost = "congestion_lost",

@@ -16,12 +16,13 @@ use crate::message::{Command, Event};
 use crate::neighbor::HoldQueue;
 use crate::observe::{Eyes, Origin, Outcome, Point};
 use crate::packet::{BURST, Burst, PacketPool, Port};
+use crate::reassembly::Reassembly;
 use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
 use crate::stage::icmp_error::{self, Problem};
 use crate::stage::parse::Ingress;
 use crate::stage::rewrite::{neighbor as neighbor_of, rewrite};
-use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, steer};
+use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble, steer};
 use crate::telemetry::{Counters, Latency};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
@@ -66,6 +67,7 @@ pub struct Worker<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     ports: Vec<Q>,
     tx: Vec<Burst<Q::Packet>>,
     held: HoldQueue<Slot<Q::Packet>>,
+    fragments: Reassembly<Q::Packet>,
     clock: C,
     snapshots: mailbox::Receiver<Snapshot>,
     retired: Producer<Box<Snapshot>>,
@@ -109,6 +111,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             tx: parts.ports.iter().map(|_| ArrayVec::new()).collect(),
             ports: parts.ports,
             held: HoldQueue::new(PATIENCE),
+            fragments: Reassembly::new(),
             clock: parts.clock,
             snapshots: links.snapshots,
             retired: links.retired,
@@ -160,6 +163,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[inline]
     fn walk<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         if batch.metas().iter().any(decap::is_tunnelled) {
+            if batch.metas().iter().any(reassemble::is_wanted) {
+                self.join::<OBSERVED>(batch);
+            }
             self.stage::<OBSERVED>(Point::Decap, batch, decap::decap);
         }
         if classify::is_needed(&self.context.snapshot) {
@@ -240,7 +246,14 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         });
     }
 
-    /// Gives ESP to the worker that owns its SA.
+    /// Fragments of tunnel packets make way for the whole ones, whose SA may be another worker's.
+    #[cold]
+    fn join<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
+        reassemble::reassemble(&mut self.context, &mut self.fragments, batch);
+        self.hand_off::<OBSERVED>(batch);
+    }
+
+    /// Gives ESP to the worker that owns its SA, and fragments of tunnel packets to the one that joins them.
     #[inline]
     fn hand_off<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         if self.context.workers == 1 {
@@ -391,6 +404,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if let Some(sessions) = &mut self.context.sessions {
             sessions.sweep(now, &self.context.counters);
         }
+        let counters = &self.context.counters;
+        self.fragments.sweep(now, &mut |reason| counters.dropped(reason).add(1));
     }
 
     /// What waited in TX through a lapse of the lease.
@@ -442,7 +457,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.held.len();
+        let mut waiting = self.held.len() + self.fragments.held();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {
                 Self::flush(port, tx, &self.context.counters);

@@ -8,7 +8,7 @@ use crate::message::Inbound;
 use crate::packet::{Packet, PacketPool};
 use crate::sa::SaError;
 use crate::snapshot::Encapsulation;
-use crate::stage::parse;
+use crate::stage::{parse, reassemble};
 use crate::tunnel::ecn;
 use crate::wire::esp::Esp;
 use crate::wire::gre::Gre;
@@ -30,15 +30,18 @@ pub fn outer<P: Packet>(packet: &P, version: Version) -> Result<(IpAddr, IpAddr,
     .map_err(|_| DropReason::BadIpHeader)
 }
 
-/// The worker that must handle this packet because it owns its SA, if that is another one. An SA's replay
-/// window has one owner, whatever queue a packet was steered (or replayed) to.
+/// The worker that must handle this packet because it owns its SA, or joins its fragments, if that is another one. An
+/// SA's replay window has one owner, whatever queue a packet was steered (or replayed) to.
 #[inline]
 pub fn owner<A: PacketPool>(context: &Context<A>, packet: &A::Packet, meta: &Meta) -> Option<WorkerId> {
-    if context.workers == 1 || meta.protocol != Protocol::ESP || !meta.has_upper {
-        return None;
-    }
-    let Spi(spi) = Esp::parse(packet.data().get(meta.upper as usize..)?).ok()?.spi;
-    let owner = WorkerId((spi % u32::from(context.workers)) as u16);
+    let owner = match meta.protocol {
+        Protocol::ESP | Protocol::GRE if meta.fragment => reassemble::owner(context, packet, meta)?,
+        Protocol::ESP => {
+            let Spi(spi) = Esp::parse(packet.data().get(meta.upper as usize..)?).ok()?.spi;
+            WorkerId((spi % u32::from(context.workers)) as u16)
+        }
+        _ => return None,
+    };
     (owner != context.id).then_some(owner)
 }
 
@@ -67,7 +70,7 @@ pub fn is_tunnelled(meta: &Meta) -> bool {
 fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let (src, dst, class) = outer(packet, meta.version)?;
     if meta.fragment {
-        // RFC 4303 §3.4.1
+        // RFC 4303 §3.4.1; what could be joined has been.
         return unless_transit(context, dst, DropReason::FragmentedTunnel);
     }
     let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;

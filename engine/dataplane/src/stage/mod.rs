@@ -13,6 +13,7 @@ pub mod lookup;
 pub mod neighbor;
 pub mod parse;
 pub mod probe;
+pub mod reassemble;
 pub mod rewrite;
 pub mod steer;
 

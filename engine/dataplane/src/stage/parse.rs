@@ -138,6 +138,7 @@ fn ip_error(error: WireError) -> DropReason {
     match error {
         WireError::Truncated => DropReason::Truncated,
         WireError::Checksum => DropReason::BadChecksum,
+        WireError::Extension => DropReason::BadExtension,
         _ => DropReason::BadIpHeader,
     }
 }

@@ -4,6 +4,7 @@ use super::{WireError, put, view};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::num::NonZero;
 use std::str::FromStr;
 use zerocopy::big_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -138,9 +139,8 @@ impl EtherType {
 /// of the C-VLAN inside it (802.1ad).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VlanId {
-    /// 0 for none.
-    service: u16,
-    customer: u16,
+    service: Option<NonZero<u16>>,
+    customer: NonZero<u16>,
 }
 
 /// A number that is no VLAN's.
@@ -152,25 +152,28 @@ impl VlanId {
     /// The C-VLAN `customer` inside the S-VLAN `service`.
     pub fn stacked(service: u16, customer: u16) -> Result<VlanId, VlanIdError> {
         let VlanId { customer: service, .. } = VlanId::try_from(service)?;
-        Ok(VlanId { service, ..VlanId::try_from(customer)? })
+        Ok(VlanId { service: Some(service), ..VlanId::try_from(customer)? })
     }
 
     /// The outer tag's number, if there are two tags.
     #[inline]
     pub const fn service(self) -> Option<u16> {
-        if self.service == 0 { None } else { Some(self.service) }
+        match self.service {
+            Some(service) => Some(service.get()),
+            None => None,
+        }
     }
 
     /// The number of the inner tag, or of the only one.
     #[inline]
     pub const fn customer(self) -> u16 {
-        self.customer
+        self.customer.get()
     }
 
     /// Bytes of the tags.
     #[inline]
     pub const fn length(self) -> usize {
-        if self.service == 0 { TAG_LENGTH } else { 2 * TAG_LENGTH }
+        if self.service.is_none() { TAG_LENGTH } else { 2 * TAG_LENGTH }
     }
 }
 
@@ -178,7 +181,8 @@ impl TryFrom<u16> for VlanId {
     type Error = VlanIdError;
 
     fn try_from(id: u16) -> Result<VlanId, VlanIdError> {
-        if (1..=4094).contains(&id) { Ok(VlanId { service: 0, customer: id }) } else { Err(VlanIdError) }
+        let customer = NonZero::new(id).filter(|id| id.get() <= 4094).ok_or(VlanIdError)?;
+        Ok(VlanId { service: None, customer })
     }
 }
 
@@ -241,7 +245,9 @@ impl Ethernet {
         };
         let mut payload = HEADER_LENGTH;
         if matches!(ethernet.ether_type, EtherType::VLAN | EtherType::QINQ) {
-            payload += ethernet.tags(rest)?;
+            let (vlan, ether_type, length) = tags(ethernet.ether_type, rest)?;
+            (ethernet.vlan, ethernet.ether_type) = (vlan, ether_type);
+            payload += length;
         }
         match ethernet.ether_type {
             EtherType::VLAN | EtherType::QINQ => Err(WireError::Unsupported),
@@ -249,30 +255,6 @@ impl Ethernet {
             EtherType(..0x0600) => Err(WireError::Unsupported),
             _ => Ok((ethernet, payload)),
         }
-    }
-
-    /// Reads the tags at the start of `rest` and returns their length. The outer one of two is an S-tag whatever its
-    /// TPID: many switches, and drivers that put back a tag the kernel took out, stack two of 0x8100.
-    fn tags(&mut self, rest: &[u8]) -> Result<usize, WireError> {
-        let (first, rest) = view::<Tag>(rest)?;
-        let single = self.ether_type == EtherType::VLAN;
-        self.ether_type = EtherType(first.ether_type.get());
-        if self.ether_type == EtherType::VLAN {
-            let (second, _) = view::<Tag>(rest)?;
-            self.ether_type = EtherType(second.ether_type.get());
-            self.vlan = match (first.id(), second.id()) {
-                (0, 0) => None,
-                (0, id) => Some(VlanId::try_from(id).map_err(|_| WireError::Unsupported)?),
-                (service, id) => Some(VlanId::stacked(service, id).map_err(|_| WireError::Unsupported)?),
-            };
-            return Ok(2 * TAG_LENGTH);
-        }
-        self.vlan = match first.id() {
-            0 => None,
-            id if single => Some(VlanId::try_from(id).map_err(|_| WireError::Unsupported)?),
-            _ => return Err(WireError::Unsupported),
-        };
-        Ok(TAG_LENGTH)
     }
 
     /// Bytes that [`Ethernet::write`] takes.
@@ -288,7 +270,7 @@ impl Ethernet {
     #[inline]
     pub fn write(&self, out: &mut [u8]) -> Result<usize, WireError> {
         let outer = match self.vlan {
-            Some(vlan) if vlan.service != 0 => EtherType::QINQ,
+            Some(vlan) if vlan.service.is_some() => EtherType::QINQ,
             Some(_) => EtherType::VLAN,
             None => self.ether_type,
         };
@@ -300,9 +282,33 @@ impl Ethernet {
                 let tag = Tag { tci: U16::new(service), ether_type: U16::new(EtherType::VLAN.0) };
                 length += put(&mut room[length..], &tag)?;
             }
-            let tag = Tag { tci: U16::new(vlan.customer), ether_type: U16::new(self.ether_type.0) };
+            let tag = Tag { tci: U16::new(vlan.customer.get()), ether_type: U16::new(self.ether_type.0) };
             length += put(&mut room[length..], &tag)?;
         }
         Ok(length)
     }
+}
+
+/// The VLAN that the tags at the start of `rest` name, what is behind them, and their length. The outer one of two is an
+/// S-tag whatever its TPID: many switches, and drivers that put back a tag the kernel took out, stack two of 0x8100.
+#[inline]
+fn tags(outer: EtherType, rest: &[u8]) -> Result<(Option<VlanId>, EtherType, usize), WireError> {
+    let (first, rest) = view::<Tag>(rest)?;
+    let inner = EtherType(first.ether_type.get());
+    if inner == EtherType::VLAN {
+        let (second, _) = view::<Tag>(rest)?;
+        let vlan = match (first.id(), second.id()) {
+            (0, 0) => None,
+            (0, id) => Some(VlanId::try_from(id)),
+            (service, id) => Some(VlanId::stacked(service, id)),
+        };
+        let vlan = vlan.transpose().map_err(|_| WireError::Unsupported)?;
+        return Ok((vlan, EtherType(second.ether_type.get()), 2 * TAG_LENGTH));
+    }
+    let vlan = match first.id() {
+        0 => None,
+        id if outer == EtherType::VLAN => Some(VlanId::try_from(id).map_err(|_| WireError::Unsupported)?),
+        _ => return Err(WireError::Unsupported),
+    };
+    Ok((vlan, inner, TAG_LENGTH))
 }

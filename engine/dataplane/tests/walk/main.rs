@@ -12,6 +12,7 @@ mod neighbor;
 mod observe;
 mod path_mtu;
 mod probe;
+mod reassembly;
 mod steer;
 mod support;
 mod tunnel;

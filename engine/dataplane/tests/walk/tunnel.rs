@@ -149,7 +149,7 @@ fn esp_refuses_what_is_replayed_forged_or_strange() {
 
 /// RFC 4303 §3.4.1, §3.4.2: a fragment, and the right SPI between other endpoints.
 #[test]
-fn esp_refuses_fragments_and_other_endpoints() {
+fn esp_refuses_other_endpoints_and_their_fragments() {
     let (mut a, mut b) = pair(ESP, false);
     let sealed = checked(&wire(&mut a, &Ip::between(1, 2, false).udp(1, 64)));
     let again = |src, edit: fn(&mut Vec<u8>)| {
@@ -160,8 +160,9 @@ fn esp_refuses_fragments_and_other_endpoints() {
         packet[10..12].copy_from_slice(&check.to_be_bytes());
         frame(engine_mac(2, 1), engine_mac(1, 1), None, &packet)
     };
-    b.refuses(WAN, &again(wan_v4(1), |packet| packet[6] = 0x20), DropReason::FragmentedTunnel);
-    b.refuses(WAN, &again(wan_v4(1), |packet| packet[7] = 2), DropReason::FragmentedTunnel);
+    // From where no tunnel ends, a fragment waits for no other.
+    b.refuses(WAN, &again(wan_v4(3), |packet| packet[6] = 0x20), DropReason::FragmentedTunnel);
+    b.refuses(WAN, &again(wan_v4(3), |packet| packet[7] = 2), DropReason::FragmentedTunnel);
     b.refuses(WAN, &again(wan_v4(3), |_| ()), DropReason::UnknownSpi);
     assert_eq!(b.pass(WAN, &again(wan_v4(1), |_| ()), LAN).len(), 1);
     // Without an SA there is no way out, and nothing leaves in clear.
