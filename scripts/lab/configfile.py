@@ -13,11 +13,16 @@ def load(name: str) -> dict:
     return tomllib.loads((SOURCE / f"{name}.toml").read_text())
 
 
+def cpus(count: int) -> list[int]:
+    """`count` CPUs that exist here; some twice where there are fewer."""
+    here = sorted(os.sched_getaffinity(0))
+    return [here[i % len(here)] for i in range(count)]
+
+
 def place(config: dict, folder: Path, lcore: int) -> dict:
     """Put a configuration's files into a lab's folder and its worker on a CPU that exists here."""
     name = config["engine"]["name"]
-    cpus = sorted(os.sched_getaffinity(0))
-    config["dpdk"]["cores"] = [cpus[lcore % len(cpus)]]
+    config["dpdk"]["cores"] = [cpus(lcore + 1)[lcore]]
     for key, file in (("ca", "ca.pem"), ("cert", f"{name}.pem"), ("key", f"{name}.key")):
         config["control"][key] = str(folder / "pki" / file)
     config["api"]["socket"] = str(folder / f"{name}.sock")

@@ -91,7 +91,7 @@ fn malformed_packets_end_under_their_reason() {
     engine.refuses(LAN, &arrives(&v6)[..60], DropReason::Truncated);
     // Hop-by-hop options behind destination options (RFC 8200 §4.1).
     let late = Ip::between(HERE, TAGGED, true).raw(60, &[0, 0, 1, 4, 0, 0, 0, 0, 59, 0, 1, 4, 0, 0, 0, 0]);
-    engine.refuses(LAN, &arrives(&late), DropReason::BadIpHeader);
+    engine.refuses(LAN, &arrives(&late), DropReason::BadExtension);
 }
 
 #[test]
