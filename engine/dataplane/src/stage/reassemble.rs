@@ -28,7 +28,7 @@ pub fn owner<A: PacketPool>(context: &Context<A>, packet: &A::Packet, meta: &Met
     if !is_between_ends(context, packet, meta) {
         return None;
     }
-    let flow = FlowKey::of_parsed(packet.data(), meta)?;
+    let flow = FlowKey::of(packet.data()).ok()?;
     Some(WorkerId((flow.hash(0) % u64::from(context.workers)) as u16))
 }
 
