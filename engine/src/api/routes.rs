@@ -54,7 +54,7 @@ pub struct RouteEntry {
 }
 
 /// How many there are, and what they take.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RouteCount {
     /// IPv4 routes, the engine's own included.
     pub ipv4: usize,

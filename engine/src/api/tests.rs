@@ -127,6 +127,9 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             }
             ApiRequest::Drops(reply) => drop(reply.send(drops())),
             ApiRequest::Decisions(reply) => drop(reply.send(Vec::new())),
+            ApiRequest::ChangeRoutes(batch, reply) => drop(reply.send(batch.changes.len())),
+            ApiRequest::Routes(_, reply) => drop(reply.send(Vec::new())),
+            ApiRequest::RouteCount(reply) => drop(reply.send(RouteCount::default())),
             ApiRequest::Command { command: OperatorCommand::Approve { decision }, reply } => {
                 drop(reply.send(Err(format!("decision {decision} waits for nobody"))));
             }

@@ -28,7 +28,7 @@ impl Engine {
             ApiRequest::ChangeRoutes(batch, reply) => {
                 self.forwarding.routes.enqueue(batch);
                 self.publish();
-                drop(reply.send(self.forwarding.routes.summary().pending));
+                let _ = reply.send(self.forwarding.routes.summary().pending);
             }
             ApiRequest::Routes(wanted, reply) => drop(reply.send(self.routes(&wanted))),
             ApiRequest::RouteCount(reply) => drop(reply.send(self.route_count())),
