@@ -60,7 +60,7 @@ pub enum FileError {
         error: std::io::Error,
     },
     /// Lines of it are wrong.
-    #[error("{}", lines(path, mistakes))]
+    #[error("{}", lines(.path, .mistakes))]
     Lines {
         /// Which.
         path: PathBuf,

@@ -98,10 +98,9 @@ impl Routes {
             refused: 0,
             last_error: None,
         };
-        for (prefix, next_hop) in routes {
-            let id = new.take_id(next_hop);
-            new.apply(prefix, Some(id))?;
-        }
+        let (prefixes, next_hops): (Vec<IpNet>, Vec<NextHop>) = routes.into_iter().unzip();
+        let changes = prefixes.into_iter().zip((0..).map(Some)).collect();
+        new.begin_with(Batch { next_hops, changes })?;
         Ok(new)
     }
 

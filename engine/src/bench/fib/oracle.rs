@@ -50,9 +50,9 @@ impl Oracle {
         let IpNet::V4(net) = change.prefix else { return };
         let routes = &mut self.routes[usize::from(net.prefix_len())];
         match change.next_hop {
-            Some(next_hop) => drop(routes.insert(net.network().to_bits(), next_hop)),
-            None => drop(routes.remove(&net.network().to_bits())),
-        }
+            Some(next_hop) => routes.insert(net.network().to_bits(), next_hop),
+            None => routes.remove(&net.network().to_bits()),
+        };
     }
 
     /// Where `address` leads.
