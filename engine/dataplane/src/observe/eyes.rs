@@ -54,7 +54,7 @@ impl Eyes {
         verdict: Verdict,
     ) {
         if let Some(observer) = &mut self.0 {
-            let seen = Seen { data: packet.data(), meta, next: next(context, meta) };
+            let seen = Seen { data: packet.data(), meta, next: next(context, point, meta) };
             observer.note(context.now, point, meta.trace, seen, verdict);
         }
     }
@@ -69,7 +69,7 @@ impl Eyes {
         meta: &Meta,
     ) {
         if let Some(observer) = &mut self.0 {
-            let seen = Seen { data: packet.data(), meta, next: next(context, meta) };
+            let seen = Seen { data: packet.data(), meta, next: next(context, Point::Transmit, meta) };
             observer.transmit(context.now, port, meta.trace, seen);
         }
     }
@@ -91,11 +91,11 @@ impl Eyes {
     }
 }
 
-/// Where a packet goes, as far as is known.
-fn next<A: PacketPool>(context: &Context<A>, meta: &Meta) -> Option<Next> {
+/// Where a packet goes, as far as a stage knows. Routes are found for a burst, before the stages that do not ask for them.
+fn next<A: PacketPool>(context: &Context<A>, point: Point, meta: &Meta) -> Option<Next> {
     let snapshot = &context.snapshot;
     match meta.egress {
-        Egress::Unknown if meta.route == NextHopId::NONE => None,
+        Egress::Unknown if point != Point::Lookup || meta.route == NextHopId::NONE => None,
         Egress::Unknown => snapshot.next_hops.get(meta.route.index()).copied().map(Next::Route),
         Egress::Tunnel(tunnel) => Some(Next::Tunnel(tunnel)),
         Egress::Adjacency(id) => {

@@ -18,7 +18,7 @@ pub fn is_needed(snapshot: &Snapshot) -> bool {
 /// RFC 4301 §5.2 step 4 and RFC 3704 §2.3: a source behind a tunnel group must come out of that group, and
 /// nothing else may come out of it, so that a site's addresses can be forged neither in clear nor by another site.
 /// Errors of routers on the way to a group (outer endpoints) come in clear and pass.
-#[inline]
+#[inline(always)]
 pub fn classify<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let group = match context.snapshot.way(meta.reverse) {
         Way::Group(group) => Some(group),

@@ -46,7 +46,7 @@ pub fn owner<A: PacketPool>(context: &Context<A>, packet: &A::Packet, meta: &Met
 }
 
 /// Decapsulates GRE and ESP that is for us; everything else passes untouched.
-#[inline]
+#[inline(always)]
 pub fn decap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     match meta.protocol {
         Protocol::ESP => esp(context, packet, meta),

@@ -49,7 +49,7 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
 }
 
 /// ESP around the packet, behind `room` bytes for the outer header.
-#[inline]
+#[inline(always)]
 fn seal<P: Packet>(sa: &mut OutboundSa, packet: &mut P, meta: &Meta, room: usize) -> Verdict {
     let inner = if meta.version == Version::V4 { Protocol::IPV4 } else { Protocol::IPV6 };
     sa.seal_behind(packet, inner.0, room).map_err(|error| match error {
@@ -59,7 +59,7 @@ fn seal<P: Packet>(sa: &mut OutboundSa, packet: &mut P, meta: &Meta, room: usize
 }
 
 /// Repeated, in case a report was lost to a full ring.
-#[inline]
+#[inline(always)]
 fn report_soft_limit(sa: &OutboundSa, events: &mut Producer<Event>, id: TunnelId) {
     if sa.needs_rekey() && sa.sent().is_multiple_of(256) {
         let _ = events.push(Event::SoftLimit(id));

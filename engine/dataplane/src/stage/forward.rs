@@ -41,7 +41,7 @@ pub fn forward<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, 
 }
 
 /// Whether this engine may forward at all, and what came out of this tunnel.
-#[inline]
+#[inline(always)]
 fn permitted<A: PacketPool>(context: &Context<A>, meta: &Meta) -> Verdict {
     if !context.may_forward() {
         return Err(DropReason::LeaseExpired);
@@ -53,7 +53,7 @@ fn permitted<A: PacketPool>(context: &Context<A>, meta: &Meta) -> Verdict {
 }
 
 /// One hop less, or time exceeded. The site link is no hop: the standby takes it.
-#[inline]
+#[inline(always)]
 fn take_hop<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &Meta) -> Verdict {
     let taken = match meta.version {
         Version::V4 => Ipv4Header::of(packet.data_mut()).map(Ipv4Header::decrement_ttl),
@@ -70,7 +70,7 @@ fn take_hop<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, met
 }
 
 /// Lowers the MSS of a SYN to what the tunnel it takes, or came by, carries.
-#[inline]
+#[inline(always)]
 fn clamp<A: PacketPool>(context: &Context<A>, packet: &mut A::Packet, meta: &Meta) {
     let tunnel_out = match meta.egress {
         Egress::Tunnel(tunnel) => Some(tunnel),
@@ -100,7 +100,7 @@ fn clamp<A: PacketPool>(context: &Context<A>, packet: &mut A::Packet, meta: &Met
 }
 
 /// Fragments or refuses what does not fit.
-#[inline]
+#[inline(always)]
 fn fits<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &Meta, mtu: u16) -> Verdict {
     if packet.len() <= usize::from(mtu) {
         return Ok(());

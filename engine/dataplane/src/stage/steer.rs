@@ -40,7 +40,7 @@ pub fn steer<A: PacketPool>(
 
 /// The destination itself, unless it stands for everyone on the link: a router forwards no directed broadcast
 /// (RFC 2644 §2).
-#[inline]
+#[inline(always)]
 fn neighbor<A: PacketPool>(
     context: &Context<A>,
     packet: &A::Packet,
@@ -65,7 +65,7 @@ fn neighbor<A: PacketPool>(
 }
 
 /// The tunnel that the packet's bucket takes now.
-#[inline]
+#[inline(always)]
 fn member<A: PacketPool>(
     context: &mut Context<A>,
     packet: &A::Packet,
