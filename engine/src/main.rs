@@ -10,8 +10,8 @@ mod crypto;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod host;
-mod observe;
 mod load;
+mod observe;
 mod peer;
 mod plan;
 mod routes;
