@@ -93,7 +93,7 @@ impl<A: PacketPool + Clone, C: Stopwatch> Rig<A, C> {
     /// One round of [`ROUND`] packets; `record` learns the cycles of each poll.
     pub fn round(&mut self, mut record: impl FnMut(u64)) -> Result<()> {
         let input = self.input()?;
-        self.near.ports[self.scenario.ports().0].0.borrow_mut().rx = input.into();
+        self.near.ports[self.scenario.ports().0].offer(input);
         loop {
             // A counter is read without touching memory: nothing else would keep it in its place.
             let begin = black_box(self.clock.cycles());
@@ -107,7 +107,7 @@ impl<A: PacketPool + Clone, C: Stopwatch> Rig<A, C> {
         }
         self.offered += ROUND as u64;
         for port in &self.near.ports {
-            self.delivered += port.0.borrow_mut().tx.drain(..).len() as u64;
+            self.delivered += port.taken().len() as u64;
         }
         Ok(())
     }
@@ -176,9 +176,9 @@ fn pass<A: PacketPool + Clone, C: Stopwatch>(
     to: usize,
     packets: Vec<A::Packet>,
 ) -> Result<Vec<A::Packet>> {
-    end.ports[from].0.borrow_mut().rx = packets.into();
+    end.ports[from].offer(packets);
     while end.worker.poll() > 0 {}
-    let out = std::mem::take(&mut end.ports[to].0.borrow_mut().tx);
+    let out = end.ports[to].taken();
     ensure!(!out.is_empty(), "an engine let nothing through: {}", end.dropped());
     Ok(out)
 }

@@ -76,12 +76,13 @@ impl Traffic {
     pub fn offer(&mut self, table: &[IpNet], random: &mut Random) -> Result<Vec<u32>> {
         self.offered =
             (0..ROUND).map(|_| address_in(table[random.below(table.len())], random) as u32).collect();
-        let mut queues = self.ports[usize::from(LAN)].0.borrow_mut();
+        let mut packets = Vec::with_capacity(ROUND);
         for &to in &self.offered {
             let mut packet = self.pool.alloc().context("the benchmark's pool is too small")?;
             write(packet.append(LENGTH).context("a frame fits an mbuf")?, to);
-            queues.rx.push_back(packet);
+            packets.push(packet);
         }
+        self.ports[usize::from(LAN)].offer(packets);
         Ok(self.offered.clone())
     }
 
@@ -101,9 +102,8 @@ impl Traffic {
 
     /// Where each packet of the round left for; `None` if it did not.
     pub fn led(&mut self) -> Result<Vec<Option<NextHopId>>> {
-        self.ports[usize::from(LAN)].0.borrow_mut().tx.clear();
-        let mut left =
-            self.ports[usize::from(WAN)].0.borrow_mut().tx.drain(..).collect::<Vec<_>>().into_iter();
+        drop(self.ports[usize::from(LAN)].taken());
+        let mut left = self.ports[usize::from(WAN)].taken().into_iter();
         let mut next = left.next();
         let mut led = Vec::with_capacity(ROUND);
         // In the order of their arrival, without those that were dropped.
