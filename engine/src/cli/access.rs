@@ -3,7 +3,7 @@
 use super::table::Table;
 use crate::api::status::{AclStatus, NatStatus, SessionsStatus};
 
-fn table(what: &str, lines: &[(&str, u64)]) -> String {
+fn table(what: &'static str, lines: &[(&str, u64)]) -> String {
     let mut table = Table::new(&[what, "count"]);
     lines.iter().for_each(|(name, count)| table.row([(*name).to_owned(), count.to_string()]));
     table.render("")
