@@ -33,6 +33,8 @@ RUSTFLAGS = " ".join((
 STATUS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+) corp: (\d+)/", re.M)
 EXECUTED = re.compile(r"^stat::number_of_executed_units: (\d+)", re.M)
 POLL_S = 0.5
+# What a repository should carry of each corpus, bytes; the rest stays in target/fuzz/work.
+KEPT_BYTES = 32 * 1024
 
 
 def build(packages: set[str], folder: Path) -> Path:
@@ -119,7 +121,8 @@ class Campaign:
 
 
 def minimise(parser: str, bins: Path, folder: Path, seeds: Path) -> None:
-    """The fewest inputs that reach every branch that any of them reaches, how often aside, into engine/fuzz/corpus."""
+    """The fewest inputs that reach every branch that any of them reaches, how often aside, into engine/fuzz/corpus,
+    as far as there is room."""
     fresh, kept = folder / "minimal" / parser, FUZZ / "corpus" / parser
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -127,9 +130,15 @@ def minimise(parser: str, bins: Path, folder: Path, seeds: Path) -> None:
     argv = [bins / parser, "-set_cover_merge=1", "-use_counters=0", f"-max_len={PARSERS[parser][1]}", fresh, *sources]
     subprocess.run([str(a) for a in argv], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(fresh, kept)
-    files = list(kept.iterdir())
-    print(f"{parser}: {len(files)} inputs, {sum(file.stat().st_size for file in files)} bytes", flush=True)
+    kept.mkdir(parents=True)
+    files, size = sorted(fresh.iterdir(), key=lambda file: (file.stat().st_size, file.name)), 0
+    for number, file in enumerate(files):
+        size += file.stat().st_size
+        if size > KEPT_BYTES:
+            print(f"{parser}: the {number} shortest of {len(files)} inputs are kept", flush=True)
+            return
+        shutil.copy(file, kept)
+    print(f"{parser}: {len(files)} inputs, {size} bytes", flush=True)
 
 
 def main(argv=None) -> int:
