@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use traffic::Traffic;
 
@@ -129,6 +130,9 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
         log_level: LogLevel::Error,
         ..EalPlan::default()
     };
+    // EAL ties the thread that starts it to the worker's CPU, and all that are started from it later.
+    let (work, changer) = channel::<Changer>();
+    let changer = std::thread::spawn(move || changer.recv().ok().map(Changer::run));
     let eal = Eal::init(&plan).context("EAL did not start")?;
     let pool = PoolConfig { packets: 4095, cache: 128, ..PoolConfig::default() };
     let (pool, clock) = (Mempool::new(&eal, pool)?, Clock::new(&eal));
@@ -146,7 +150,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
     let usage = writer.usage();
     let traffic = Traffic::new(writer.fib().clone(), &pool, &clock);
     let mut bench = Bench { traffic, oracle, random: Random(3), table, clock, packets: 0, wrong: 0, lost: 0 };
-    bench.report(writer, arguments, load_seconds, usage)
+    bench.report(writer, arguments, load_seconds, usage, (work, changer))
 }
 
 fn gateway(n: usize) -> NextHopId {
@@ -180,6 +184,7 @@ impl Bench {
         arguments: &Arguments,
         load_seconds: f64,
         usage: Usage,
+        (work, changer): (Sender<Changer>, JoinHandle<Option<Result<Changed>>>),
     ) -> Result<Report> {
         let shared = Arc::new(Shared {
             begun: AtomicU64::new(0),
@@ -190,14 +195,13 @@ impl Bench {
         let quiet = arguments.seconds.min(QUIET_MAX);
         self.measure(1.0, &shared, &log)?;
         let before = self.measure(quiet, &shared, &log)?;
-        let changer = {
-            let (shared, table) = (shared.clone(), self.table.clone());
-            let (counters, rate) = (self.traffic.counters(), arguments.updates);
-            std::thread::spawn(move || change(writer, &table, rate, &shared, &changes, &counters))
-        };
+        let (table, counters) = (self.table.clone(), self.traffic.counters());
+        let rate = arguments.updates;
+        let changes = Changer { writer, table, rate, shared: shared.clone(), log: changes, counters };
+        work.send(changes).ok().context("the changing thread has ended")?;
         let during = self.measure(arguments.seconds, &shared, &log)?;
         shared.stop.store(true, Ordering::Relaxed);
-        let changed = changer.join().map_err(|_| anyhow::anyhow!("the changing thread panicked"))??;
+        let changed = changer.join().ok().flatten().context("the changing thread panicked")??;
         let after = self.measure(quiet, &shared, &log)?;
         Ok(Report {
             routes: self.table.len(),
@@ -269,44 +273,58 @@ struct Changed {
     chunk_max: Duration,
 }
 
-/// Changes `rate` routes a second until it is told to stop: two thirds to another next hop, one third withdrawn and
-/// announced again.
-fn change(
-    mut writer: FibWriter,
-    table: &[IpNet],
+/// The changing side.
+struct Changer {
+    writer: FibWriter,
+    table: Vec<IpNet>,
+    /// Changes a second.
     rate: u32,
-    shared: &Shared,
-    log: &Sender<Change>,
-    counters: &Counters,
-) -> Result<Changed> {
-    let mut random = Random(17);
-    let mut changed = Changed { updates: 0, seconds: 0.0, busy: Duration::ZERO, chunk_max: Duration::ZERO };
-    let start = Instant::now();
-    while !shared.stop.load(Ordering::Relaxed) {
-        let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-        let chunk = Instant::now();
-        while changed.updates < due && chunk.elapsed() < 10 * PERIOD {
-            let prefix = table[random.below(table.len())];
-            let withdraw = random.below(3) == 0 && writer.get(prefix).is_some();
-            let next_hop = (!withdraw).then(|| gateway(random.below(GATEWAYS as usize)));
-            log.send(Change { prefix, next_hop }).ok().context("nobody reads the log of changes")?;
-            changed.updates += 1;
-            shared.begun.store(changed.updates, Ordering::Release);
-            while let Err(error) = apply(&mut writer, prefix, next_hop) {
-                ensure!(matches!(error, FibError::Stalled { .. }), "{error}");
-                writer.reclaim(counters.fib_epoch.announced());
-                std::thread::yield_now();
+    shared: Arc<Shared>,
+    log: Sender<Change>,
+    counters: Arc<Counters>,
+}
+
+impl Changer {
+    /// Changes routes until it is told to stop: two thirds to another next hop, one third withdrawn and announced
+    /// again.
+    fn run(mut self) -> Result<Changed> {
+        let mut random = Random(17);
+        let mut changed =
+            Changed { updates: 0, seconds: 0.0, busy: Duration::ZERO, chunk_max: Duration::ZERO };
+        let start = Instant::now();
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let due = (start.elapsed().as_secs_f64() * f64::from(self.rate)) as u64;
+            let chunk = Instant::now();
+            while changed.updates < due && chunk.elapsed() < 10 * PERIOD {
+                changed.updates += 1;
+                self.change(&mut random, changed.updates)?;
             }
-            shared.ended.store(changed.updates, Ordering::Release);
+            self.writer.advance();
+            self.writer.reclaim(self.counters.fib_epoch.announced());
+            changed.busy += chunk.elapsed();
+            changed.chunk_max = changed.chunk_max.max(chunk.elapsed());
+            std::thread::sleep(PERIOD.saturating_sub(chunk.elapsed()));
         }
-        writer.advance();
-        writer.reclaim(counters.fib_epoch.announced());
-        changed.busy += chunk.elapsed();
-        changed.chunk_max = changed.chunk_max.max(chunk.elapsed());
-        std::thread::sleep(PERIOD.saturating_sub(chunk.elapsed()));
+        changed.seconds = start.elapsed().as_secs_f64();
+        Ok(changed)
     }
-    changed.seconds = start.elapsed().as_secs_f64();
-    Ok(changed)
+
+    fn change(&mut self, random: &mut Random, number: u64) -> Result<()> {
+        let prefix = self.table[random.below(self.table.len())];
+        let withdraw = random.below(3) == 0 && self.writer.get(prefix).is_some();
+        let next_hop = (!withdraw).then(|| gateway(random.below(GATEWAYS as usize)));
+        // Logged before it begins: whoever sees that it has begun finds it in the log.
+        self.log.send(Change { prefix, next_hop }).ok().context("nobody reads the log of changes")?;
+        self.shared.begun.store(number, Ordering::Release);
+        while let Err(error) = apply(&mut self.writer, prefix, next_hop) {
+            ensure!(matches!(error, FibError::Stalled { .. }), "{error}");
+            self.writer.advance();
+            self.writer.reclaim(self.counters.fib_epoch.announced());
+            std::thread::yield_now();
+        }
+        self.shared.ended.store(number, Ordering::Release);
+        Ok(())
+    }
 }
 
 fn apply(writer: &mut FibWriter, prefix: IpNet, next_hop: Option<NextHopId>) -> Result<(), FibError> {

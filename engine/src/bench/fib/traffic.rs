@@ -74,8 +74,11 @@ impl Traffic {
 
     /// Puts a round of packets into the LAN's queue: to random addresses of random routes. Returns the addresses.
     pub fn offer(&mut self, table: &[IpNet], random: &mut Random) -> Result<Vec<u32>> {
-        self.offered =
-            (0..ROUND).map(|_| address_in(table[random.below(table.len())], random) as u32).collect();
+        let addresses =
+            std::iter::repeat_with(|| address_in(table[random.below(table.len())], random) as u32);
+        // Link-local addresses are not forwarded, whatever a route says (RFC 3927 §7).
+        let addresses = addresses.filter(|&to| !Ipv4Addr::from_bits(to).is_link_local());
+        self.offered = addresses.take(ROUND).collect();
         let mut packets = Vec::with_capacity(ROUND);
         for &to in &self.offered {
             let mut packet = self.pool.alloc().context("the benchmark's pool is too small")?;
