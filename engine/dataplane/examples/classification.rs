@@ -91,7 +91,7 @@ fn sessions(name: &str, live: u32, nat: bool, v6: bool, ghz: f64) {
             .collect();
         table.lookup_burst(&tuples, &mut hits);
         for hit in hits.iter().flatten() {
-            table.note(*hit, Upper::Other, Nanos(1_000_000_000));
+            table.pass(*hit, Upper::Other, Nanos(1_000_000_000).into(), 1);
         }
         assert!(hits.iter().all(Option::is_some));
     });

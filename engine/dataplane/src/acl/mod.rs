@@ -52,6 +52,13 @@ pub struct Subject {
     pub input: u16,
 }
 
+impl AsRef<AnyTuple> for Subject {
+    #[inline]
+    fn as_ref(&self) -> &AnyTuple {
+        &self.flow.tuple
+    }
+}
+
 /// Rules of one family of addresses.
 struct Family {
     src: Classes,

@@ -23,5 +23,5 @@ mod tests;
 pub use index::{Hash, HashKeys, Index};
 pub use session::{NewSession, Session, SessionKey};
 pub use state::{Phase, Timeouts, Track};
-pub use table::{Direction, Full, Hit, SessionConfig, SessionId, SessionTable, WhenFull};
+pub use table::{Direction, Full, Hit, Passed, Second, SessionConfig, SessionId, SessionTable, WhenFull};
 pub use tuple::{AnyTuple, Flow, Tuple, Upper, quoted, tcp};

@@ -98,6 +98,8 @@ pub struct Session {
     pub(super) seen: u16,
     /// What has been seen of it.
     pub(super) track: Track,
+    /// Whether addresses or ports change on the way.
+    pub(super) translated: bool,
 }
 
 impl Session {

@@ -66,6 +66,30 @@ pub struct SessionConfig {
     pub when_full: WhenFull,
 }
 
+/// A second of the engine's clock; wraps after 18 hours, twice the range of what is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Second(u16);
+
+impl From<Nanos> for Second {
+    #[inline]
+    fn from(now: Nanos) -> Second {
+        Second(second(now))
+    }
+}
+
+/// What became of a packet of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// It passes as it is.
+    Plain,
+    /// It passes, translated.
+    Translated,
+    /// It waits until the rules of now were asked about its session.
+    Outdated,
+    /// Its session has ended.
+    Gone,
+}
+
 /// No room for another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the session table is full")]
@@ -180,20 +204,20 @@ impl SessionTable {
     /// The sessions of a burst, in order. Index lines of the whole burst are read before the first record: the misses
     /// overlap.
     #[inline]
-    pub fn lookup_burst(&self, tuples: &[AnyTuple], hits: &mut ArrayVec<Option<Hit>, BURST>) {
+    pub fn lookup_burst<T: AsRef<AnyTuple>>(&self, tuples: &[T], hits: &mut ArrayVec<Option<Hit>, BURST>) {
         hits.clear();
         for tuples in tuples.chunks(BURST) {
             let mut hashes = [Hash::default(); BURST];
             let mut candidates = [NONE; BURST];
             for (hash, tuple) in hashes.iter_mut().zip(tuples) {
-                *hash = self.keys.flow(tuple);
+                *hash = self.keys.flow(tuple.as_ref());
             }
             self.index.candidates(&hashes[..tuples.len()], &mut candidates);
             self.touch(&candidates[..tuples.len()]);
             for ((tuple, &hash), &candidate) in tuples.iter().zip(&hashes).zip(&candidates) {
-                let hit = match self.direction(candidate, tuple) {
+                let hit = match self.direction(candidate, tuple.as_ref()) {
                     Some(direction) => Some(Hit { id: SessionId(candidate), direction }),
-                    None => self.find(hash, tuple),
+                    None => self.find(hash, tuple.as_ref()),
                 };
                 let _ = hits.try_push(hit);
             }
@@ -212,23 +236,27 @@ impl SessionTable {
         black_box(read);
     }
 
-    /// Notes a packet of a session and how that changes it.
+    /// A packet of a session, which the rules of `generation` permitted, passes: noted, and how that changes it.
     #[inline]
-    pub fn note(&mut self, hit: Hit, upper: Upper, now: Nanos) {
-        let Some(session) = self.get_mut(hit.id) else { return };
-        session.seen = second(now);
-        match hit.direction {
+    pub fn pass(&mut self, hit: Hit, upper: Upper, second: Second, generation: u32) -> Passed {
+        let Some(Slot::Live(session)) = self.slots.get_mut(hit.id.0 as usize) else { return Passed::Gone };
+        if session.generation != generation {
+            return Passed::Outdated;
+        }
+        session.seen = second.0;
+        session.track = match hit.direction {
             Direction::Forward => {
                 session.forward_packets = session.forward_packets.wrapping_add(1);
-                session.track = session.track.forward(upper);
+                session.track.forward(upper)
             }
-            Direction::Reverse => session.track = session.track.reverse(upper),
-        }
+            Direction::Reverse => session.track.reverse(upper),
+        };
+        let translated = session.translated;
         // A shorter idle time counts from now on.
-        if session.phase() == Phase::Closing {
-            let timeout = session.track.timeout(session.key.protocol(), &self.config.timeouts);
-            self.deadlines[hit.id.0 as usize] = second(now).wrapping_add(timeout);
+        if matches!(upper, Upper::Tcp(_)) && session.phase() == Phase::Closing {
+            self.deadlines[hit.id.0 as usize] = second.0.wrapping_add(self.config.timeouts.tcp_closing);
         }
+        if translated { Passed::Translated } else { Passed::Plain }
     }
 
     /// A new session, whose packets must have none yet. If the table is full, one that is opening may make room for
@@ -268,6 +296,7 @@ impl SessionTable {
             input: new.input,
             seen: second(now),
             track,
+            translated: new.key.is_translated(),
         });
         self.free = next;
         self.live += 1;
@@ -353,7 +382,6 @@ impl SessionTable {
     }
 }
 
-/// Seconds of the engine's clock, wrapping after 18 hours: twice the range of what is compared.
 #[inline]
 fn second(now: Nanos) -> u16 {
     (now.0 / 1_000_000_000) as u16

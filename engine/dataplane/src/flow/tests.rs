@@ -34,6 +34,10 @@ fn translated(forward: AnyTuple, n: u32) -> SessionKey {
     SessionKey::V4 { forward, reverse }
 }
 
+fn note(table: &mut SessionTable, hit: Hit, upper: Upper, now: Nanos) {
+    assert_ne!(table.pass(hit, upper, now.into(), 1), Passed::Gone);
+}
+
 fn new(key: SessionKey, upper: Upper) -> NewSession {
     NewSession { key, upper, generation: 1, rule: 0, input: 0 }
 }
@@ -81,9 +85,10 @@ fn a_new_flow_evicts_the_idlest_that_opens_and_no_other() {
     // All but 5 and 9 get an answer; 5, the older, then sends again.
     for n in (0..16).filter(|n| ![5, 9].contains(n)) {
         let hit = table.lookup(&flow(n).reversed()).expect("a session");
-        table.note(hit, Upper::Other, seconds(20));
+        note(&mut table, hit, Upper::Other, seconds(20));
     }
-    table.note(table.lookup(&flow(5)).expect("a session"), Upper::Other, seconds(21));
+    let hit = table.lookup(&flow(5)).expect("a session");
+    note(&mut table, hit, Upper::Other, seconds(21));
     for (n, gone) in [(16, 9), (17, 5)] {
         let mut ended = None;
         let entered = table.insert(&new(SessionKey::plain(flow(n)), Upper::Other), seconds(22), |session| {
@@ -91,7 +96,7 @@ fn a_new_flow_evicts_the_idlest_that_opens_and_no_other() {
         });
         assert_eq!(ended, Some(SessionKey::plain(flow(gone))));
         let id = entered.expect("room was made");
-        table.note(Hit { id, direction: Direction::Reverse }, Upper::Other, seconds(23));
+        note(&mut table, Hit { id, direction: Direction::Reverse }, Upper::Other, seconds(23));
     }
     assert_eq!(table.insert(&new(SessionKey::plain(flow(18)), Upper::Other), seconds(24), |_| ()), Err(Full));
     assert_eq!(table.len(), 16);
@@ -137,16 +142,20 @@ fn sessions_end_when_their_time_is_over_and_not_before() {
         table.insert(&new(SessionKey::plain(flow), Upper::Other), seconds(0), |_| ()).expect("room");
     }
     table.insert(&new(SessionKey::plain(closed), Upper::Tcp(tcp::ACK)), seconds(0), |_| ()).expect("room");
-    table.note(table.lookup(&closed.reversed()).expect("live"), Upper::Tcp(tcp::ACK), seconds(1));
-    table.note(table.lookup(&answered.reversed()).expect("live"), Upper::Other, seconds(10));
+    let hit = table.lookup(&closed.reversed()).expect("live");
+    note(&mut table, hit, Upper::Tcp(tcp::ACK), seconds(1));
+    let hit = table.lookup(&answered.reversed()).expect("live");
+    note(&mut table, hit, Upper::Other, seconds(10));
     let mut ended = BTreeMap::new();
     for ms in (0..900_000).step_by(100) {
         let now = Nanos::from_millis(ms);
         if ms % 60_000 == 0 && ms < 600_000 {
-            table.note(table.lookup(&kept).expect("kept"), Upper::Other, now);
+            let hit = table.lookup(&kept).expect("kept");
+            note(&mut table, hit, Upper::Other, now);
         }
         if ms == 300_000 {
-            table.note(table.lookup(&closed).expect("two hours"), Upper::Tcp(tcp::RST), now);
+            let hit = table.lookup(&closed).expect("two hours");
+            note(&mut table, hit, Upper::Tcp(tcp::RST), now);
         }
         table.sweep(now, |session| {
             ended.insert(session.key.forward(), ms / 1000);
@@ -229,7 +238,7 @@ proptest! {
                     let tuple = if reverse { key.reverse() } else { key.forward() };
                     let hit = table.lookup(&tuple).expect("in the model");
                     prop_assert_eq!(hit.direction == Direction::Reverse, reverse);
-                    table.note(hit, Upper::Other, seconds(now));
+                    note(&mut table, hit, Upper::Other, seconds(now));
                 }
                 Step::Wait(s) => {
                     now += u64::from(s);

@@ -96,6 +96,13 @@ impl AnyTuple {
     }
 }
 
+impl AsRef<AnyTuple> for AnyTuple {
+    #[inline]
+    fn as_ref(&self) -> &AnyTuple {
+        self
+    }
+}
+
 /// What the upper-layer header shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Upper {

@@ -5,12 +5,13 @@
 //! translated, it begins one. What is for this engine itself needs no rule: little answers here, at limited
 //! rates.
 
-use crate::acl::{Action, Subject};
+use crate::acl::{self, Action, Subject};
 use crate::batch::Batch;
 use crate::context::{Context, Egress, Meta, Version};
 use crate::drop_reason::DropReason;
 use crate::flow::{
-    AnyTuple, Direction, Flow, Hit, NewSession, Session, SessionKey, SessionTable, Tuple, Upper, quoted, tcp,
+    AnyTuple, Direction, Flow, Hit, NewSession, Passed, Session, SessionKey, SessionTable, Tuple, Upper,
+    quoted, tcp,
 };
 use crate::id::{Nanos, NextHopId};
 use crate::nat::{End, Endpoint, Nat, NatError, outgoing, rewrite, rewrite_error};
@@ -30,25 +31,28 @@ pub const TUNNEL_INPUT: u16 = 0x8000;
 pub struct Sessions {
     table: SessionTable,
     nat: Option<Nat>,
+    /// Changes whenever a session ends: what was found before may stand for another one now.
+    ends: u64,
 }
 
 impl Sessions {
     /// Of one worker.
     pub const fn new(table: SessionTable, nat: Option<Nat>) -> Sessions {
-        Sessions { table, nat }
+        Sessions { table, nat, ends: 0 }
     }
 
     /// Ends what was idle for too long: a few sessions a poll.
     #[inline]
     pub fn sweep(&mut self, now: Nanos, counters: &Counters) {
-        let Sessions { table, nat } = self;
+        let Sessions { table, nat, .. } = self;
         table.sweep(now, |session| ended(nat, &session, counters));
     }
 
     fn begin(&mut self, new: &NewSession, now: Nanos, counters: &Counters) -> Result<Hit, DropReason> {
-        let Sessions { table, nat } = self;
+        let Sessions { table, nat, ends } = self;
         let begun = table.insert(new, now, |evicted| {
             counters.sessions.evicted.add(1);
+            *ends += 1;
             ended(nat, &evicted, counters);
         });
         match begun {
@@ -66,6 +70,7 @@ impl Sessions {
 
     fn end(&mut self, hit: Hit, counters: &Counters) {
         if let Some(session) = self.table.remove(hit.id) {
+            self.ends += 1;
             ended(&mut self.nat, &session, counters);
         }
     }
@@ -104,49 +109,53 @@ pub fn access<A: PacketPool>(
     }
     let mut hits: ArrayVec<Option<Hit>, BURST> = ArrayVec::new();
     match &context.sessions {
-        Some(sessions) => {
-            let tuples: ArrayVec<AnyTuple, BURST> =
-                subjects.iter().map(|subject| subject.flow.tuple).collect();
-            sessions.table.lookup_burst(&tuples, &mut hits);
-        }
+        Some(sessions) => sessions.table.lookup_burst(&subjects, &mut hits),
         None => subjects.iter().for_each(|_| hits.push(None)),
     }
     let verdicts = ask(context, &subjects, &hits);
+    let ends = context.sessions.as_ref().map_or(0, |sessions| sessions.ends);
     let mut at = 0;
     batch.retain(|packet, meta| {
         let place = usize::from(places[at]);
         at += 1;
         let Some(subject) = subjects.get(place) else { return true };
-        let verdict = match hits[place] {
+        let hit = match &context.sessions {
+            Some(sessions) if sessions.ends != ends => sessions.table.lookup(&subject.flow.tuple),
+            _ => hits[place],
+        };
+        let verdict = match hit {
             Some(hit) => of_session(context, packet, meta, subject, hit),
-            None => of_none(context, packet, meta, subject, verdicts[place]),
+            None if hits[place].is_none() => of_none(context, packet, meta, subject, verdicts[place]),
+            None => anew(context, packet, meta, subject),
         };
         judged(context, packet, meta, verdict);
         context.passes(verdict)
     });
 }
 
+/// What a rule says, and which.
+type Said = (Action, u32);
+
 /// What the rules say of those that have no session, together.
-fn ask<A: PacketPool>(
-    context: &Context<A>,
-    subjects: &[Subject],
-    hits: &[Option<Hit>],
-) -> [(Action, u32); BURST] {
+#[inline]
+fn ask<A: PacketPool>(context: &Context<A>, subjects: &[Subject], hits: &[Option<Hit>]) -> [Said; BURST] {
     let mut found = [(Action::Permit, 0); BURST];
     let Some(acl) = &context.snapshot.acl else { return found };
-    let (mut asked, mut places) = (ArrayVec::<Subject, BURST>::new(), ArrayVec::<usize, BURST>::new());
-    for (place, subject) in subjects.iter().enumerate().filter(|(place, _)| hits[*place].is_none()) {
-        asked.push(*subject);
-        places.push(place);
-    }
-    if asked.is_empty() {
+    let said = |verdict: &acl::Verdict| (verdict.action, verdict.rule.unwrap_or(u32::MAX));
+    let missing = hits.iter().filter(|hit| hit.is_none()).count();
+    if missing == 0 {
         return found;
     }
     let mut verdicts = ArrayVec::new();
-    acl.classify_burst(&asked, &mut verdicts);
-    for (verdict, place) in verdicts.into_iter().zip(places) {
-        found[place] = (verdict.action, verdict.rule.unwrap_or(u32::MAX));
+    if missing == subjects.len() {
+        acl.classify_burst(subjects, &mut verdicts);
+        found.iter_mut().zip(&verdicts).for_each(|(found, verdict)| *found = said(verdict));
+        return found;
     }
+    let places = || (0..subjects.len()).filter(|&place| hits[place].is_none());
+    let asked: ArrayVec<Subject, BURST> = places().map(|place| subjects[place]).collect();
+    acl.classify_burst(&asked, &mut verdicts);
+    places().zip(&verdicts).for_each(|(place, verdict)| found[place] = said(verdict));
     found
 }
 
@@ -176,23 +185,26 @@ fn of_session<A: PacketPool>(
     subject: &Subject,
     hit: Hit,
 ) -> Verdict {
-    let Some(sessions) = &mut context.sessions else { return Ok(()) };
     let generation = context.snapshot.acl.as_ref().map_or(0, |acl| acl.generation());
-    // It may have been evicted by a packet of this burst.
-    let Some(session) = sessions.table.get(hit.id) else { return anew(context, packet, meta, subject) };
-    if session.generation != generation && !still_permitted(context, hit) {
-        return anew(context, packet, meta, subject);
-    }
     let Some(sessions) = &mut context.sessions else { return Ok(()) };
-    sessions.table.note(hit, subject.flow.upper, context.now);
-    match sessions.table.get(hit.id) {
-        Some(session) if session.key.is_translated() => {
-            let key = session.key;
-            translate(context, packet, meta, &key, hit.direction == Direction::Forward);
+    match sessions.table.pass(hit, subject.flow.upper, context.now.into(), generation) {
+        Passed::Plain => Ok(()),
+        Passed::Translated => {
+            translate_hit(context, packet, meta, hit);
+            Ok(())
         }
-        _ => {}
+        Passed::Outdated if still_permitted(context, hit) => of_session(context, packet, meta, subject, hit),
+        Passed::Outdated | Passed::Gone => anew(context, packet, meta, subject),
     }
-    Ok(())
+}
+
+/// Translates a packet of a session.
+#[inline(never)]
+fn translate_hit<A: PacketPool>(context: &Context<A>, packet: &mut A::Packet, meta: &mut Meta, hit: Hit) {
+    let session = context.sessions.as_ref().and_then(|sessions| sessions.table.get(hit.id));
+    if let Some(session) = session {
+        translate(context, packet, meta, &session.key, hit.direction == Direction::Forward);
+    }
 }
 
 /// A packet whose session is gone.
@@ -239,7 +251,7 @@ fn of_none<A: PacketPool>(
     packet: &mut A::Packet,
     meta: &mut Meta,
     subject: &Subject,
-    said: (Action, u32),
+    said: Said,
 ) -> Verdict {
     let upper = subject.flow.upper;
     if context.sessions.is_some() && matches!(upper, Upper::Icmp { .. }) && related(context, packet, meta)? {
@@ -303,9 +315,9 @@ fn begin<A: PacketPool>(
 }
 
 /// Gives a packet its new destination, and notes its new source for when it leaves.
-#[cold]
+#[inline]
 fn translate<A: PacketPool>(
-    context: &mut Context<A>,
+    context: &Context<A>,
     packet: &mut A::Packet,
     meta: &mut Meta,
     key: &SessionKey,

@@ -141,6 +141,26 @@ fn a_full_table_refuses_what_is_new() {
     one(engine.pass(LAN, &to_lan(&out().udp(2, 20)), WAN));
 }
 
+#[test]
+fn a_slot_reused_within_a_burst_is_not_the_session_it_was() {
+    let mut draft = Draft::new(1, 1);
+    draft.acl = acl(&from_lan());
+    let timeouts = Timeouts::default();
+    draft.sessions =
+        Some(SessionConfig { capacity: 1, nat: false, timeouts, when_full: WhenFull::EvictOpening });
+    let mut engine = Engine::new(draft);
+    one(engine.pass(LAN, &to_lan(&out().udp(1, 20)), WAN));
+    // Found to be of the session before, when flow 2 has taken its place.
+    engine.put(0, LAN, &to_lan(&out().udp(2, 20)));
+    engine.put(0, LAN, &to_lan(&out().udp(1, 20)));
+    engine.poll();
+    let sessions = &engine.counters().sessions;
+    assert_eq!((sessions.begun.get(), sessions.evicted.get(), sessions.live()), (3, 2, 1));
+    assert_eq!(engine.take(WAN).len(), 2);
+    one(engine.pass(WAN, &to_wan(&back().datagram(6000, 5001, b"")), LAN));
+    engine.refuses(WAN, &to_wan(&back().datagram(6000, 5002, b"")), DropReason::AclDenied);
+}
+
 /// LAN behind the engine's own WAN address.
 fn masquerade() -> Engine {
     let mut draft = Draft::new(1, 1);

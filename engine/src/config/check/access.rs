@@ -24,6 +24,11 @@ pub fn check(c: &mut Check<'_>) {
     if config.sessions.is_none() {
         c.wrong("nat", "no sessions are kept here, and NAT is a part of them", "write a [sessions] section");
     }
+    let workers = config.dpdk.cores.len();
+    if workers > 1 {
+        let what = format!("{workers} workers: answers would come to one that does not know their session");
+        c.wrong("nat", what, "name one core in dpdk.cores");
+    }
     let word = |kind| if kind == Kind::Tcp { "tcp" } else { "udp" };
     let outsides = nat.forwards.iter().map(|forward| {
         let outside = forward.outside;
