@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 const LINK_UP: Duration = Duration::from_secs(20);
 /// How long what is under way may take after the last packet was offered.
 const DRAIN: Duration = Duration::from_millis(500);
-/// More than this behind its schedule, the generator itself was stalled: it gives up what is due rather than flood.
-const BACKLOG_MAX: u64 = 8 * BURST as u64;
+/// More than this behind its schedule, the generator itself was stalled: it gives up what is due rather than flood. A
+/// quarter of a memif ring of the greatest size.
+const BACKLOG_MAX: u64 = 128 * BURST as u64;
 /// Packets before the first that counts: neighbours are resolved, caches and branch predictors have seen some.
 const WARM_UP: Duration = Duration::from_millis(300);
 
