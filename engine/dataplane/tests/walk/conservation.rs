@@ -1,9 +1,11 @@
 //! Whatever comes in: received + originated + handed in = transmitted + Σ dropped + held + handed out, after every
 //! poll (see [`Engine::poll`]), and every buffer returns to its pool.
 
-use crate::support::everything::{Act, WAYS_IN, everything, keyed, perform};
+use crate::support::everything::{
+    Act, WAYS_IN, everything, everything_draft, guarded_draft, keyed, perform, two_workers,
+};
 use crate::support::pooled::Pool;
-use crate::support::{Ip, PORTS, VLAN, WAN, engine_mac, frame, host_mac};
+use crate::support::{Draft, Ip, PORTS, VLAN, WAN, engine_mac, frame, host_mac};
 use dataplane::id::{GroupId, TunnelId};
 use dataplane::message::Command;
 use dataplane::packet::Packet;
@@ -105,9 +107,9 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// Runs it all and returns how many packets reached a wire.
-fn live(buffers: usize, room: usize, arrivals: &[Arrival], acts: &[Act]) -> u64 {
+fn live(draft: Draft, buffers: usize, room: usize, arrivals: &[Arrival], acts: &[Act]) -> u64 {
     let (pool, peers) = (Pool::new(buffers), Pool::new(100));
-    let (mut engine, mut far) = (everything(1, 2, &pool, room), everything(2, 1, &peers, 32));
+    let (mut engine, mut far) = (two_workers(draft, &pool, room), everything(2, 1, &peers, 32));
     keyed(&mut engine, &mut far);
     let mut acts = acts.iter().cycle();
     for burst in arrivals.chunks(16) {
@@ -134,9 +136,10 @@ proptest! {
     fn nothing_vanishes(arrivals in prop::collection::vec(arrival(), 1..300),
         acts in prop::collection::vec(act(), 1..20),
         buffers in prop_oneof![Just(0usize), 1..40usize, Just(2000)],
-        room in prop_oneof![Just(0usize), Just(1), Just(32)])
+        room in prop_oneof![Just(0usize), Just(1), Just(32)], guarded: bool)
     {
-        live(buffers, room, &arrivals, &acts);
+        let draft = if guarded { guarded_draft(1, 2) } else { everything_draft(1, 2) };
+        live(draft, buffers, room, &arrivals, &acts);
     }
 }
 
@@ -152,7 +155,7 @@ fn the_seeds_get_through() {
             Arrival { way, worker: 0, frame }
         })
         .collect();
-    let sent = live(2000, 32, &arrivals, &[Act::Poll]);
+    let sent = live(everything_draft(1, 2), 2000, 32, &arrivals, &[Act::Poll]);
     assert!(sent > 80, "{sent} packets left");
 }
 

@@ -63,6 +63,7 @@ impl<'a> Reference<'a> {
         }
         match ether_type {
             [8, 0] | [0x86, 0xdd] => self.packet(packet, None),
+            [0x81, 0] | [0x88, 0xa8] => Fate::Unknown("stacked tags"),
             _ => Fate::Ends,
         }
     }
