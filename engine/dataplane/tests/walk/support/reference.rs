@@ -4,6 +4,7 @@
 use super::Draft;
 use dataplane::id::{GroupId, InterfaceId, PortId};
 use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel};
+use dataplane::wire::VlanId;
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -55,7 +56,7 @@ impl<'a> Reference<'a> {
             }
             _ => (0, [head[12], head[13]], rest),
         };
-        let on_port = |i: &&Interface| i.port == port && i.vlan.map_or(0, u16::from) == vlan;
+        let on_port = |i: &&Interface| i.port == port && i.vlan.map_or(0, VlanId::customer) == vlan;
         let Some(interface) = self.draft.interfaces.iter().find(on_port) else { return Fate::Ends };
         if head[..6] != interface.mac.0 {
             return Fate::Ends;
@@ -158,7 +159,7 @@ impl<'a> Reference<'a> {
             let mut frame = [*mac, interface.mac.0].concat();
             if let Some(vlan) = interface.vlan {
                 frame.extend([0x81, 0]);
-                frame.extend(u16::from(vlan).to_be_bytes());
+                frame.extend(vlan.customer().to_be_bytes());
             }
             frame.extend(if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [8, 0] });
             frame.extend(packet);
