@@ -59,6 +59,10 @@ pub trait PacketPool {
     type Packet: Packet;
     /// An empty packet with full headroom; `None` when the pool is exhausted.
     fn alloc(&mut self) -> Option<Self::Packet>;
+    /// The same, as large as there is: for a datagram joined from fragments.
+    fn alloc_large(&mut self) -> Option<Self::Packet> {
+        self.alloc()
+    }
     /// Appends `count` empty packets, at most as many as `burst` has room for; all or none. False if the pool has
     /// fewer.
     fn alloc_burst(&mut self, burst: &mut Burst<Self::Packet>, count: usize) -> bool {

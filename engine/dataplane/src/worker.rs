@@ -163,10 +163,13 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[inline]
     fn walk<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         if batch.metas().iter().any(decap::is_tunnelled) {
-            if batch.metas().iter().any(reassemble::is_wanted) {
-                self.join::<OBSERVED>(batch);
+            if batch.metas().iter().any(reassemble::is_tunnelled) {
+                self.join_tunnelled::<OBSERVED>(batch);
             }
             self.stage::<OBSERVED>(Point::Decap, batch, decap::decap);
+        }
+        if access::is_needed(&self.context) && batch.metas().iter().any(reassemble::is_asked_about) {
+            self.join_asked_about(batch);
         }
         if classify::is_needed(&self.context.snapshot) {
             lookup::reverse_routes(&self.context.snapshot.fib, batch);
@@ -248,9 +251,18 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     /// Fragments of tunnel packets make way for the whole ones, whose SA may be another worker's.
     #[cold]
-    fn join<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
-        reassemble::reassemble(&mut self.context, &mut self.fragments, batch);
+    fn join_tunnelled<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
+        reassemble::reassemble(&mut self.context, &mut self.fragments, batch, |context, packet, meta| {
+            reassemble::is_tunnelled(meta) && reassemble::is_between_ends(context, packet, meta)
+        });
         self.hand_off::<OBSERVED>(batch);
+    }
+
+    /// Rules and NAT see whole packets.
+    #[cold]
+    fn join_asked_about(&mut self, batch: &mut Batch<Q::Packet>) {
+        let (context, fragments) = (&mut self.context, &mut self.fragments);
+        reassemble::reassemble(context, fragments, batch, |_, _, meta| reassemble::is_asked_about(meta));
     }
 
     /// Gives ESP to the worker that owns its SA, and fragments of tunnel packets to the one that joins them.

@@ -73,6 +73,7 @@ pub enum PoolError {
 pub struct Mempool {
     pool: NonNull<sys::rte_mempool>,
     config: PoolConfig,
+    large: Option<NonNull<sys::rte_mempool>>,
 }
 
 // SAFETY: pools are made for several producers and consumers, and are never freed.
@@ -102,7 +103,12 @@ impl Mempool {
             }
             errno => PoolError::Dpdk { packets: config.packets, errno },
         })?;
-        Ok(Mempool { pool, config: PoolConfig { cache, ..config } })
+        Ok(Mempool { pool, config: PoolConfig { cache, ..config }, large: None })
+    }
+
+    /// This pool, with `large` to take large packets from.
+    pub fn with_large(self, large: &Mempool) -> Mempool {
+        Mempool { large: Some(large.pool), ..self }
     }
 
     /// Bytes of a frame that one buffer holds behind its headroom.
@@ -141,6 +147,13 @@ impl PacketPool for Mempool {
         NonNull::new(unsafe { sys::rte_pktmbuf_alloc(self.pool.as_ptr()) })
             .map(|mbuf| unsafe { Mbuf::from_raw(mbuf) })
     }
+    fn alloc_large(&mut self) -> Option<Mbuf> {
+        let pool = self.large.unwrap_or(self.pool);
+        // SAFETY: as in `alloc`.
+        NonNull::new(unsafe { sys::rte_pktmbuf_alloc(pool.as_ptr()) })
+            .map(|mbuf| unsafe { Mbuf::from_raw(mbuf) })
+    }
+
     #[inline]
     fn alloc_burst(&mut self, burst: &mut Burst<Mbuf>, count: usize) -> bool {
         let (first, count) = (burst.len(), count.min(burst.remaining_capacity()));

@@ -86,9 +86,14 @@ pub fn pool(config: &Config) -> PoolConfig {
     PoolConfig { packets: config.dpdk.mbufs.get() as u32, data_room, ..default }
 }
 
-/// The large buffers of each socket, if some frames need them.
+/// Bytes of the largest datagram that rules and NAT see whole.
+const DATAGRAM: u16 = 16_384;
+
+/// The large buffers of each socket, if some frames need them, or datagrams that are joined from fragments because rules
+/// or NAT ask about them.
 pub fn jumbo(config: &Config) -> Option<PoolConfig> {
-    let data_room = largest_frame(config);
+    let asked = config.acl.is_some() || config.sessions.is_some() || config.nat.is_some();
+    let data_room = largest_frame(config).max(if asked { DATAGRAM } else { 0 });
     let packets = config.dpdk.jumbo_mbufs.get() as u32;
     let needed = data_room > pool(config).data_room;
     needed.then(|| PoolConfig { packets, data_room, ..PoolConfig::default() })

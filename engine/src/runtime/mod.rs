@@ -151,8 +151,11 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let clock = Clock::new(eal);
     let mut forwarding = Forwarding::new(&plan.forwarding, &ports.macs, first_routes(&plan)?);
     forwarding.set_acl(plan.access.acl().context("acl.rule")?);
-    let pools =
-        (0..eal.workers()).map(|worker| pool_of(&ports.pools, Some(eal.worker_socket(worker))).clone());
+    let pools = (0..eal.workers()).map(|worker| {
+        let socket = Some(eal.worker_socket(worker));
+        let pool = pool_of(&ports.pools, socket).clone();
+        if ports.jumbo.is_empty() { pool } else { pool.with_large(pool_of(&ports.jumbo, socket)) }
+    });
     let shared =
         Shared { queues: ports.queues, pools: pools.collect(), clock, snapshot: forwarding.snapshot() };
     let workers = Workers::start(eal, &plan, shared)?;

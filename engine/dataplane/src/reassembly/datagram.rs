@@ -115,7 +115,7 @@ impl<P: Packet> Datagram<P> {
         let length = self.here - piece.data.len();
         let mut at = whole.len();
         if whole.append(length).is_none() {
-            let mut fresh = pool.alloc().ok_or(DropReason::PoolExhausted)?;
+            let mut fresh = pool.alloc_large().ok_or(DropReason::PoolExhausted)?;
             let room = fresh.append(at + length).ok_or(DropReason::FragmentTooMany)?;
             room[..at].copy_from_slice(whole.data());
             whole = fresh;
@@ -148,7 +148,8 @@ fn unfragment<P: Packet>(packet: &mut P, headers: usize, ecn: Option<Ecn>) -> Op
     if packet.data().first()? >> 4 == 4 {
         let header = Ipv4Header::of(packet.data_mut()).ok()?;
         header.set_total_length(u16::try_from(length).ok()?);
-        header.set_fragmentation(Fragmentation { more: false, offset: 0, ..header.fragmentation() });
+        // It was fragmented, so it may be again.
+        header.set_fragmentation(Fragmentation::default());
         header.set_traffic_class(marked(header.traffic_class()));
         return Some(());
     }

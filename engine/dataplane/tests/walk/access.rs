@@ -7,7 +7,7 @@ use dataplane::acl::{Acl, Action, Addresses, PortRange, Rule, UpperMatch};
 use dataplane::drop_reason::DropReason;
 use dataplane::flow::{SessionConfig, Timeouts, WhenFull};
 use dataplane::nat::{Endpoint, Filtering, Kind, NatConfig};
-use dataplane::wire::Protocol;
+use dataplane::wire::{Protocol, checksum};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,18 +66,51 @@ fn rules_say_who_passes() {
     assert_eq!(one(engine.pass(LAN, &to_lan(&out().udp(1, 20)), WAN)), one_hop_less(&out().udp(1, 20)));
     engine.refuses(LAN, &to_lan(&out().datagram(1, 6001, b"")), DropReason::AclDenied);
     engine.refuses(WAN, &to_wan(&back().udp(1, 20)), DropReason::AclDenied);
-    // A later fragment shows no port.
-    let mut fragment = out().udp(1, 20);
-    fragment[7] = 9;
-    let sum = fragment[10..12].iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
-    fragment[10..12].copy_from_slice(&(sum - 9).to_be_bytes());
-    engine.refuses(LAN, &to_lan(&fragment), DropReason::AclDenied);
     let told = one(engine.pass(LAN, &to_lan(&out().syn(1460)), LAN));
     assert_eq!((addresses(&told).1, &told[20..22]), (host_v4(1, 9), &[3, 13][..]), "admin prohibited");
     assert_eq!(engine.dropped(DropReason::AclRejected), 1);
     // What is for the engine itself is not forwarded, and needs no rule.
     let answer = one(engine.pass(LAN, &to_lan(&Ip::new(host_v4(1, 9), host_v4(1, 1)).echo(1, b"")), LAN));
     assert_eq!(answer[20], 0, "an echo reply");
+}
+
+/// Only the first fragment shows ports: rules and NAT see the whole, which goes on in one piece where it fits.
+#[test]
+fn fragments_are_asked_about_as_a_whole() {
+    let halves = |packet: &[u8]| {
+        let cut = |from: usize, to: usize, more: u16| {
+            let mut bytes = [&packet[..20], &packet[20 + from..20 + to]].concat();
+            let length = bytes.len() as u16;
+            bytes[2..4].copy_from_slice(&length.to_be_bytes());
+            bytes[6..8].copy_from_slice(&((from / 8) as u16 | more << 13).to_be_bytes());
+            bytes[10..12].fill(0);
+            let check = checksum::checksum(&bytes[..20]);
+            bytes[10..12].copy_from_slice(&check.to_be_bytes());
+            to_lan(&bytes)
+        };
+        [cut(0, 16, 1), cut(16, packet.len() - 20, 0)]
+    };
+    let mut draft = Draft::new(1, 1);
+    draft.acl = acl(&[rule(udp_to(6000), Some(0), Action::Permit)]);
+    let mut engine = Engine::new(draft);
+    let [first, second] = halves(&out().udp(1, 40));
+    assert!(engine.pass(LAN, &second, WAN).is_empty());
+    assert_eq!(one(engine.pass(LAN, &first, WAN)), one_hop_less(&out().udp(1, 40)));
+    for half in halves(&out().datagram(1, 6001, &[7; 40])) {
+        assert!(engine.pass(LAN, &half, WAN).is_empty());
+    }
+    assert_eq!(engine.drops(), [("acl_denied", 1), ("reassembled", 2)].into());
+
+    let mut engine = masquerade();
+    let [first, second] = halves(&out().udp(1, 40));
+    assert!(engine.pass(LAN, &second, WAN).is_empty());
+    let translated = one(engine.pass(LAN, &first, WAN));
+    assert_eq!(addresses(&translated), (wan_v4(1), wan_v4(2)));
+    // What waits for the rest is lost with time, and nothing else.
+    assert!(engine.pass(LAN, &second, WAN).is_empty());
+    engine.wait(15_000);
+    (0..64).for_each(|_| engine.poll());
+    assert_eq!(engine.drops(), [("fragment_timeout", 1), ("reassembled", 1)].into());
 }
 
 #[test]
@@ -228,11 +261,6 @@ fn nat_hides_the_lan_both_ways() {
 fn nat_says_what_it_cannot_do() {
     let mut engine = masquerade();
     engine.refuses(LAN, &to_lan(&out().raw(47, &[0; 20])), DropReason::NatUnsupported);
-    let mut fragment = out().udp(1, 20);
-    fragment[7] = 9;
-    let sum = fragment[10..12].iter().fold(0, |sum, byte| sum << 8 | u16::from(*byte));
-    fragment[10..12].copy_from_slice(&(sum - 9).to_be_bytes());
-    engine.refuses(LAN, &to_lan(&fragment), DropReason::NatFragment);
     // On its last hop: the host itself is told, about its own packet.
     let told = one(engine.pass(LAN, &to_lan(&out().ttl(1).udp(1, 20)), LAN));
     assert_eq!((addresses(&told).1, told[20]), (host_v4(1, 9), 11));
