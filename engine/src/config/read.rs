@@ -54,9 +54,9 @@ impl Read for Dpdk {
         };
         let control_core = s.optional("control_core");
         let hugepages = s.or("hugepages", Hugepages::Auto);
-        let memory_mb = s.or("memory_mb", Whole::constant::<128>());
+        let memory_mb = s.or("memory_mb", Whole::constant::<256>());
         // One less than a power of two: the pool's ring has a power of two of places, and one stays empty.
-        let mbufs = s.or("mbufs", Whole::constant::<8191>());
+        let mbufs = s.or("mbufs", Whole::constant::<16_383>());
         let data_room = s.optional("data_room");
         let jumbo_mbufs = s.or("jumbo_mbufs", Whole::constant::<1023>());
         Some(Dpdk { cores: cores?, control_core, idle, hugepages, memory_mb, mbufs, data_room, jumbo_mbufs })

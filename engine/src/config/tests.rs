@@ -102,7 +102,7 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
         "do not fill the descriptors",
         "write 5120 or more",
     ),
-    ("cores = [0]", "cores = [0]\nmemory_mb = 16", "dpdk.memory_mb", "do not hold", "write 37 or more"),
+    ("cores = [0]", "cores = [0]\nmemory_mb = 16", "dpdk.memory_mb", "do not hold", "write 56 or more"),
     ("\"backoff\"", "\"sleep\"", "dpdk.idle.mode", "\"sleep\" is not one", "\"backoff\" or \"spin\""),
     ("\"backoff\"", "\"spin\"", "dpdk.idle.sleep_us", "does not sleep", "remove it"),
     ("mtu = 1500", "mtu = 500", "port[0].mtu", "500 is out of range", "from 576 to 9600"),

@@ -103,9 +103,12 @@ impl World {
             engine.draft.built.replace(built);
             engine.publish();
         }
-        // What waited for a neighbour in vain is reported to its sender, and that report may wait in vain, too.
-        for act in [Act::Lease(true), Act::Poll, Act::Wait(4000), Act::Wait(4000), Act::Poll] {
-            perform(engine, act);
+        // Fragments wait for the rest for 15 s. What waited for a neighbour in vain is reported to its sender, and that
+        // report may wait in vain, too.
+        perform(engine, Act::Lease(true));
+        for wait in [0, 16_000, 0, 0, 4000, 4000, 0] {
+            perform(engine, Act::Wait(wait));
+            perform(engine, Act::Poll);
         }
         sent(engine);
         assert_eq!(engine.control.iter().map(|control| control.counters.held.get()).sum::<u64>(), 0);

@@ -20,32 +20,32 @@ fn allowed(n: usize, changing: bool, withdrawn: bool) -> [u32; 3] {
     }
 }
 
+/// One of 64 clusters: a stable cover, in it a stable more specific route, and routes that come, change and go.
+fn cluster(n: usize) -> ([IpNet; 4], [IpNet; 9]) {
+    let v4 =
+        |low: u32, len| IpNet::new(Ipv4Addr::from_bits(0x1400_0000 + ((n as u32) << 18) + low).into(), len);
+    let v6 = |low: u128, len| {
+        IpNet::new(Ipv6Addr::from_bits(0x2a00_u128 << 112 | (n as u128) << 90 | low).into(), len)
+    };
+    let stable = [v4(0, 14), v4(0x3_3400, 25), v6(0, 38), v6(0x77 << 80, 56)].map(Result::unwrap);
+    let changing = [
+        v4(0x3_3500, 24),
+        v4(0x3_3540, 28),
+        v4(0x1_0000, 19),
+        v4(0x2_0101, 32),
+        v4(0x2_0102, 31),
+        v6(0x78 << 80, 48),
+        v6(0x79 << 80 | 5, 128),
+        v6(0x79 << 80 | 6, 127),
+        v6(0x40 << 80, 44),
+    ]
+    .map(Result::unwrap);
+    (stable, changing)
+}
+
 #[test]
 fn readers_never_see_what_no_instant_had() {
     let mut writer = FibWriter::new(Capacity { lines_v4: 1 << 16, lines_v6: 1 << 16 });
-    // 64 clusters: a stable cover, in it a stable more specific route, and routes that come, change and go.
-    let cluster = |n: usize| {
-        let v4 = |low: u32, len| {
-            IpNet::new(Ipv4Addr::from_bits(0x1400_0000 + ((n as u32) << 18) + low).into(), len)
-        };
-        let v6 = |low: u128, len| {
-            IpNet::new(Ipv6Addr::from_bits(0x2a00_u128 << 112 | (n as u128) << 90 | low).into(), len)
-        };
-        let stable = [v4(0, 14), v4(0x3_3400, 25), v6(0, 38), v6(0x77 << 80, 56)].map(Result::unwrap);
-        let changing = [
-            v4(0x3_3500, 24),
-            v4(0x3_3540, 28),
-            v4(0x1_0000, 19),
-            v4(0x2_0101, 32),
-            v4(0x2_0102, 31),
-            v6(0x78 << 80, 48),
-            v6(0x79 << 80 | 5, 128),
-            v6(0x79 << 80 | 6, 127),
-            v6(0x40 << 80, 44),
-        ]
-        .map(Result::unwrap);
-        (stable, changing)
-    };
     let (mut asked, mut answers, mut routes) = (vec![], vec![], vec![]);
     for n in 0..64 {
         let (stable, changing) = cluster(n);
