@@ -244,6 +244,11 @@ impl Bench {
         let begun = shared.begun.load(Ordering::Acquire);
         let mut allowed: Vec<Vec<Option<NextHopId>>> =
             destinations.iter().map(|&to| vec![self.oracle.lookup(to)]).collect();
+        if self.oracle.changes() > ended {
+            // The last change that the round before saw begin was still going on when this one began.
+            let before = destinations.iter().map(|&to| self.oracle.lookup_before(to));
+            allowed.iter_mut().zip(before).for_each(|(allowed, before)| allowed.push(before));
+        }
         while self.oracle.changes() < begun {
             let change = log.recv().context("the log of changes ended early")?;
             self.oracle.apply(change);

@@ -20,6 +20,8 @@ pub struct Oracle {
     /// By length: prefix bits → next hop.
     routes: [FxHashMap<u32, NextHopId>; 33],
     changes: u64,
+    /// Takes the last change back.
+    undo: Option<Change>,
 }
 
 /// Whether `prefix` holds the address.
@@ -29,7 +31,7 @@ pub fn contains(prefix: IpNet, address: u32) -> bool {
 
 impl Default for Oracle {
     fn default() -> Oracle {
-        Oracle { routes: std::array::from_fn(|_| FxHashMap::default()), changes: 0 }
+        Oracle { routes: std::array::from_fn(|_| FxHashMap::default()), changes: 0, undo: None }
     }
 }
 
@@ -49,18 +51,35 @@ impl Oracle {
         self.changes += 1;
         let IpNet::V4(net) = change.prefix else { return };
         let routes = &mut self.routes[usize::from(net.prefix_len())];
-        match change.next_hop {
+        let before = match change.next_hop {
             Some(next_hop) => routes.insert(net.network().to_bits(), next_hop),
             None => routes.remove(&net.network().to_bits()),
         };
+        self.undo = Some(Change { prefix: change.prefix, next_hop: before });
     }
 
     /// Where `address` leads.
     pub fn lookup(&self, address: u32) -> Option<NextHopId> {
-        (0..=32).rev().find_map(|len: u32| {
-            let bits = address & !u32::MAX.checked_shr(len).unwrap_or(0);
-            let routes = &self.routes[len as usize];
-            if routes.is_empty() { None } else { routes.get(&bits).copied() }
+        self.find(address, None)
+    }
+
+    /// Where it led before the last change.
+    pub fn lookup_before(&self, address: u32) -> Option<NextHopId> {
+        self.find(address, self.undo)
+    }
+
+    /// The longest match, with one route as `instead` has it.
+    fn find(&self, address: u32, instead: Option<Change>) -> Option<NextHopId> {
+        (0..=32).rev().find_map(|len: u8| {
+            let bits = address & !u32::MAX.checked_shr(len.into()).unwrap_or(0);
+            match instead {
+                Some(Change { prefix: IpNet::V4(net), next_hop })
+                    if (net.prefix_len(), net.network().to_bits()) == (len, bits) =>
+                {
+                    next_hop
+                }
+                _ => self.routes[usize::from(len)].get(&bits).copied(),
+            }
         })
     }
 }
