@@ -266,16 +266,16 @@ fn hostile() -> Vec<(usize, Vec<u8>)> {
     let files = std::fs::read_dir(folder).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
     let mut frames = Vec::new();
     for (n, frame) in files.filter(|frame| frame.len() > 18).enumerate() {
-        for way in 0..WAYS_IN.len() {
+        for (way, &(_, interface)) in WAYS_IN.iter().enumerate() {
             let mut frame = frame.clone();
             if n % 8 != 0 {
-                frame[..6].copy_from_slice(&engine_mac(1, WAYS_IN[way].1).0);
+                frame[..6].copy_from_slice(&engine_mac(1, interface).0);
             }
             if n % 3 == 0 {
                 let at = 12 + (n * 7 + way) % (frame.len() - 12);
                 frame[at] ^= 1 << (n % 8);
             }
-            if WAYS_IN[way].1 == 2 && frame[12..14] != [0x81, 0] {
+            if interface == 2 && frame[12..14] != [0x81, 0] {
                 frame.splice(12..12, [0x81, 0, 0, VLAN as u8]);
             }
             frames.push((way, frame));

@@ -108,6 +108,7 @@ fn measure(eal: &Eal, pool: &Mempool, name: &str, devices: [&str; 2], tunnel: bo
     {
         let source = |queue, frames| Source { frames, next: 0, pool: pool.clone(), queue };
         let worker = Worker::new(WorkerParts {
+            sessions: None,
             id: WorkerId(id),
             ports: vec![source(lan, frames(id)), source(wan, Vec::new())],
             pool: pool.clone(),
@@ -266,6 +267,7 @@ fn snapshot(through_tunnel: bool) -> Snapshot {
     fib.insert("10.2.0.0/24".parse().expect("a constant prefix"), NextHopId(1));
     let shares = Shares::by_weight(&[(TunnelId(0), 1)]).expect("one member has all");
     Snapshot::from(Tables {
+        acl: None,
         generation: Generation(1),
         interfaces: [interface(LAN, "10.1.0.1/24"), interface(WAN, "192.0.2.1/24")].into(),
         fib: fib.build().expect("a route fits"),

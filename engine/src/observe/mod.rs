@@ -104,12 +104,6 @@ impl ObserveRequest {
                 Watch::Tunnel { ends: Ends::from(tunnel), side: *side, directions: *directions }
             }
             WatchRequest::Drop { reason } if reason == "any" => Watch::Drop(None),
-            // They end while they wait, where nobody follows them.
-            WatchRequest::Drop { reason } if reason.starts_with("fragment_") || reason == "reassembled" => {
-                return Err(format!(
-                    "{reason} ends fragments that wait, which are not seen: capture their port, with --port"
-                ));
-            }
             WatchRequest::Drop { reason } => Watch::Drop(Some(DropReason::from_name(reason).ok_or_else(
                 || format!("no drop reason is called \"{reason}\"; `foreshift show drops` names them, or write any"),
             )?)),

@@ -247,7 +247,6 @@ fn comment(record: &Record, worker: WorkerId) -> Option<String> {
         Origin::Own => ", made here",
         Origin::Handoff => ", handed over",
         Origin::Held => ", waited for its neighbour",
-        Origin::Joined => ", joined of fragments",
         Origin::Port(_) => "",
     };
     Some(format!("dropped: {} at {}, worker {worker}{from}", reason.name(), at.name()))

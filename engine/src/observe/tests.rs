@@ -317,7 +317,6 @@ fn what_cannot_be_watched_is_refused_with_what_can() {
         (tunnel("a1-b1"), "udp and tunnel a1-b1", "column 16: only trace and --drop know a packet's tunnel"),
         (tunnel("b9"), "", "no tunnel is called \"b9\"; known: a1-b1"),
         (tunnel(&direct), "", "capture its port instead"),
-        (WatchRequest::Drop { reason: "fragment_timeout".into() }, "", "capture their port"),
         (WatchRequest::Drop { reason: "bad_luck".into() }, "", "no drop reason is called \"bad_luck\""),
     ] {
         let error = request(watch, filter).resolve(&names, &plan.forwarding.tunnels).expect_err(says);

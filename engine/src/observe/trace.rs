@@ -15,8 +15,7 @@ pub struct PacketTrace {
     pub unix_ns: u64,
     /// The worker.
     pub worker: u16,
-    /// `port NAME`; `handoff` from another worker; `held`, having waited for its neighbour; `fragments`; or `own`,
-    /// made by the engine.
+    /// `port NAME`; `handoff` from another worker; `held`, having waited for its neighbour; `own`, made by the engine.
     pub from: String,
     /// Bytes when it came: a frame from a port, an IP packet otherwise.
     pub length: usize,
@@ -42,7 +41,7 @@ pub enum TraceOutcome {
         /// The name in `foreshift show drops`.
         reason: String,
     },
-    /// Waits for its neighbour's address, or for the rest of its datagram.
+    /// Waits for its neighbour's address.
     Held,
     /// The worker that owns the SA goes on.
     HandedTo {
@@ -133,7 +132,6 @@ impl PacketTrace {
             Origin::Port(port) => format!("port {}", names.port(port)),
             Origin::Handoff => "handoff".to_owned(),
             Origin::Held => "held".to_owned(),
-            Origin::Joined => "fragments".to_owned(),
             Origin::Own => "own".to_owned(),
         };
         let outcome = match record.outcome {
@@ -184,9 +182,7 @@ impl PacketTrace {
             before = Some(step);
         }
         let _ = match &self.outcome {
-            TraceOutcome::Held => {
-                writeln!(out, "  held      until its neighbour answers, or its datagram is whole")
-            }
+            TraceOutcome::Held => writeln!(out, "  held      until its neighbour answers"),
             TraceOutcome::HandedTo { worker } => {
                 writeln!(out, "  handoff   to worker {worker}, which owns its SA")
             }

@@ -31,7 +31,7 @@ pub(super) fn worker_of(frame: &[u8], workers: usize) -> Option<usize> {
         if there { (key.src_port, key.dst_port) } else { (key.dst_port, key.src_port) };
     let hash = FlowKey { src, dst, src_port, dst_port, ..key }.hash(SEED);
     // Scales the upper half: no division.
-    Some(((hash >> 32) * workers as u64 >> 32) as usize)
+    Some((((hash >> 32) * workers as u64) >> 32) as usize)
 }
 
 /// The SPI of an ESP packet that is whole.
