@@ -21,7 +21,7 @@ pub const MAX_MEMBERS: usize = 16;
 /// A layer-3 interface: a port, or one VLAN of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Interface {
-    /// Its index in [`Snapshot::interfaces`].
+    /// Its index in [`Tables::interfaces`].
     pub id: InterfaceId,
     /// The port it sends and receives on.
     pub port: PortId,
@@ -134,7 +134,7 @@ pub enum Encapsulation {
 /// A tunnel with everything encapsulation needs ("stacked": nothing is looked up again).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tunnel {
-    /// Its index in [`Snapshot::tunnels`].
+    /// Its index in [`Tables::tunnels`].
     pub id: TunnelId,
     /// The protocol.
     pub encapsulation: Encapsulation,
@@ -157,7 +157,7 @@ pub struct Tunnel {
 /// The tunnels that reach one site, and how its buckets are split over them.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// Its index in [`Snapshot::groups`].
+    /// Its index in [`Tables::groups`].
     pub id: GroupId,
     /// Bucket → tunnel.
     pub buckets: Arc<BucketTable>,

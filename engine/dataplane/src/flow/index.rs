@@ -84,7 +84,7 @@ impl HashKeys {
         self.words([p[0], p[1], p[2], p[3], q[0], q[1], q[2], q[3], ports, protocol])
     }
 
-    /// The hash of `words`, at most [`WORDS`] of them.
+    /// The hash of `words`, at most `WORDS` of them.
     #[inline]
     pub fn words<const N: usize>(&self, words: [u32; N]) -> Hash {
         const { assert!(N <= WORDS) };
