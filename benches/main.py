@@ -187,6 +187,19 @@ def machine() -> dict:
     return {"cpu": cpu, "dpdk": version.stdout.strip() or "unknown"}
 
 
+def write(options: argparse.Namespace, calibration: Calibration, rows: list[dict], failed: list[str]) -> str:
+    """Table, JSON and plot of the rows so far: a run that is ended early loses only its last one."""
+    scaled_reference(rows)
+    when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    result = {"when": when, **machine(), "tsc_hz": rows[0]["tsc_hz"], "rounds": options.rounds,
+              "best_moment": calibration.best, "rows": rows, "failed": failed}
+    text = report.table(result)
+    (options.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    (options.out / "bench.md").write_text(text + "\n")
+    report.plot(result, options.out / "bench.svg")
+    return text
+
+
 def main() -> int:
     options = arguments()
     # A signal ends us like an error, so that every peer is ended too.
@@ -205,18 +218,12 @@ def main() -> int:
             rows.append(measure(options, row, binaries, calibration))
             extras(options, row, rows[-1])
             print(report.line(rows[-1]), file=sys.stderr, flush=True)
+            write(options, calibration, rows, failed)
         except (Failed, subprocess.TimeoutExpired) as why:
             failed.append(f"{row.title} {row.size}: {why}")
             print(f"scripts/bench: {failed[-1]}", file=sys.stderr, flush=True)
     if rows:
-        scaled_reference(rows)
-        when = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        result = {"when": when, **machine(), "tsc_hz": rows[0]["tsc_hz"], "rounds": options.rounds,
-                  "best_moment": calibration.best, "rows": rows, "failed": failed}
-        text = report.table(result)
-        (options.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
-        (options.out / "bench.md").write_text(text + "\n")
-        report.plot(result, options.out / "bench.svg")
+        text = write(options, calibration, rows, failed)
         print(text)
         if options.readme:
             report.into(options.readme, text)
