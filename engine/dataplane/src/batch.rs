@@ -55,12 +55,6 @@ impl<P> Batch<P> {
         self.packets.is_full()
     }
 
-    /// How many more there is room for.
-    #[inline]
-    pub fn remaining_capacity(&self) -> usize {
-        self.packets.remaining_capacity()
-    }
-
     /// Adds a packet.
     ///
     /// # Panics

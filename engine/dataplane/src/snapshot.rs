@@ -296,10 +296,10 @@ impl Snapshot {
         self.ways.get(id.index()).copied().unwrap_or(Way::Unreachable)
     }
 
-    /// The way to `dst`.
+    /// The route to `dst`; [`NextHopId::NONE`] without one.
     #[inline]
-    pub fn route(&self, dst: IpAddr) -> Way {
-        self.way(self.fib.lookup(dst).unwrap_or(NextHopId::NONE))
+    pub fn route(&self, dst: IpAddr) -> NextHopId {
+        self.fib.lookup(dst).unwrap_or(NextHopId::NONE)
     }
 
     /// The tunnel that GRE from `src` to `dst` with `key` comes out of.

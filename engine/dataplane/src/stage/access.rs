@@ -13,7 +13,7 @@ use crate::flow::{
     AnyTuple, Direction, Flow, Hit, NewSession, Passed, Session, SessionKey, SessionTable, Tuple, Upper,
     quoted, tcp,
 };
-use crate::id::{Nanos, NextHopId};
+use crate::id::Nanos;
 use crate::nat::{End, Endpoint, Nat, NatError, outgoing, rewrite, rewrite_error};
 use crate::packet::{BURST, Packet, PacketPool};
 use crate::snapshot::Way;
@@ -349,7 +349,7 @@ fn differs(protocol: u8, old: Endpoint, new: Endpoint) -> bool {
 fn reroute<A: PacketPool>(context: &Context<A>, meta: &mut Meta, dst: Endpoint) {
     // A connected destination is its own next hop.
     meta.dst_v4 = dst.address.to_bits();
-    meta.route = context.snapshot.fib.lookup(dst.address.into()).unwrap_or(NextHopId::NONE);
+    meta.route = context.snapshot.route(dst.address.into());
 }
 
 /// An ICMP error about a packet of a session passes, translated as that one was. False if it is about none.

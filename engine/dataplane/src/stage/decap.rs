@@ -151,7 +151,7 @@ fn inside<A: PacketPool>(
 ) -> Verdict {
     *meta = Meta { interface: meta.interface, tunnel_in: Some(tunnel), trace: meta.trace, ..Meta::default() };
     parse::ip_header(packet, meta)?;
-    ecn::decap(packet.data_mut(), outer)?;
+    ecn::decap(packet.data_mut(), meta.version, outer)?;
     context.counters.tunnel(tunnel.index()).rx.count(packet.len());
     Ok(())
 }

@@ -107,7 +107,7 @@ fn deliver<A: PacketPool>(
     local::deliver(context, packet, meta)?;
     *meta = meta.addressed(packet.data());
     let (_, dst, _) = outer(packet, meta.version)?;
-    meta.route = context.snapshot.fib.lookup(dst).unwrap_or(NextHopId::NONE);
+    meta.route = context.snapshot.route(dst);
     // Own by now, so that it is not delivered again.
     lookup(context, packet, meta)
 }

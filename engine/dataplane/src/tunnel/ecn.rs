@@ -14,16 +14,6 @@ pub fn class_of(packet: &[u8], version: Version) -> Option<TrafficClass> {
     Some(TrafficClass(if version == Version::V4 { second } else { first << 4 | second >> 4 }))
 }
 
-/// The traffic class of a parsed IP packet.
-#[inline]
-pub fn traffic_class(packet: &[u8]) -> Result<TrafficClass, DropReason> {
-    match packet.first().map(|byte| byte >> 4) {
-        Some(4) => Ipv4Header::parse_quoted(packet).map(Ipv4Header::traffic_class),
-        _ => Ipv6Header::parse_quoted(packet).map(Ipv6Header::traffic_class),
-    }
-    .map_err(|_| DropReason::BadIpHeader)
-}
-
 /// The inner ECN field after decapsulation, by the table of RFC 6040 §4.2; `None`: drop.
 pub const fn combine(inner: Ecn, outer: Ecn) -> Option<Ecn> {
     match (inner, outer) {
@@ -37,19 +27,19 @@ pub const fn combine(inner: Ecn, outer: Ecn) -> Option<Ecn> {
 
 /// Carries the outer header's congestion mark into the inner packet.
 #[inline]
-pub fn decap(inner: &mut [u8], outer: TrafficClass) -> Result<(), DropReason> {
+pub fn decap(inner: &mut [u8], version: Version, outer: TrafficClass) -> Result<(), DropReason> {
     if matches!(outer.ecn(), Ecn::NotEct | Ecn::Ect0) {
         return Ok(()); // columns that change nothing
     }
-    let class = traffic_class(inner)?;
+    let class = class_of(inner, version).ok_or(DropReason::BadIpHeader)?;
     let ecn = combine(class.ecn(), outer.ecn()).ok_or(DropReason::CongestionLost)?;
     if ecn == class.ecn() {
         return Ok(());
     }
     let class = class.with_ecn(ecn);
-    match inner.first().map(|byte| byte >> 4) {
-        Some(4) => Ipv4Header::of(inner).map(|header| header.set_traffic_class(class)),
-        _ => Ipv6Header::of(inner).map(|header| header.set_traffic_class(class)),
+    match version {
+        Version::V4 => Ipv4Header::of(inner).map(|header| header.set_traffic_class(class)),
+        Version::V6 => Ipv6Header::of(inner).map(|header| header.set_traffic_class(class)),
     }
     .map_err(|_| DropReason::BadIpHeader)
 }
