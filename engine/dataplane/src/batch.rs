@@ -26,15 +26,13 @@ impl<P> Default for Batch<P> {
 }
 
 impl<P> Batch<P> {
-    /// A batch of what `receive` appends, of which nothing is known yet.
+    /// Takes in what `receive` appends, of which nothing is known yet. In place: a batch is too large to be moved.
     #[inline]
-    pub fn receive(receive: impl FnOnce(&mut Burst<P>)) -> Batch<P> {
-        let mut batch = Batch::default();
-        receive(&mut batch.packets);
-        for _ in 0..batch.packets.len() {
-            batch.metas.push(Meta::NEW);
+    pub fn receive(&mut self, receive: impl FnOnce(&mut Burst<P>)) {
+        receive(&mut self.packets);
+        for _ in self.metas.len()..self.packets.len() {
+            self.metas.push(Meta::NEW);
         }
-        batch
     }
 
     /// The number of packets.

@@ -97,9 +97,8 @@ struct Endpoints {
 
 impl Endpoints {
     #[inline]
-    fn new(src: IpAddr, dst: IpAddr, key: Option<u32>) -> Endpoints {
-        let key = key.map_or(u64::MAX, u64::from);
-        Endpoints { src: as_bits(src), dst: as_bits(dst), key }
+    fn new(src: u128, dst: u128, key: Option<u32>) -> Endpoints {
+        Endpoints { src, dst, key: key.map_or(u64::MAX, u64::from) }
     }
 }
 
@@ -190,9 +189,13 @@ pub enum Way {
     Group(GroupId),
 }
 
-/// A tunnel's headers and the neighbour they go to.
+/// What wrapping a packet for a tunnel takes, and the neighbour it then goes to.
 #[derive(Clone, Debug)]
 pub struct Outer {
+    /// The tunnel's protocol.
+    pub encapsulation: Encapsulation,
+    /// Largest inner packet, bytes.
+    pub mtu: u16,
     /// The underlay's next hop.
     pub adjacency: AdjacencyId,
     /// The outer headers; `None` for a direct tunnel.
@@ -269,6 +272,8 @@ impl From<Tables> for Snapshot {
             NextHop::Group(group) => Way::Group(group),
         };
         let outer = |tunnel: &Tunnel| Outer {
+            encapsulation: tunnel.encapsulation,
+            mtu: tunnel.mtu,
             adjacency: find(tunnel.interface, tunnel.next_hop),
             template: Template::new(tunnel),
             mss_clamp: tables
@@ -280,7 +285,7 @@ impl From<Tables> for Snapshot {
         let outers = tables.tunnels.iter().map(outer).collect();
         let endpoints = |tunnel: &Tunnel| match tunnel.encapsulation {
             Encapsulation::Gre { key, .. } => {
-                Some((Endpoints::new(tunnel.remote, tunnel.local, key), tunnel.id))
+                Some((Endpoints::new(as_bits(tunnel.remote), as_bits(tunnel.local), key), tunnel.id))
             }
             _ => None,
         };
@@ -302,9 +307,9 @@ impl Snapshot {
         self.fib.lookup(dst).unwrap_or(NextHopId::NONE)
     }
 
-    /// The tunnel that GRE from `src` to `dst` with `key` comes out of.
+    /// The tunnel that GRE with `key` from one address to another, as [`as_bits`] has them, comes out of.
     #[inline]
-    pub fn gre_tunnel(&self, src: IpAddr, dst: IpAddr, key: Option<u32>) -> Option<TunnelId> {
+    pub fn gre_tunnel(&self, src: u128, dst: u128, key: Option<u32>) -> Option<TunnelId> {
         self.endpoints.get(&Endpoints::new(src, dst, key)).copied()
     }
 

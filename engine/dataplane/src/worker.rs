@@ -137,8 +137,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[inline(always)]
     fn round<const OBSERVED: bool>(&mut self) -> usize {
         let (mut received, mut drained) = (0, true);
+        let mut batch = Batch::default();
         for port in 0..self.ports.len() {
-            let mut batch = Batch::receive(|burst| self.ports[port].rx_burst(burst));
+            batch.receive(|burst| self.ports[port].rx_burst(burst));
             if batch.is_empty() {
                 continue;
             }
@@ -190,26 +191,13 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// The second half of the walk, where own packets join; their routes are known. One pass: a packet's headers stay at hand.
     #[inline]
     fn way_out<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
-        let (context, eyes) = (&mut self.context, &mut self.eyes);
-        batch.retain(|packet, meta| {
-            let way = lookup::lookup(context, packet, meta);
-            if OBSERVED {
-                eyes.note(context, Point::Lookup, packet, meta, way.map(drop));
-            }
-            let Ok(Some(way)) = way else { return context.passes(way.map(drop)) };
-            let verdict = steer::steer(context, packet, meta, way);
-            if OBSERVED {
-                eyes.note(context, Point::Steer, packet, meta, verdict);
-            }
-            context.passes(verdict)
-        });
         batch.drain(|mut packet, meta| {
             let sent = self.out::<OBSERVED>(&mut packet, meta);
             self.send::<OBSERVED>(packet, meta, sent);
         });
     }
 
-    /// A packet's way out, once it is known.
+    /// A packet's way out.
     #[inline(always)]
     fn out<const OBSERVED: bool>(
         &mut self,
@@ -217,6 +205,17 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         meta: &mut Meta,
     ) -> Result<Option<PortId>, DropReason> {
         let context = &mut self.context;
+        let way = lookup::lookup(context, packet, meta);
+        if OBSERVED {
+            self.eyes.note(context, Point::Lookup, packet, meta, way.map(drop));
+        }
+        if let Some(way) = way? {
+            let steered = steer::steer(context, packet, meta, way);
+            if OBSERVED {
+                self.eyes.note(context, Point::Steer, packet, meta, steered);
+            }
+            steered?;
+        }
         let forwarded = forward::forward(context, packet, meta);
         if OBSERVED {
             self.eyes.note(context, Point::Forward, packet, meta, forwarded);

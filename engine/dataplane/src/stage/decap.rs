@@ -11,6 +11,7 @@ use crate::snapshot::Encapsulation;
 use crate::stage::{parse, reassemble};
 use crate::tunnel::ecn;
 use crate::wire::esp::Esp;
+use crate::wire::flow::as_bits;
 use crate::wire::gre::Gre;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
@@ -57,8 +58,24 @@ pub fn decap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
 
 /// What is between others passes.
 #[cold]
-fn unless_transit<A: PacketPool>(context: &Context<A>, dst: IpAddr, reason: DropReason) -> Verdict {
+fn unless_transit<A: PacketPool>(
+    context: &Context<A>,
+    packet: &A::Packet,
+    meta: &Meta,
+    reason: DropReason,
+) -> Verdict {
+    let (_, dst, _) = outer(packet, meta.version)?;
     if context.snapshot.is_local(dst) { Err(reason) } else { Ok(()) }
+}
+
+/// As [`outer`], the addresses as [`as_bits`] has them: parse has noted those of IPv4.
+#[inline(always)]
+fn ends<P: Packet>(packet: &P, meta: &Meta) -> Result<(u128, u128, TrafficClass), DropReason> {
+    let mapped = |bits: u32| 0xffff_0000_0000 | u128::from(bits);
+    match (meta.version, packet.data()) {
+        (Version::V4, &[_, class, ..]) => Ok((mapped(meta.src_v4), mapped(meta.dst_v4), TrafficClass(class))),
+        _ => outer(packet, meta.version).map(|(src, dst, class)| (as_bits(src), as_bits(dst), class)),
+    }
 }
 
 /// Whether a packet may be for a tunnel of ours.
@@ -68,22 +85,22 @@ pub fn is_tunnelled(meta: &Meta) -> bool {
 }
 
 fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
-    let (src, dst, class) = outer(packet, meta.version)?;
+    let (src, dst, class) = ends(packet, meta)?;
     if meta.fragment {
         // RFC 4303 §3.4.1; what could be joined has been.
-        return unless_transit(context, dst, DropReason::FragmentedTunnel);
+        return unless_transit(context, packet, meta, DropReason::FragmentedTunnel);
     }
     let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
     let Ok(Esp { spi, .. }) = Esp::parse(payload) else {
-        return unless_transit(context, dst, DropReason::BadEncapsulation);
+        return unless_transit(context, packet, meta, DropReason::BadEncapsulation);
     };
     let tunnels = &context.snapshot.tunnels;
     let ours = |inbound: &&mut Box<Inbound>| {
         let ends = &tunnels[inbound.tunnel.index()];
-        (ends.remote, ends.local) == (src, dst)
+        (as_bits(ends.remote), as_bits(ends.local)) == (src, dst)
     };
     let Some(inbound) = context.sas.inbound.get_mut(&spi).filter(ours) else {
-        return unless_transit(context, dst, DropReason::UnknownSpi);
+        return unless_transit(context, packet, meta, DropReason::UnknownSpi);
     };
     let tunnel = inbound.tunnel;
     packet.adj(meta.upper as usize);
@@ -100,16 +117,16 @@ fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &m
 }
 
 fn gre<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
-    let (src, dst, class) = outer(packet, meta.version)?;
+    let (src, dst, class) = ends(packet, meta)?;
     if meta.fragment {
-        return unless_transit(context, dst, DropReason::FragmentedTunnel);
+        return unless_transit(context, packet, meta, DropReason::FragmentedTunnel);
     }
     let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
     let Ok((header, length)) = Gre::parse(payload) else {
-        return unless_transit(context, dst, DropReason::BadEncapsulation);
+        return unless_transit(context, packet, meta, DropReason::BadEncapsulation);
     };
     let Some(tunnel) = context.snapshot.gre_tunnel(src, dst, header.key) else {
-        return unless_transit(context, dst, DropReason::UnknownTunnel);
+        return unless_transit(context, packet, meta, DropReason::UnknownTunnel);
     };
     let Encapsulation::Gre { sequence, .. } = context.snapshot.tunnels[tunnel.index()].encapsulation else {
         return Err(DropReason::UnknownTunnel);
@@ -150,7 +167,7 @@ fn inside<A: PacketPool>(
     outer: TrafficClass,
 ) -> Verdict {
     *meta = Meta { interface: meta.interface, tunnel_in: Some(tunnel), trace: meta.trace, ..Meta::default() };
-    parse::ip_header(packet, meta)?;
+    parse::inner(packet, meta)?;
     ecn::decap(packet.data_mut(), meta.version, outer)?;
     context.counters.tunnel(tunnel.index()).rx.count(packet.len());
     Ok(())

@@ -24,7 +24,7 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
     meta.egress = Egress::Adjacency(outer.adjacency);
     // Without headers, endpoints of two IP versions say, nothing may leave as if it were in the tunnel.
     let template = || outer.template.as_ref().ok_or(DropReason::UnknownTunnel);
-    let written = match context.snapshot.tunnels[id.index()].encapsulation {
+    let written = match outer.encapsulation {
         Encapsulation::Esp => {
             let template = template()?;
             let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
@@ -32,11 +32,12 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
             report_soft_limit(sa, &mut context.events, id);
             template.write(packet.data_mut(), meta.version, class, None)
         }
-        Encapsulation::Gre { sequence, .. } => {
+        Encapsulation::Gre { sequence: false, .. } => template()?.prepend(packet, meta.version, class, None),
+        Encapsulation::Gre { sequence: true, .. } => {
             let next = &mut context.sequences[id.index()].gre_tx;
-            let sequence = sequence.then_some(*next);
-            *next = next.wrapping_add(u32::from(sequence.is_some()));
-            template()?.prepend(packet, meta.version, class, sequence)
+            let sequence = *next;
+            *next = sequence.wrapping_add(1);
+            template()?.prepend(packet, meta.version, class, Some(sequence))
         }
         Encapsulation::Direct => Some(()),
     };

@@ -21,8 +21,8 @@ const MSS_OVERHEAD_V6: u16 = 60;
 pub fn forward<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let (mtu, handed_over) = match meta.egress {
         Egress::Tunnel(tunnel) => {
-            let tunnel = &context.snapshot.tunnels[tunnel.index()];
-            (tunnel.mtu, tunnel.encapsulation == Encapsulation::Direct)
+            let outer = context.snapshot.outer(tunnel);
+            (outer.mtu, outer.encapsulation == Encapsulation::Direct)
         }
         Egress::Adjacency(id) => (context.snapshot.adjacencies.get(id).mtu, false),
         Egress::Neighbor { interface, .. } => (context.snapshot.interfaces[interface.index()].mtu, false),

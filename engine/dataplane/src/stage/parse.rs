@@ -59,22 +59,47 @@ fn plain_ipv4<P: Packet>(ingress: Ingress, packet: &mut P, meta: &mut Meta) -> b
     let Some(ip) = ip.first_chunk() else { return false };
     let available = data.len() - LINK;
     let Some(header) = Ipv4Header::plain(ip, available, packet.rx_checksum()) else { return false };
-    let (src, dst_ip) = (header.src(), header.dst());
-    let special = is_special(src) | is_special(dst_ip);
-    if *dst != mac.0 || ether_type != EtherType::IPV4.0 || special {
+    if *dst != mac.0 || ether_type != EtherType::IPV4.0 || !between_hosts(header) {
         return false;
     }
     let padding = available - header.total_length();
     meta.interface = interface;
-    meta.protocol = header.protocol();
-    addresses_v4(src, dst_ip, meta);
-    meta.upper = ipv4::HEADER_LENGTH as u16;
-    meta.has_upper = true;
+    plain_meta(header, meta);
     packet.adj(LINK);
     if padding > 0 {
         packet.trim(padding);
     }
     true
+}
+
+#[inline(always)]
+fn between_hosts(header: &Ipv4Header) -> bool {
+    !(is_special(header.src()) | is_special(header.dst()))
+}
+
+/// What the walk needs of a plain IPv4 header, where nothing is known yet.
+#[inline(always)]
+fn plain_meta(header: &Ipv4Header, meta: &mut Meta) {
+    meta.protocol = header.protocol();
+    addresses_v4(header.src(), header.dst(), meta);
+    meta.upper = ipv4::HEADER_LENGTH as u16;
+    meta.has_upper = true;
+}
+
+/// What came out of a tunnel: nearly always a plain IPv4 packet from one host to another.
+#[inline(always)]
+pub fn inner<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
+    let data = packet.data();
+    if let Some(bytes) = data.first_chunk()
+        // The port has seen the outermost header only.
+        && let Some(header) = Ipv4Header::plain(bytes, data.len(), RxChecksum::Unknown)
+        && header.total_length() == data.len()
+        && between_hosts(header)
+    {
+        plain_meta(header, meta);
+        return Ok(());
+    }
+    ip_header(packet, meta)
 }
 
 /// Bytes of an untagged frame up to the end of a plain IPv4 header.
@@ -123,8 +148,9 @@ fn link_error(error: WireError) -> DropReason {
     }
 }
 
-/// Checks the IP header that the packet begins with, cuts off link padding and notes what the walk needs.
-#[inline]
+/// Checks the IP header that the packet begins with, cuts off padding and notes what the
+/// walk needs. The general case of [`inner`].
+#[inline(never)]
 pub fn ip_header<P: Packet>(packet: &mut P, meta: &mut Meta) -> Verdict {
     match packet.data().first().map(|byte| byte >> 4) {
         Some(4) => ipv4_header(packet, meta),

@@ -75,26 +75,22 @@ fn member<A: PacketPool>(
     let bucket = flow::bucket(packet.data(), meta, HASH_SEED)?;
     let snapshot = &context.snapshot;
     let group = &snapshot.groups[group.index()];
-    let handed_over =
-        !meta.own && meta.tunnel_in.is_none() && snapshot.interfaces[meta.interface.index()].site_link;
-    let tunnel = if handed_over {
+    let up = |tunnel: TunnelId| snapshot.tunnels.get(tunnel.index()).is_some_and(|tunnel| tunnel.up);
+    let foreign = !meta.own && meta.tunnel_in.is_none();
+    if foreign && snapshot.interfaces[meta.interface.index()].site_link {
         // Never back: what the other engine of the site handed over leaves by a tunnel of our own.
-        *group.own.get(bucket.index() % group.own.len().max(1))?
-    } else {
-        let steering = &mut context.steering[group.id.index()];
-        let (gap, deadline) = (group.flowlet_gap, group.move_deadline);
-        let steered = steering.steer(&group.buckets, bucket, context.now, gap, deadline, |tunnel| {
-            snapshot.tunnels.get(tunnel.index()).is_some_and(|tunnel| tunnel.up)
-        })?;
-        if let Some(moved) = steered.moved {
-            context.counters.moved(moved.kind).add(1);
-        }
-        steered.tunnel
-    };
-    let chosen = &snapshot.tunnels[tunnel.index()];
+        let own = *group.own.get(bucket.index() % group.own.len().max(1))?;
+        return up(own).then_some(own);
+    }
+    let steering = &mut context.steering[group.id.index()];
+    let (gap, deadline) = (group.flowlet_gap, group.move_deadline);
+    let steered = steering.steer(&group.buckets, bucket, context.now, gap, deadline, up)?;
+    if let Some(moved) = steered.moved {
+        context.counters.moved(moved.kind).add(1);
+    }
     // From a tunnel of this group back into it: a loop, unless it is only the way to the standby.
     let loops = !meta.own
         && meta.tunnel_in.is_some_and(|from| group.members.contains(&from))
-        && chosen.encapsulation != Encapsulation::Direct;
-    (chosen.up && !loops).then_some(tunnel)
+        && snapshot.outer(steered.tunnel).encapsulation != Encapsulation::Direct;
+    (!loops).then_some(steered.tunnel)
 }

@@ -4,11 +4,10 @@ use crate::context::Version;
 use crate::packet::Packet;
 use crate::snapshot::{Encapsulation, Tunnel};
 use crate::stage::local::TTL;
-use crate::wire::checksum::Sum;
 use crate::wire::gre::Gre;
 use crate::wire::ipv4::{Fragmentation, Ipv4Fields};
 use crate::wire::ipv6::Ipv6Fields;
-use crate::wire::{EtherType, Protocol, TrafficClass, ipv4, ipv6};
+use crate::wire::{EtherType, Protocol, TrafficClass, checksum, ipv4, ipv6};
 use std::net::IpAddr;
 
 /// IPv6, GRE with key and sequence number.
@@ -25,8 +24,8 @@ pub struct Template {
     length: u8,
     outer: Version,
     gre: bool,
-    /// Of the IPv4 header as it stands in `bytes`: no length, no class, no checksum.
-    sum: Sum,
+    /// Sum of the IPv4 header as it stands in `bytes`: no length, no class, no checksum.
+    sum: u16,
 }
 
 impl Template {
@@ -77,7 +76,7 @@ impl Template {
             bytes[2..4].fill(0);
             bytes[10..12].fill(0);
         }
-        let sum = Sum::default().bytes(&bytes[..ipv4::HEADER_LENGTH]);
+        let sum = !checksum::checksum(&bytes[..ipv4::HEADER_LENGTH]);
         if let Some(gre) = gre {
             length += gre.write(&mut bytes[length..]).ok()?;
         }
@@ -139,7 +138,7 @@ impl Template {
         let total = u16::try_from(data.len()).ok()?;
         let out = data.first_chunk_mut::<N>()?;
         *out = *self.bytes.first_chunk()?;
-        let check = self.sum.word(total).word(u16::from(class.0)).finish();
+        let check = checksum::of_words([self.sum, total, u16::from(class.0)]);
         out[1] = class.0;
         [out[2], out[3]] = total.to_be_bytes();
         [out[10], out[11]] = check.to_be_bytes();

@@ -79,10 +79,19 @@ pub fn checksum(data: &[u8]) -> u16 {
     Sum::default().bytes(data).finish()
 }
 
+/// The checksum of three words, which two folds are enough for.
+#[inline]
+pub const fn of_words(words: [u16; 3]) -> u16 {
+    let [a, b, c] = words;
+    let sum = a as u32 + b as u32 + c as u32;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum + (sum >> 16)) as u16)
+}
+
 /// `check` after a word changed: HC' = ~(~HC + ~m + m') (RFC 1624 §3, equation 3).
 #[inline]
 pub const fn update(check: u16, old: u16, new: u16) -> u16 {
-    Sum(0).word(!check).word(!old).word(new).finish()
+    of_words([!check, !old, new])
 }
 
 /// `check` after a big-endian word at an odd offset changed: its bytes lie in two neighbouring words, which
