@@ -220,15 +220,21 @@ impl Engine {
         (0..).zip(self.workers.counters()).zip(&self.plan.workers).map(worker).collect()
     }
 
+    /// Packets that one worker handed out and the other has not taken yet: they wait in a ring.
+    fn between_workers(&self) -> u64 {
+        // Taken first: what is handed over meanwhile must not look as if it had been taken twice.
+        let taken: u64 = self.workers.counters().map(|counters| counters.handed_in.get()).sum();
+        let given: u64 = self.workers.counters().map(|counters| counters.handed_out.get()).sum();
+        given.saturating_sub(taken)
+    }
+
     fn drops(&self) -> DropsStatus {
-        let mut drops = DropsStatus::default();
+        let mut drops = DropsStatus { held: self.between_workers(), ..DropsStatus::default() };
         for counters in self.workers.counters() {
             drops.received += counters.received.get();
             drops.originated += counters.originated.get();
             drops.transmitted += counters.transmitted.get();
-            // What one worker handed out and the other has not taken yet waits in a ring.
-            drops.held += counters.held.get() + counters.handed_out.get();
-            drops.held = drops.held.wrapping_sub(counters.handed_in.get());
+            drops.held += counters.held.get();
             for &reason in DropReason::ALL {
                 let count = counters.dropped(reason).get();
                 if count > 0 {
