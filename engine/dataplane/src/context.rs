@@ -3,6 +3,7 @@
 use crate::batch::Slot;
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
+use crate::fib::recent::Recent;
 use crate::id::{AdjacencyId, InterfaceId, Nanos, NextHopId, Spi, TunnelId, WorkerId};
 use crate::lease::Lease;
 use crate::limiter::TokenBucket;
@@ -192,6 +193,8 @@ pub struct Context<A: PacketPool> {
     pub lease: Lease,
     /// Sessions, where they are kept.
     pub sessions: Option<Box<Sessions>>,
+    /// Routes back to sources that packets came from lately.
+    pub reverse: Recent,
 }
 
 impl<A: PacketPool> Context<A> {

@@ -8,6 +8,7 @@ use crate::batch::{Batch, Slot};
 use crate::context::{Context, Egress, MAX_INBOUND, Meta, SaTable, TunnelSequence};
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
+use crate::fib::recent::Recent;
 use crate::id::{Nanos, PortId, WorkerId};
 use crate::lease::Lease;
 use crate::limiter::TokenBucket;
@@ -105,6 +106,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             icmp_errors: TokenBucket::new(parts.icmp_errors_per_second, parts.icmp_errors_per_second),
             lease: Lease::new(links.forward_until, now),
             sessions: parts.sessions,
+            reverse: Recent::default(),
         };
         Worker {
             context,
@@ -173,7 +175,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.join_asked_about(batch);
         }
         if classify::is_needed(&self.context.snapshot) {
-            lookup::reverse_routes(&self.context.snapshot.fib, batch);
+            lookup::reverse_routes(&mut self.context, batch);
             self.stage::<OBSERVED>(Point::Classify, batch, classify::classify);
         }
         lookup::routes(&self.context.snapshot.fib, batch);
@@ -393,6 +395,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             let old = std::mem::replace(&mut self.context.snapshot, snapshot);
             // Control sizes the ring so that this cannot fail while it keeps its own copy alive.
             let _ = self.retired.push(old);
+            self.context.reverse.forget();
             self.context.counters.generation.announce(self.context.snapshot.generation.0);
             self.release_held();
         }

@@ -31,6 +31,7 @@ mod block;
 mod builder;
 mod entry;
 mod key;
+pub mod recent;
 mod rib;
 pub mod synthetic;
 mod table;

@@ -23,9 +23,23 @@ pub fn routes<P: Packet>(fib: &Fib, batch: &mut Batch<P>) {
 
 /// Finds the routes back to the sources of a burst.
 #[inline]
-pub fn reverse_routes<P: Packet>(fib: &Fib, batch: &mut Batch<P>) {
+pub fn reverse_routes<A: PacketPool>(context: &mut Context<A>, batch: &mut Batch<A::Packet>) {
+    let Context { snapshot, reverse, .. } = context;
+    reverse.renew(snapshot.fib.epoch());
+    let mut all_known = true;
+    for meta in batch.metas_mut() {
+        let (route, known) = reverse.get(meta.src_v4);
+        meta.reverse = route;
+        all_known &= known & (meta.version == Version::V4);
+    }
+    if all_known {
+        return;
+    }
     let src_v6 = |header: &Ipv6Header| header.src().to_bits();
-    burst(fib, batch, |meta| meta.src_v4, src_v6, |meta, route| meta.reverse = route);
+    burst(&snapshot.fib, batch, |meta| meta.src_v4, src_v6, |meta, route| meta.reverse = route);
+    for meta in batch.metas().iter().filter(|meta| meta.version == Version::V4) {
+        reverse.put(meta.src_v4, meta.reverse);
+    }
 }
 
 #[inline(always)]

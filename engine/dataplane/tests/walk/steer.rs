@@ -1,7 +1,7 @@
 //! Which tunnel a flow takes, what is handed over the site link, and who may come in by which way.
 
 use crate::support::craft::one_hop_less;
-use crate::support::draft::{LINK, wan_v4};
+use crate::support::draft::{LINK, net, wan_v4};
 use crate::support::{
     Draft, Engine, Ip, LAN, WAN, checked, deliver, engine_mac, frame, host_mac, host_v4, pair, payload,
 };
@@ -147,6 +147,27 @@ fn a_standby_without_a_tunnel_of_its_own_says_so() {
     assert_eq!(payload(&checked(&told[0]))[..2], [3, 0]);
     assert!(standby.take(LINK).is_empty());
     assert_eq!(standby.drops(), [("no_tunnel", 1)].into());
+}
+
+/// What is remembered of a source ends with the routes that it was of.
+#[test]
+fn a_source_is_forged_from_the_update_on_that_routes_it_elsewhere() {
+    let (mut a, _) = pair(GRE, false);
+    let (src, dst) = (host_v4(1, 9), host_v4(2, 9));
+    let clear = arrives(&Ip::new(src, dst).udp(1, 20));
+    assert_eq!(a.pass(LAN, &clear, WAN).len(), 1);
+    // Live: in the same table, between two polls.
+    let mut routes = a.draft.live();
+    a.publish();
+    assert_eq!(a.pass(LAN, &clear, WAN).len(), 1);
+    let group = routes.get(net(host_v4(2, 0), 16)).unwrap();
+    routes.insert(net(src, 32), group).unwrap();
+    routes.advance();
+    a.refuses(LAN, &clear, DropReason::Spoofed);
+    // With a new table, in which the route is gone.
+    drop(a.draft.live());
+    a.publish();
+    assert_eq!(a.pass(LAN, &clear, WAN).len(), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use dataplane::acl::Acl;
 use dataplane::ecmp::{BucketTable, Shares};
-use dataplane::fib::{Fib, FibBuilder};
+use dataplane::fib::{Capacity, Fib, FibBuilder, FibWriter};
 use dataplane::flow::{HashKeys, SessionConfig, SessionTable};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
 use dataplane::nat::{Nat, NatConfig, PortShare};
@@ -70,7 +70,8 @@ pub struct Draft {
     pub built: RefCell<Option<(Vec<IpNet>, Arc<Fib>)>>,
 }
 
-fn net(ip: IpAddr, length: u8) -> IpNet {
+/// A prefix.
+pub fn net(ip: IpAddr, length: u8) -> IpNet {
     IpNet::new(ip, length).unwrap()
 }
 
@@ -221,6 +222,20 @@ impl Draft {
             router_v6: self.interfaces[0].ipv6(),
             acl: self.acl.clone(),
         })
+    }
+
+    /// Puts a new table with the same routes in place of the draft's: one that can change while workers read it.
+    pub fn live(&self) -> FibWriter {
+        self.snapshot();
+        let mut built = self.built.borrow_mut();
+        let (prefixes, fib) = built.as_mut().expect("a snapshot has a table");
+        let mut writer = FibWriter::new(Capacity::for_routes(prefixes.len() + 1));
+        for (n, prefix) in prefixes.iter().enumerate() {
+            writer.insert(*prefix, NextHopId(n as u32 + 1)).unwrap();
+            writer.advance();
+        }
+        *fib = writer.fib().clone();
+        writer
     }
 
     fn fib(&self, prefixes: Vec<IpNet>) -> Arc<Fib> {
