@@ -29,7 +29,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-peers", action="store_true", help="only ours, verified and counted")
     parser.add_argument("--no-instructions", action="store_true", help="do not run callgrind")
     parser.add_argument("--readme", nargs="?", const=Path("README.md"), type=Path, metavar="FILE",
-                        help="put the table between the bench markers of FILE (default: README.md)")
+                        help="put the table between the bench markers of FILE (default: README.md), and where the "
+                             "instructions are into benches/README.md")
     parser.add_argument("--out", type=Path, default=Path("target/bench"), help="folder (default: %(default)s)")
     parser.add_argument("--foreshift", type=Path, required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -226,7 +227,9 @@ def main() -> int:
         text = write(options, calibration, rows, failed)
         print(text)
         if options.readme:
-            report.into(options.readme, text)
+            report.into(options.readme, "bench", text)
+            if not options.no_instructions:
+                report.into(Path(__file__).parent / "README.md", "stages", report.stages({"rows": rows}))
     return 1 if failed or not rows else 0
 
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+# Instructions a packet below which a part of the walk is not worth a column, in the row that has most of it.
+WORTH_A_COLUMN = 40
 NAMES = {"vpp": "VPP", "l3fwd": "l3fwd", "l3fwd-fib": "l3fwd (FIB)", "ipsec-secgw": "ipsec-secgw"}
 
 
@@ -68,6 +69,24 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
+def stages(result: dict) -> str:
+    """Where the instructions of the rows with the smallest frames are, in Markdown."""
+    rows = [row for row in result["rows"] if row.get("instructions") and row["size"] <= 66]
+    most: dict[str, float] = {}
+    for row in rows:
+        for name, cost in row["instructions"]["stages"].items():
+            most[name] = max(most.get(name, 0), cost)
+    names = [name for name in sorted(most, key=most.get, reverse=True) if most[name] >= WORTH_A_COLUMN]
+    lines = ["| case | " + " | ".join([*names, "other", "walk", "crypto"]) + " |",
+             "| --- |" + " ---: |" * (len(names) + 3)]
+    for row in rows:
+        counted = row["instructions"]
+        costs = [counted["stages"].get(name, 0) for name in names]
+        cells = [*costs, counted["walk"] - sum(costs), counted["walk"], counted["crypto"]]
+        lines.append(f"| {row['title']} | " + " | ".join(f"{cell:.0f}" if cell >= 0.5 else "" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
 def plot(result: dict, path: Path) -> None:
     """Ours beside everyone else's, a bar each."""
     import matplotlib
@@ -98,11 +117,11 @@ def plot(result: dict, path: Path) -> None:
     pyplot.close(figure)
 
 
-def into(readme: Path, text: str) -> None:
-    """Puts `text` between the markers of `readme`."""
-    whole = readme.read_text()
-    if whole.count(BEGIN) != 1 or whole.count(END) != 1 or whole.index(BEGIN) > whole.index(END):
-        raise ValueError(f"{readme} needs one {BEGIN} and, after it, one {END}")
-    before, rest = whole.split(BEGIN)
-    after = rest.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+def into(readme: Path, mark: str, text: str) -> None:
+    """Puts `text` between the markers of `readme` that are called `mark`."""
+    whole, begin, end = readme.read_text(), f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
+    if whole.count(begin) != 1 or whole.count(end) != 1 or whole.index(begin) > whole.index(end):
+        raise ValueError(f"{readme} needs one {begin} and, after it, one {end}")
+    before, rest = whole.split(begin)
+    after = rest.split(end)[1]
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}")
