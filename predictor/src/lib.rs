@@ -7,15 +7,19 @@
 //! A leaf crate: it knows no other part of Foreshift.
 #![forbid(unsafe_code)]
 
+pub mod anomaly;
 mod baseline;
 mod drift;
 mod features;
 mod live;
+pub mod metrics;
 mod model;
 mod net;
 mod predict;
 pub mod recording;
 mod sample;
+pub mod table;
+pub mod task;
 mod track;
 pub mod train;
 
