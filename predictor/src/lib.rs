@@ -11,6 +11,7 @@ pub mod anomaly;
 mod baseline;
 mod drift;
 mod features;
+pub mod forecast;
 mod live;
 pub mod metrics;
 mod model;

@@ -4,8 +4,8 @@ use super::progress::Bar;
 use crate::cli::table::Table;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use predictor::anomaly;
 use predictor::task::Report;
+use predictor::{anomaly, forecast};
 use std::path::PathBuf;
 
 /// Score a folder of data: a value uses only rows before it
@@ -26,6 +26,10 @@ pub struct Arguments {
 enum Task {
     /// smd_telemetry.parquet → machine,index,score of the rows of part `test`
     Ad,
+    /// nab.parquet → file,index,score
+    Nab,
+    /// traffic.parquet, traffic_meta.json → series,origin,h and quantiles
+    Forecast,
 }
 
 /// Writes the CSV file; the figures go to standard output, progress to standard error.
@@ -34,6 +38,8 @@ pub fn run(Arguments { task, data, out }: &Arguments) -> Result<()> {
     let progress = &mut |progress: predictor::task::Progress| bar.show(progress);
     let report = match task {
         Task::Ad => anomaly::smd::evaluate(data, out, progress)?,
+        Task::Nab => anomaly::nab::evaluate(data, out, progress)?,
+        Task::Forecast => forecast::traffic::evaluate(data, out, progress)?,
     };
     print(&report);
     Ok(())
