@@ -7,15 +7,20 @@
 //! A leaf crate: it knows no other part of Foreshift.
 #![forbid(unsafe_code)]
 
+pub mod anomaly;
 mod baseline;
 mod drift;
 mod features;
+pub mod forecast;
 mod live;
+pub mod metrics;
 mod model;
 mod net;
 mod predict;
 pub mod recording;
 mod sample;
+pub mod table;
+pub mod task;
 mod track;
 pub mod train;
 
