@@ -154,4 +154,38 @@ mod tests {
         assert_eq!((best.score, best.threshold), (0.0, f64::INFINITY));
         assert_eq!(nab_score(&[NabFile { scores: &[1.0; 10], windows: &[] }]), None);
     }
+
+    fn noise(seed: usize) -> f64 {
+        let mixed = (seed as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed >> 40) as f64 / (1u64 << 24) as f64
+    }
+
+    /// The expected figures are those of NAB's `Sweeper` for the same two files: ties, several windows
+    /// in a file, one in the probation, late hits and false alarms.
+    #[test]
+    fn it_agrees_with_the_reference_implementation() {
+        let windows: [&[(usize, usize)]; 2] =
+            [&[(100, 180), (400, 449), (700, 799)], &[(2000, 2300), (5000, 5100)]];
+        let scores = [(1000, 0), (6000, 5000)].map(|(rows, seed)| -> Vec<f64> {
+            let tied = |row| {
+                if row % 97 == 0 { (noise(seed + row) * 10.0).round() / 10.0 } else { noise(seed + row) }
+            };
+            (0..rows).map(tied).collect()
+        });
+        let lifted = std::iter::zip(scores, windows).map(|(mut scores, windows)| {
+            for (start, end) in windows {
+                (usize::midpoint(*start, *end)..=*end).step_by(11).for_each(|row| {
+                    scores[row] = (scores[row] * 0.02 + 0.99).min(1.0);
+                });
+            }
+            scores
+        });
+        let lifted: Vec<Vec<f64>> = lifted.collect();
+        let corpus: Vec<NabFile> =
+            lifted.iter().zip(windows).map(|(scores, windows)| NabFile { scores, windows }).collect();
+        let best = nab_score(&corpus).expect("windows");
+        assert!((best.score - 81.962_242_444_514_79).abs() < 1e-9, "{best:?}");
+        assert_eq!((best.threshold, best.false_alarms), (1.0, 2));
+    }
 }
