@@ -25,7 +25,7 @@ pub enum TaskError {
     #[error(transparent)]
     Table(#[from] TableError),
     /// A file could not be read or written.
-    #[error("{path}: {source}")]
+    #[error("cannot read or write {path}")]
     Io {
         /// Which.
         path: PathBuf,

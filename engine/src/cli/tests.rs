@@ -25,6 +25,9 @@ fn the_commands_of_the_readme_are_understood() {
         "approve 3 -s /run/a1.sock",
         "mode observe -c a1.toml",
         "bench --case esp-encrypt --size 512 --json",
+        "predict eval --task ad --data data --out scores.csv",
+        "predict eval --task nab --data data --out scores.csv",
+        "predict eval --task forecast --data data --out forecasts.csv",
         "pki --out pki --name a1 --name b1",
         "completions bash",
     ];
@@ -46,6 +49,8 @@ fn the_commands_of_the_readme_are_understood() {
         "capture -s x --port wan --side inside",
         "capture -s x --drop any --direction rx",
         "capture -s x --drop no_rout",
+        "predict eval --task weather --data data --out x.csv",
+        "predict eval --task ad --data data",
     ] {
         let words = ["foreshift"].into_iter().chain(line.split(' '));
         assert!(Cli::try_parse_from(words).is_err(), "{line}");

@@ -109,10 +109,17 @@ fn forecast(values: &[f64], meta: &Meta) -> Result<Vec<Forecast>, String> {
     Ok(forecasts)
 }
 
-/// The sums of each horizon and series, next to those of the value a season before.
+/// The sums of each series, by horizon.
 #[derive(Default)]
 struct Judged {
-    series: BTreeMap<usize, Vec<(Option<f64>, ForecastSums, f64)>>,
+    series: BTreeMap<usize, Vec<Series>>,
+}
+
+struct Series {
+    sums: ForecastSums,
+    /// Σ |value − value a season before|.
+    naive: f64,
+    scale: Option<f64>,
 }
 
 impl Judged {
@@ -138,7 +145,7 @@ impl Judged {
                 naive += (value - values[target - season]).abs();
             }
             if sums.count > 0.0 {
-                self.series.entry(horizon).or_default().push((meta.mase_scale, sums, naive));
+                self.series.entry(horizon).or_default().push(Series { sums, naive, scale: meta.mase_scale });
             }
         }
     }
@@ -149,17 +156,17 @@ impl Judged {
             .series
             .iter()
             .map(|(horizon, series)| {
-                let mean = |figure: &dyn Fn(&(Option<f64>, ForecastSums, f64)) -> Option<f64>| {
+                let mean = |figure: &dyn Fn(&Series) -> Option<f64>| {
                     let found: Option<Vec<f64>> = series.iter().map(figure).collect();
                     cell(found.map(|found| found.iter().sum::<f64>() / found.len() as f64))
                 };
                 vec![
                     horizon.to_string(),
-                    mean(&|(scale, sums, _)| scale.map(|scale| sums.mase(scale))),
-                    mean(&|(scale, sums, naive)| scale.map(|scale| naive / sums.count / scale)),
-                    mean(&|(_, sums, _)| Some(sums.wql())),
-                    mean(&|(_, sums, _)| Some(sums.below_95 / sums.count)),
-                    mean(&|(_, sums, _)| Some(sums.inside_95 / sums.count)),
+                    mean(&|of| of.scale.map(|scale| of.sums.mase(scale))),
+                    mean(&|of| of.scale.map(|scale| of.naive / of.sums.count / scale)),
+                    mean(&|of| Some(of.sums.wql())),
+                    mean(&|of| Some(of.sums.below_95 / of.sums.count)),
+                    mean(&|of| Some(of.sums.inside_95 / of.sums.count)),
                 ]
             })
             .collect();

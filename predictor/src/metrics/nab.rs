@@ -167,7 +167,7 @@ mod tests {
     fn it_agrees_with_the_reference_implementation() {
         let windows: [&[(usize, usize)]; 2] =
             [&[(100, 180), (400, 449), (700, 799)], &[(2000, 2300), (5000, 5100)]];
-        let scores = [(1000, 0), (6000, 5000)].map(|(rows, seed)| -> Vec<f64> {
+        let scores = [(1000, 0), (6000, 5000)].map(|(rows, seed): (usize, usize)| -> Vec<f64> {
             let tied = |row| {
                 if row % 97 == 0 { (noise(seed + row) * 10.0).round() / 10.0 } else { noise(seed + row) }
             };

@@ -19,7 +19,7 @@ pub use npz::read_npz;
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
     /// The file could not be read.
-    #[error("{path}: {source}")]
+    #[error("cannot read {path}")]
     Io {
         /// Which.
         path: PathBuf,

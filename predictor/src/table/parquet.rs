@@ -108,8 +108,10 @@ impl<'a> Target<'a> {
                 return Ok(());
             }
             let mut present = values.iter();
-            for record in 0..records {
-                let cell = if self.nullable && levels[record] == 0 { None } else { present.next() };
+            let mut levels = levels.iter();
+            for _ in 0..records {
+                let null = self.nullable && levels.next() == Some(&0);
+                let cell = if null { None } else { present.next() };
                 self.push(cell)?;
                 self.rows += 1;
             }
