@@ -10,11 +10,13 @@
 mod baseline;
 mod drift;
 mod features;
+pub mod gbdt;
 mod live;
 mod model;
 mod net;
 mod predict;
 pub mod recording;
+mod rng;
 mod sample;
 mod track;
 pub mod train;
