@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod baseline;
+pub mod calibrate;
 mod drift;
 mod features;
 pub mod gbdt;
