@@ -22,13 +22,15 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Dependencies that may stand in one crate only: no async runtime near a packet, no neural net in a forwarding test.
-const RESERVED: [(&str, &str); 8] = [
+const RESERVED: [(&str, &str); 10] = [
     ("tokio", "foreshift"),
     ("axum", "foreshift"),
     ("rustls", "foreshift"),
     ("toml", "foreshift"),
     ("candle-core", "foreshift-predictor"),
     ("candle-nn", "foreshift-predictor"),
+    ("parquet", "foreshift-predictor"),
+    ("zip", "foreshift-predictor"),
     ("bindgen", "dpdk-sys"),
     ("rtrb", "foreshift-sync"),
 ];

@@ -7,18 +7,22 @@
 //! A leaf crate: it knows no other part of Foreshift.
 #![forbid(unsafe_code)]
 
+pub mod anomaly;
 mod baseline;
 pub mod calibrate;
 mod drift;
 mod features;
 pub mod gbdt;
 mod live;
+pub mod metrics;
 mod model;
 mod net;
 mod predict;
 pub mod recording;
 mod rng;
 mod sample;
+pub mod table;
+pub mod task;
 mod track;
 pub mod train;
 

@@ -3,6 +3,7 @@
 mod access;
 mod check;
 mod observe;
+mod predict;
 mod remote;
 mod routes;
 mod show;
@@ -64,6 +65,7 @@ enum Command {
     },
     /// Change and list the routes of the running engine
     Routes(routes::Arguments),
+    Predict(predict::Arguments),
     Bench(bench::Arguments),
     BenchFib(bench::fib::Arguments),
     Load(load::Arguments),
@@ -139,6 +141,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,
+        Command::Predict(arguments) => predict::run(&arguments)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
         Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
         Command::Load(arguments) => load::command(&arguments)?,

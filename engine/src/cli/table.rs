@@ -13,9 +13,10 @@ impl Table {
     }
 
     /// One more row: as many cells as the header has.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        assert_eq!(N, self.header.len(), "a row is as wide as its table");
-        self.rows.push(cells.into());
+    pub fn row(&mut self, cells: impl Into<Vec<String>>) {
+        let cells = cells.into();
+        assert_eq!(cells.len(), self.header.len(), "a row is as wide as its table");
+        self.rows.push(cells);
     }
 
     /// The lines. `empty` if there is no row.

@@ -1,0 +1,49 @@
+//! `foreshift predict eval`: scores or forecasts for a folder of data, and their figures where it has labels.
+
+use super::progress::Bar;
+use crate::cli::table::Table;
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use predictor::anomaly;
+use predictor::task::Report;
+use std::path::PathBuf;
+
+/// Score a folder of data: a value uses only rows before it
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// What to compute
+    #[arg(long, value_enum)]
+    task: Task,
+    /// The folder with the task's tables
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The CSV file to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Task {
+    /// smd_telemetry.parquet → machine,index,score of the rows of part `test`
+    Ad,
+}
+
+/// Writes the CSV file; the figures go to standard output, progress to standard error.
+pub fn run(Arguments { task, data, out }: &Arguments) -> Result<()> {
+    let mut bar = Bar::new();
+    let progress = &mut |progress: predictor::task::Progress| bar.show(progress);
+    let report = match task {
+        Task::Ad => anomaly::smd::evaluate(data, out, progress)?,
+    };
+    print(&report);
+    Ok(())
+}
+
+fn print(report: &Report) {
+    for figures in &report.figures {
+        let mut table = Table::new(&figures.header);
+        figures.rows.iter().for_each(|row| table.row(row.clone()));
+        println!("{}", table.render("no figures"));
+    }
+    report.notes.iter().for_each(|note| println!("{note}"));
+}

@@ -1,0 +1,6 @@
+//! Streaming anomaly detection: a score for every row, from that row and the past only.
+
+mod multivariate;
+pub mod smd;
+
+pub use multivariate::{MultivariateDetector, TooShort};

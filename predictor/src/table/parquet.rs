@@ -1,0 +1,190 @@
+//! Parquet through the column readers of the `parquet` crate, without Arrow.
+
+use std::fs::File;
+use std::path::Path;
+
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::DataType;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::types::ColumnDescriptor;
+
+use super::{Column, Table, TableError, TextBuilder};
+
+/// Values read in one go.
+const BATCH: usize = 16_384;
+
+pub(super) fn read(path: &Path) -> Result<Table, TableError> {
+    let file = File::open(path).map_err(|source| TableError::Io { path: path.to_owned(), source })?;
+    let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let mut named = Vec::with_capacity(schema.num_columns());
+    for (at, descriptor) in schema.columns().iter().enumerate() {
+        let mut target = Target::new(path, descriptor)?;
+        for group in 0..reader.num_row_groups() {
+            reader
+                .get_row_group(group)
+                .and_then(|group| group.get_column_reader(at))
+                .map_err(|error| broken(path, &error))
+                .and_then(|column| target.extend(column))?;
+        }
+        named.push((descriptor.name().to_owned(), target.finish()));
+    }
+    Ok(Table::new(path, named))
+}
+
+fn broken(path: &Path, error: &ParquetError) -> TableError {
+    TableError::Format { path: path.to_owned(), format: "Parquet", reason: error.to_string() }
+}
+
+enum Values {
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    I64(Vec<i64>),
+    Text(TextBuilder),
+}
+
+/// One column while its row groups are read.
+struct Target<'a> {
+    path: &'a Path,
+    name: String,
+    nullable: bool,
+    values: Values,
+    rows: usize,
+}
+
+impl<'a> Target<'a> {
+    fn new(path: &'a Path, descriptor: &ColumnDescriptor) -> Result<Target<'a>, TableError> {
+        use parquet::basic::Type as Physical;
+        let values = match descriptor.physical_type() {
+            _ if descriptor.max_rep_level() > 0 || descriptor.max_def_level() > 1 => None,
+            Physical::FLOAT => Some(Values::F32(Vec::new())),
+            Physical::DOUBLE => Some(Values::F64(Vec::new())),
+            Physical::INT32 | Physical::INT64 | Physical::BOOLEAN => Some(Values::I64(Vec::new())),
+            Physical::BYTE_ARRAY => Some(Values::Text(TextBuilder::default())),
+            Physical::INT96 | Physical::FIXED_LEN_BYTE_ARRAY => None,
+        };
+        let name = descriptor.path().string();
+        let nullable = descriptor.max_def_level() == 1;
+        match values {
+            Some(values) => Ok(Target { path, name, nullable, values, rows: 0 }),
+            None => Err(TableError::Type {
+                path: path.to_owned(),
+                column: name,
+                found: if descriptor.max_rep_level() > 0 {
+                    "a list".into()
+                } else {
+                    descriptor.physical_type().to_string()
+                },
+                wanted: "floats, integers, booleans or text",
+            }),
+        }
+    }
+
+    fn extend(&mut self, column: ColumnReader) -> Result<(), TableError> {
+        match column {
+            ColumnReader::FloatColumnReader(reader) => self.pour(reader),
+            ColumnReader::DoubleColumnReader(reader) => self.pour(reader),
+            ColumnReader::Int32ColumnReader(reader) => self.pour(reader),
+            ColumnReader::Int64ColumnReader(reader) => self.pour(reader),
+            ColumnReader::BoolColumnReader(reader) => self.pour(reader),
+            ColumnReader::ByteArrayColumnReader(reader) => self.pour(reader),
+            _ => unreachable!("new() refused this type"),
+        }
+    }
+
+    fn pour<T: DataType>(&mut self, mut reader: ColumnReaderImpl<T>) -> Result<(), TableError>
+    where
+        T::T: Cell,
+    {
+        let (mut levels, mut values) = (Vec::new(), Vec::new());
+        loop {
+            levels.clear();
+            values.clear();
+            let (records, ..) = reader
+                .read_records(BATCH, Some(&mut levels), None, &mut values)
+                .map_err(|error| broken(self.path, &error))?;
+            if records == 0 {
+                return Ok(());
+            }
+            let mut present = values.iter();
+            for record in 0..records {
+                let cell = if self.nullable && levels[record] == 0 { None } else { present.next() };
+                self.push(cell)?;
+                self.rows += 1;
+            }
+        }
+    }
+
+    fn push<C: Cell>(&mut self, cell: Option<&C>) -> Result<(), TableError> {
+        let null =
+            || TableError::Null { path: self.path.to_owned(), column: self.name.clone(), row: self.rows };
+        match &mut self.values {
+            Values::F32(values) => values.push(cell.map_or(f32::NAN, |cell| cell.number() as f32)),
+            Values::F64(values) => values.push(cell.map_or(f64::NAN, Cell::number)),
+            Values::I64(values) => values.push(cell.ok_or_else(null)?.integer()),
+            Values::Text(text) => {
+                text.push(cell.ok_or_else(null)?.bytes()).ok_or_else(|| TableError::Type {
+                    path: self.path.to_owned(),
+                    column: self.name.clone(),
+                    found: "bytes that are not UTF-8".into(),
+                    wanted: "UTF-8 text",
+                })?
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Column {
+        match self.values {
+            Values::F32(values) => Column::F32(values),
+            Values::F64(values) => Column::F64(values),
+            Values::I64(values) => Column::I64(values),
+            Values::Text(text) => Column::Text(text.finish()),
+        }
+    }
+}
+
+/// A physical value; [`Target::new`] chose the one view of it that has a meaning.
+trait Cell {
+    fn number(&self) -> f64 {
+        f64::NAN
+    }
+    fn integer(&self) -> i64 {
+        0
+    }
+    fn bytes(&self) -> &[u8] {
+        &[]
+    }
+}
+
+impl Cell for f32 {
+    fn number(&self) -> f64 {
+        f64::from(*self)
+    }
+}
+impl Cell for f64 {
+    fn number(&self) -> f64 {
+        *self
+    }
+}
+impl Cell for i32 {
+    fn integer(&self) -> i64 {
+        i64::from(*self)
+    }
+}
+impl Cell for i64 {
+    fn integer(&self) -> i64 {
+        *self
+    }
+}
+impl Cell for bool {
+    fn integer(&self) -> i64 {
+        i64::from(*self)
+    }
+}
+impl Cell for parquet::data_type::ByteArray {
+    fn bytes(&self) -> &[u8] {
+        self.data()
+    }
+}
