@@ -18,6 +18,7 @@ pub mod metrics;
 mod model;
 mod net;
 mod predict;
+pub mod ramp;
 pub mod recording;
 mod rng;
 mod sample;

@@ -73,4 +73,3 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), TaskError> {
     std::fs::write(&partial, text).map_err(failed)?;
     std::fs::rename(&partial, path).map_err(failed)
 }
-

@@ -23,6 +23,8 @@ pub struct Card {
     pub split: String,
     /// Trees of each member of the ensemble.
     pub trees: usize,
+    /// Whether metrics are also known by name, for telemetry of the same metrics.
+    pub named: bool,
     /// Seed of the training.
     pub seed: u64,
     /// On the parts left out, with probabilities from a calibration on the other parts.
@@ -41,7 +43,7 @@ impl Card {
             "# Ramp model\n\nP(a node crashes within {} minutes), from one-minute samples of its cluster.\n\n\
              - data: {} rows of {} metrics, {} runs of which {} crashed; kinds of fault: {}\n\
              - measured on: {}\n\
-             - trees: 3 × {}, seed {}\n\n{header}{rule}{body}\n\
+             - trees: 3 × {}, seed {}; metrics known by name: {}\n\n{header}{rule}{body}\n\
              Rows in calm are a weighted draw. Scores come from trees that saw neither the run nor its kind of fault, \
              probabilities from a calibration on the other groups. Abrupt crashes, which nothing announces, count as \
              misses.\n\n\
@@ -55,6 +57,7 @@ impl Card {
             self.split,
             self.trees,
             self.seed,
+            if self.named { "yes, beside the nameless features" } else { "no" },
         )
     }
 }

@@ -62,6 +62,11 @@ impl Scale {
     pub(super) fn mean(self) -> f32 {
         self.mean
     }
+
+    /// How far the mean may be relied on, 0 to 1.
+    pub(super) fn trust(self) -> f32 {
+        (self.weight / WARM).min(1.0)
+    }
 }
 
 /// A baseline that outliers and ramps hardly move.
@@ -96,6 +101,8 @@ pub(super) struct Scales {
     pub(super) peers: f32,
     /// Of the difference from the node's own past.
     pub(super) own: f32,
+    /// 0 (never seen) to 1 (known well): a scale learnt from few values makes giants of nothing.
+    pub(super) trust: f32,
 }
 
 /// One metric of one node.
@@ -145,8 +152,8 @@ impl Cell {
         let own = self.own_base.push(x, scales.own, step.slow);
         self.peers_scale.push(peers.abs());
         self.seen += 1.0;
-        let z = (peers / (1.25 * typical)).clamp(-Z_MAX, Z_MAX);
-        let z_own = (own / (1.25 * scales.own)).clamp(-Z_MAX, Z_MAX);
+        let z = scales.trust * (peers / (1.25 * typical)).clamp(-Z_MAX, Z_MAX);
+        let z_own = scales.trust * (own / (1.25 * scales.own)).clamp(-Z_MAX, Z_MAX);
         let middle = self.peers[1];
         for i in 0..3 {
             let share = step.means[i].max(1.0 / self.seen);
@@ -193,7 +200,7 @@ impl Cell {
 mod tests {
     use super::*;
 
-    const SCALES: Scales = Scales { peers: 1.0, own: 1.0 };
+    const SCALES: Scales = Scales { peers: 1.0, own: 1.0, trust: 1.0 };
 
     fn run(values: impl IntoIterator<Item = f32>) -> Cell {
         let mut cell = Cell::default();

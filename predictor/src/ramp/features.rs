@@ -72,11 +72,33 @@ const NODE: [&str; 9] = [
 /// Minutes seen say nothing more beyond this.
 const SEEN_MAX: f32 = 90.0;
 
-/// Number of features of a row.
+/// Number of the features that know no metric's name; they come first in a row.
 pub(super) const N_FEATURES: usize = QUANTITIES.len() * PER_QUANTITY + LEADERS * LEADER.len() + NODE.len();
+/// What is told of a metric by its name, behind those.
+const NAMED: [&str; 3] = ["deviation 5 min", "change 15 against 60 min", "own past 5 min"];
 
-/// Name of a feature, for people.
-pub(super) fn name(feature: usize) -> String {
+/// What a stream makes features of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layout {
+    /// What is known of every metric of the telemetry.
+    pub(super) priors: Vec<Option<Prior>>,
+    /// The metrics told by name: where each stands in the telemetry, if it does.
+    pub(super) named: Vec<Option<usize>>,
+}
+
+impl Layout {
+    /// Numbers in a row.
+    pub(super) fn width(&self) -> usize {
+        N_FEATURES + self.named.len() * NAMED.len()
+    }
+}
+
+/// Name of a feature, for people; `named` are the metrics told by name.
+pub(super) fn name(feature: usize, named: &[String]) -> String {
+    if let Some(told) = feature.checked_sub(N_FEATURES) {
+        let metric = named.get(told / NAMED.len()).map_or("?", String::as_str);
+        return format!("{metric}: {}", NAMED[told % NAMED.len()]);
+    }
     let quantities = QUANTITIES.len() * PER_QUANTITY;
     if feature < quantities {
         let part = match feature % PER_QUANTITY {
@@ -124,7 +146,11 @@ impl Metric {
     /// Scales above zero: a thousandth of the level where nothing ever varied.
     fn scales(&self) -> Scales {
         let floor = (1e-3 * self.level.mean()).max(1e-12);
-        Scales { peers: self.peers.mean().max(floor), own: self.own.mean().max(floor) }
+        Scales {
+            peers: self.peers.mean().max(floor),
+            own: self.own.mean().max(floor),
+            trust: self.peers.trust(),
+        }
     }
 }
 
@@ -139,6 +165,7 @@ struct Node {
 /// The features of one run's nodes, minute by minute; memory is bounded by nodes × metrics.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
+    named: Vec<Option<usize>>,
     metrics: Vec<Metric>,
     cells: Vec<Cell>,
     nodes: Vec<Option<Node>>,
@@ -150,9 +177,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A run of up to `nodes` nodes; `priors` of every metric, where one is known.
-    pub(super) fn new(nodes: usize, priors: &[Option<Prior>]) -> Self {
+    /// A run of up to `nodes` nodes.
+    pub(super) fn new(nodes: usize, layout: &Layout) -> Self {
+        let priors = &layout.priors;
         Self {
+            named: layout.named.clone(),
             metrics: priors.iter().map(|prior| Metric::new(*prior)).collect(),
             cells: vec![Cell::default(); nodes * priors.len()],
             nodes: vec![None; nodes],
@@ -165,7 +194,7 @@ impl Stream {
     }
 
     /// The nodes present at a minute later than the last, and their metrics (node by node); appends
-    /// [`N_FEATURES`] numbers for each to `out`. Values that are not finite count as missing.
+    /// [`Layout::width`] numbers for each to `out`. Values that are not finite count as missing.
     pub(super) fn push(&mut self, minute: i64, nodes: &[usize], values: &[f32], out: &mut Vec<f32>) {
         if self.minute.is_none() {
             self.started = minute;
@@ -181,9 +210,11 @@ impl Stream {
             self.orders.push(orders);
         }
         let first = out.len();
-        out.resize(first + nodes.len() * N_FEATURES, f32::NAN);
+        let wide = N_FEATURES + self.named.len() * NAMED.len();
+        out.resize(first + nodes.len() * wide, f32::NAN);
         for (at, node) in nodes.iter().enumerate() {
-            let row = &mut out[first + at * N_FEATURES..first + (at + 1) * N_FEATURES];
+            let (row, named) = out[first + at * wide..first + (at + 1) * wide].split_at_mut(N_FEATURES);
+            self.write_named(*node, named);
             self.write_quantities(at, row);
             self.write_leaders(*node, nodes, &mut row[QUANTITIES.len() * PER_QUANTITY..]);
             self.write_node(at, *node, &mut row[N_FEATURES - NODE.len()..]);
@@ -255,6 +286,15 @@ impl Stream {
             state.peers.push(mean(sums[0]));
             state.own.push(mean(sums[1]));
             state.level.push(mean(sums[2]));
+        }
+    }
+
+    fn write_named(&self, node: usize, row: &mut [f32]) {
+        let width = self.metrics.len();
+        for (metric, out) in self.named.iter().zip(row.chunks_exact_mut(NAMED.len())) {
+            let Some(metric) = metric else { continue };
+            let cell = &self.cells[node * width + metric];
+            out.copy_from_slice(&[cell.peers[0], cell.peers[1] - cell.peers[2], cell.own[0]]);
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::RampError;
 use super::card::Card;
 use super::data::{Run, Telemetry};
-use super::features::{self, N_FEATURES, Prior, Stream};
+use super::features::{self, Layout, N_FEATURES, Prior, Stream};
 use crate::calibrate::{Interval, VennAbers};
 use crate::gbdt::Booster;
 
@@ -22,10 +22,49 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub struct RampModel {
     pub(super) priors: BTreeMap<String, Prior>,
-    pub(super) boosters: Vec<Booster>,
-    pub(super) calibration: VennAbers,
+    /// Knows no metric's name.
+    pub(super) plain: Ensemble,
+    /// Knows them too: for telemetry of the same metrics, where that proved better.
+    pub(super) named: Option<Named>,
     pub(super) card: Card,
 }
+
+/// Models whose log odds are averaged, and what these mean.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ensemble {
+    pub(super) boosters: Vec<Booster>,
+    pub(super) calibration: VennAbers,
+}
+
+impl Ensemble {
+    fn raw(&self, row: &[f32]) -> f32 {
+        self.boosters.iter().map(|booster| booster.raw(row)).sum::<f32>() / self.boosters.len() as f32
+    }
+
+    /// Adds `weight` times every feature's part in the log odds.
+    fn add_parts(&self, row: &[f32], weight: f32, sums: &mut [f32]) {
+        let mut parts = vec![0.0; row.len()];
+        for booster in &self.boosters {
+            booster.contributions(row, &mut parts);
+            let weight = weight / self.boosters.len() as f32;
+            sums.iter_mut().zip(&parts).for_each(|(sum, part)| *sum += weight * part);
+        }
+    }
+}
+
+/// An ensemble that knows the metrics by name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    pub(super) metrics: Vec<String>,
+    /// Its share in the log odds; the rest is the plain ensemble's. The calibration is of both together.
+    pub(super) share: f32,
+    pub(super) ensemble: Ensemble,
+}
+
+/// Share of the metrics told by name that telemetry must have for the names to be used.
+const KNOWN: f32 = 0.8;
 
 /// What is said of one node at one minute.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,10 +107,10 @@ pub struct Explanation {
 pub(super) fn run_features(
     telemetry: &Telemetry,
     run: &Run,
-    priors: &[Option<Prior>],
+    layout: &Layout,
     mut each: impl FnMut(usize, &[f32]),
 ) -> Stream {
-    let mut stream = Stream::new(run.nodes.len(), priors);
+    let mut stream = Stream::new(run.nodes.len(), layout);
     let (mut nodes, mut values, mut rows) = (Vec::new(), Vec::new(), Vec::new());
     let mut first = 0;
     for minute in run.samples.chunk_by(|a, b| a.minute == b.minute) {
@@ -83,17 +122,12 @@ pub(super) fn run_features(
             telemetry.copy(sample.row, &mut values);
         }
         stream.push(minute[0].minute, &nodes, &values, &mut rows);
-        for (at, features) in rows.chunks_exact(N_FEATURES).enumerate() {
+        for (at, features) in rows.chunks_exact(layout.width()).enumerate() {
             each(first + at, features);
         }
         first += minute.len();
     }
     stream
-}
-
-/// The mean log odds of several models.
-pub(super) fn ensemble(boosters: &[Booster], row: &[f32]) -> f32 {
-    boosters.iter().map(|booster| booster.raw(row)).sum::<f32>() / boosters.len() as f32
 }
 
 impl RampModel {
@@ -105,9 +139,9 @@ impl RampModel {
     /// Predicts every sample of a run, in the run's order; a prediction depends on no later minute.
     pub fn predict(&self, telemetry: &Telemetry, run: &Run) -> Vec<Prediction> {
         let mut predictions = Vec::with_capacity(run.samples.len());
-        run_features(telemetry, run, &self.priors(telemetry), |at, row| {
+        run_features(telemetry, run, &self.layout(telemetry), |at, row| {
             let sample = run.samples[at];
-            let (p, interval) = self.judge(ensemble(&self.boosters, row));
+            let (p, interval) = self.judge(row);
             predictions.push(Prediction {
                 row: sample.row,
                 minute: sample.minute,
@@ -126,21 +160,24 @@ impl RampModel {
         let until = run.samples.partition_point(|sample| sample.minute <= minute);
         let past = Run { samples: run.samples[..until].to_vec(), ..run.clone() };
         let mut row = Vec::new();
-        let stream = run_features(telemetry, &past, &self.priors(telemetry), |at, features| {
+        let layout = self.layout(telemetry);
+        let stream = run_features(telemetry, &past, &layout, |at, features| {
             if at == wanted {
                 row.extend_from_slice(features);
             }
         });
-        let (p, interval) = self.judge(ensemble(&self.boosters, &row));
-        let mut parts = vec![0.0; N_FEATURES];
-        let mut sums = vec![0.0f32; N_FEATURES];
-        for booster in &self.boosters {
-            booster.contributions(&row, &mut parts);
-            sums.iter_mut().zip(&parts).for_each(|(sum, part)| *sum += part / self.boosters.len() as f32);
+        let (p, interval) = self.judge(&row);
+        let mut sums = vec![0.0f32; row.len()];
+        let named = self.named.as_ref().filter(|_| row.len() > N_FEATURES);
+        let share = named.map_or(0.0, |named| named.share);
+        self.plain.add_parts(&row, 1.0 - share, &mut sums);
+        if let Some(named) = named {
+            named.ensemble.add_parts(&row, share, &mut sums);
         }
+        let names = named.map_or(&[][..], |named| &named.metrics);
         let driver =
-            |at: usize| Driver { feature: features::name(at), value: row[at], contribution: sums[at] };
-        let mut drivers: Vec<Driver> = (0..N_FEATURES).map(driver).collect();
+            |at: usize| Driver { feature: features::name(at, names), value: row[at], contribution: sums[at] };
+        let mut drivers: Vec<Driver> = (0..row.len()).map(driver).collect();
         drivers.sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()));
         let metrics = stream.leading(node);
         Some(Explanation {
@@ -153,18 +190,34 @@ impl RampModel {
         })
     }
 
-    /// The features of a run's samples as this model sees them: `each` gets a place in [`Run::samples`] and its row.
+    /// The features of a run's samples that know no metric's name, as this model sees them: `each` gets a place in
+    /// [`Run::samples`] and its row.
     pub fn features(&self, telemetry: &Telemetry, run: &Run, each: impl FnMut(usize, &[f32])) {
-        run_features(telemetry, run, &self.priors(telemetry), each);
+        let layout = Layout { named: Vec::new(), ..self.layout(telemetry) };
+        run_features(telemetry, run, &layout, each);
     }
 
-    fn priors(&self, telemetry: &Telemetry) -> Vec<Option<Prior>> {
-        telemetry.metrics().iter().map(|metric| self.priors.get(metric).copied()).collect()
+    fn layout(&self, telemetry: &Telemetry) -> Layout {
+        let metrics = telemetry.metrics();
+        let priors = metrics.iter().map(|metric| self.priors.get(metric).copied()).collect();
+        let place = |name: &String| metrics.iter().position(|metric| metric == name);
+        let named: Vec<Option<usize>> =
+            self.named.iter().flat_map(|named| &named.metrics).map(place).collect();
+        let known = named.iter().flatten().count() as f32 >= KNOWN * named.len() as f32;
+        Layout { priors, named: if known { named } else { Vec::new() } }
     }
 
-    /// A score's probability. Calibration knows steps; within a step the score still orders, by at most a hundredth.
-    fn judge(&self, score: f32) -> (f32, Interval) {
-        let interval = self.calibration.interval(score);
+    /// A row's probability. Calibration knows steps; within a step the score still orders, by at most a hundredth.
+    fn judge(&self, row: &[f32]) -> (f32, Interval) {
+        let plain = self.plain.raw(row);
+        let (score, calibration) = match &self.named {
+            Some(named) if row.len() > N_FEATURES => {
+                let score = named.share * named.ensemble.raw(row) + (1.0 - named.share) * plain;
+                (score, &named.ensemble.calibration)
+            }
+            _ => (plain, &self.plain.calibration),
+        };
+        let interval = calibration.interval(score);
         let p = interval.probability();
         let ordered = p * (1.0 - 0.01 / (1.0 + score.exp()));
         (ordered.clamp(0.0, 1.0), interval)
@@ -211,7 +264,15 @@ fn parse(bytes: &[u8]) -> Result<RampModel, String> {
         return Err("damaged: length or checksum is wrong".into());
     }
     let model: RampModel = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    if model.boosters.is_empty() || model.boosters.iter().any(|booster| booster.features() != N_FEATURES) {
+    let fits = |ensemble: &Ensemble, features| {
+        !ensemble.boosters.is_empty()
+            && ensemble.boosters.iter().all(|booster| booster.features() == features)
+    };
+    let named_fits = |named: &Named| {
+        let layout = Layout { priors: Vec::new(), named: vec![None; named.metrics.len()] };
+        fits(&named.ensemble, layout.width()) && (0.0..=1.0).contains(&named.share)
+    };
+    if !fits(&model.plain, N_FEATURES) || !model.named.as_ref().is_none_or(named_fits) {
         return Err("its trees are not for these features".into());
     }
     let sound =

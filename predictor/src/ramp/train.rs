@@ -6,9 +6,9 @@ use super::RampError;
 use super::card::Card;
 use super::data::{Run, Telemetry};
 use super::events::Events;
-use super::features::{N_FEATURES, Prior};
+use super::features::{Layout, N_FEATURES, Prior};
 use super::figures::{Outcome, average_precision, judge};
-use super::model::{RampModel, ensemble, run_features};
+use super::model::{Ensemble, Named, RampModel, run_features};
 use super::order::median;
 use crate::calibrate::{Scored, VennAbers};
 use crate::gbdt::{Binned, Booster, Loss, Params, Rows, Target};
@@ -18,6 +18,10 @@ use crate::rng::Rng;
 const FOLDS_MAX: usize = 5;
 /// Models whose log odds are averaged.
 const MEMBERS: u64 = 3;
+/// With more metrics than this none is told by its name.
+const NAMED_MAX: usize = 200;
+/// The names must raise the AUC-PR on what is left out by this much to be used: they do not carry to other clusters.
+const NAMED_GAIN: f64 = 0.01;
 /// After so many trees the parts left out are asked whether more would help.
 const STAGES: [usize; 6] = [40, 80, 120, 180, 260, 360];
 
@@ -60,41 +64,67 @@ pub fn train(
 ) -> Result<RampModel, RampError> {
     let strangers = events.strangers(telemetry.runs());
     if let Some(first) = strangers.first() {
-        return Err(RampError::Lesson(format!(
-            "{first} crashes but has no telemetry ({} such)",
-            strangers.len()
-        )));
+        say(&format!("not used: {first} crashes but has no telemetry ({} such)", strangers.len()));
     }
-    let priors = learn_priors(telemetry);
+    let count = telemetry.metrics().len();
+    let layout = Layout {
+        priors: learn_priors(telemetry),
+        named: if count > NAMED_MAX { Vec::new() } else { (0..count).map(Some).collect() },
+    };
     say(&format!(
-        "{} rows of {} metrics in {} runs read once",
+        "{} rows of {count} metrics in {} runs read once",
         telemetry.rows(),
-        telemetry.metrics().len(),
         telemetry.runs().len()
     ));
-    let lesson = gather(telemetry, events, &priors, options)?;
+    let lesson = gather(telemetry, events, &layout, options)?;
     let crashing = lesson.crashed.iter().filter(|y| **y > 0.5).count();
     say(&format!("{} rows to learn from, {crashing} of them before a crash", lesson.crashed.len()));
     let (folds, split) = folds(telemetry.runs(), events, options.seed);
-    let binned = Binned::new(&lesson.columns, 128)?;
-    let target = Target::new(&lesson.crashed, Some(&lesson.weights))?;
-    let (scores, trees) = held_out_scores(&lesson, &binned, &target, &folds, options, &mut say)?;
-    let outcomes = outcomes(&lesson, &scores);
-    let cases: Vec<Scored> = outcomes.iter().map(case).collect();
-    let calibration = VennAbers::fit(&cases)?;
-    let mut figures = judge(&cross_calibrated(&lesson, &folds, &outcomes, &calibration));
-    // Calibration maps groups apart from each other; the order is that of the scores.
-    figures.auc_pr = average_precision(&outcomes);
-    let mut boosters = Vec::new();
-    for member in 0..MEMBERS {
-        say(&format!("member {} of {MEMBERS}: {trees} trees on all runs", member + 1));
-        let params = params(trees, options.seed + member, &lesson);
-        boosters.push(Booster::fit(&binned, &target, Rows::all(lesson.crashed.len()), &params)?);
+    let trainer = Trainer { lesson: &lesson, folds: &folds, options };
+    let plain = trainer.measure(&lesson.columns[..N_FEATURES], 0.3, "no names", &mut say)?;
+    let mut held = plain.outcomes(&lesson);
+    let plain_ensemble = plain.ensemble(&trainer, &held, &mut say)?;
+    let mut named = None;
+    if layout.width() > N_FEATURES {
+        let with = trainer.measure(&lesson.columns, 0.15, "names", &mut say)?;
+        if let Some((share, outcomes)) = mixture(&lesson, &plain, &with, &mut say) {
+            let ensemble = with.ensemble(&trainer, &outcomes, &mut say)?;
+            named = Some(Named { metrics: telemetry.metrics().to_vec(), share, ensemble });
+            held = outcomes;
+        }
     }
-    let card = card(telemetry, events, split, trees, options.seed, figures);
-    let named =
-        telemetry.metrics().iter().cloned().zip(priors).filter_map(|(name, prior)| Some((name, prior?)));
-    Ok(RampModel { priors: named.collect(), boosters, calibration, card })
+    let all = &named.as_ref().map_or(&plain_ensemble, |named| &named.ensemble).calibration;
+    let mut figures = judge(&cross_calibrated(&lesson, &folds, &held, all));
+    // Calibration maps groups apart from each other; the order is that of the scores.
+    figures.auc_pr = average_precision(&held);
+    let card =
+        Card { named: named.is_some(), ..card(telemetry, events, split, plain.trees, options.seed, figures) };
+    let priors = telemetry.metrics().iter().cloned().zip(layout.priors);
+    let priors = priors.filter_map(|(name, prior)| Some((name, prior?))).collect();
+    Ok(RampModel { priors, plain: plain_ensemble, named, card })
+}
+
+/// The share of the named models in the log odds that does best on what was left out, with the scores; `None` when
+/// they are not worth having.
+fn mixture(
+    lesson: &Lesson,
+    plain: &Measured<'_>,
+    named: &Measured<'_>,
+    say: &mut impl FnMut(&str),
+) -> Option<(f32, Vec<Outcome>)> {
+    let mixed = |share: f32| -> Vec<Outcome> {
+        let scores: Vec<f32> =
+            plain.scores.iter().zip(&named.scores).map(|(a, b)| (1.0 - share) * a + share * b).collect();
+        outcomes(lesson, &scores)
+    };
+    let without = average_precision(&mixed(0.0));
+    let both = [0.5, 1.0].map(|share| (share, mixed(share)));
+    let best = both.into_iter().map(|(share, held)| (average_precision(&held), share, held));
+    let (precision, share, held) = best.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    say(&format!(
+        "AUC-PR on what was left out: {without:.3} without names, {precision:.3} with a share of {share}"
+    ));
+    (precision > without + NAMED_GAIN).then_some((share, held))
 }
 
 fn card(
@@ -119,16 +149,20 @@ fn card(
         split,
         trees,
         seed,
+        named: false,
         held_out,
     }
 }
 
 /// How much every metric varies: the median over the runs.
 fn learn_priors(telemetry: &Telemetry) -> Vec<Option<Prior>> {
-    let none = vec![None; telemetry.metrics().len()];
-    let learnt: Vec<Vec<Option<Prior>>> =
-        telemetry.runs().iter().map(|run| run_features(telemetry, run, &none, |_, _| ()).learnt()).collect();
-    (0..none.len())
+    let layout = Layout { priors: vec![None; telemetry.metrics().len()], named: Vec::new() };
+    let learnt: Vec<Vec<Option<Prior>>> = telemetry
+        .runs()
+        .iter()
+        .map(|run| run_features(telemetry, run, &layout, |_, _| ()).learnt())
+        .collect();
+    (0..layout.priors.len())
         .map(|metric| {
             let of = |part: fn(Prior) -> f32| {
                 let mut values: Vec<f32> = learnt.iter().filter_map(|run| run[metric].map(part)).collect();
@@ -144,7 +178,7 @@ fn learn_priors(telemetry: &Telemetry) -> Vec<Option<Prior>> {
 fn gather(
     telemetry: &Telemetry,
     events: &Events,
-    priors: &[Option<Prior>],
+    layout: &Layout,
     options: &Options,
 ) -> Result<Lesson, RampError> {
     let runs = telemetry.runs();
@@ -162,14 +196,14 @@ fn gather(
     let share = (options.calm_rows as f32 / negatives as f32).min(1.0);
     let mut rng = Rng::new(options.seed);
     let mut lesson = Lesson {
-        columns: vec![Vec::new(); N_FEATURES],
+        columns: vec![Vec::new(); layout.width()],
         crashed: Vec::new(),
         weights: Vec::new(),
         runs: Vec::new(),
     };
     for (place, run) in runs.iter().enumerate() {
         let touched: Vec<bool> = (0..run.nodes.len()).map(|node| events.touches(run, node)).collect();
-        run_features(telemetry, run, priors, |at, row| {
+        run_features(telemetry, run, layout, |at, row| {
             let Some(crashes) = labels[place][at] else { return };
             let always = crashes || touched[run.samples[at].node];
             if !always && rng.unit() >= share {
@@ -225,15 +259,10 @@ fn folds(runs: &[Run], events: &Events, seed: u64) -> (Vec<usize>, String) {
     (folds, format!("{} kinds of fault in {count} groups, each left out in turn", kinds.len()))
 }
 
-fn params(trees: usize, seed: u64, lesson: &Lesson) -> Params {
+fn params(trees: usize, seed: u64, columns: f32, lesson: &Lesson) -> Params {
     let sum = |positive: bool| -> f32 {
-        lesson
-            .crashed
-            .iter()
-            .zip(&lesson.weights)
-            .filter(|(y, _)| (**y > 0.5) == positive)
-            .map(|(_, w)| w)
-            .sum()
+        let rows = lesson.crashed.iter().zip(&lesson.weights);
+        rows.filter(|(y, _)| (**y > 0.5) == positive).map(|(_, weight)| weight).sum()
     };
     // Rare rows weigh more, but not so much that the calm has no say.
     let positive_weight = (sum(false) / sum(true)).sqrt().max(1.0);
@@ -245,51 +274,100 @@ fn params(trees: usize, seed: u64, lesson: &Lesson) -> Params {
         min_child_weight: 5.0,
         min_child_rows: 40,
         l2: 20.0,
-        columns: 0.3,
+        columns,
         rows: 0.5,
         seed,
         ..Params::new(Loss::Logistic { positive_weight })
     }
 }
 
-/// Scores of every row by trees that know neither its run nor its kind of fault, at the best number of trees.
-fn held_out_scores(
-    lesson: &Lesson,
-    binned: &Binned,
-    target: &Target<'_>,
-    folds: &[usize],
-    options: &Options,
-    say: &mut impl FnMut(&str),
-) -> Result<(Vec<f32>, usize), RampError> {
-    let most = STAGES[STAGES.len() - 1];
-    let params = params(most, options.seed, lesson);
-    let mut staged: Vec<Vec<f32>> = vec![vec![0.0; lesson.crashed.len()]; STAGES.len()];
-    let count = folds.iter().max().map_or(0, |last| last + 1);
-    for fold in 0..count {
-        let (held, rest): (Vec<u32>, Vec<u32>) =
-            (0..lesson.runs.len() as u32).partition(|row| folds[lesson.runs[*row as usize]] == fold);
-        if held.is_empty() || rest.iter().all(|row| lesson.crashed[*row as usize] < 0.5) {
-            continue;
-        }
-        say(&format!("group {} of {count} left out: {} rows", fold + 1, held.len()));
-        let mut booster = Booster::fit(binned, target, Rows::split(rest, Vec::new()), &params)?;
-        for (stage, scores) in STAGES.iter().zip(&mut staged).rev() {
-            booster = booster.truncated(*stage);
-            let one = std::slice::from_ref(&booster);
-            let mut row = vec![0.0; N_FEATURES];
-            for &at in &held {
-                row.iter_mut().zip(&lesson.columns).for_each(|(x, column)| *x = column[at as usize]);
-                scores[at as usize] = ensemble(one, &row);
+/// What every fit needs.
+struct Trainer<'a> {
+    lesson: &'a Lesson,
+    folds: &'a [usize],
+    options: &'a Options,
+}
+
+/// Scores of every row by trees that know neither its run nor its kind of fault, and what made them.
+struct Measured<'a> {
+    what: &'a str,
+    binned: Binned,
+    columns: f32,
+    scores: Vec<f32>,
+    trees: usize,
+}
+
+impl Trainer<'_> {
+    /// Leaves every group out in turn, and keeps the number of trees that does best.
+    fn measure<'a>(
+        &self,
+        features: &[Vec<f32>],
+        columns: f32,
+        what: &'a str,
+        say: &mut impl FnMut(&str),
+    ) -> Result<Measured<'a>, RampError> {
+        let lesson = self.lesson;
+        let binned = Binned::new(features, 128)?;
+        let target = Target::new(&lesson.crashed, Some(&lesson.weights))?;
+        let params = params(STAGES[STAGES.len() - 1], self.options.seed, columns, lesson);
+        let mut staged: Vec<Vec<f32>> = vec![vec![0.0; lesson.crashed.len()]; STAGES.len()];
+        let count = self.folds.iter().max().map_or(0, |last| last + 1);
+        let mut row = vec![0.0; features.len()];
+        for fold in 0..count {
+            let (held, rest): (Vec<u32>, Vec<u32>) =
+                (0..lesson.runs.len() as u32).partition(|row| self.folds[lesson.runs[*row as usize]] == fold);
+            if held.is_empty() || rest.iter().all(|row| lesson.crashed[*row as usize] < 0.5) {
+                continue;
+            }
+            say(&format!("{what}: group {} of {count} left out, {} rows", fold + 1, held.len()));
+            let mut booster = Booster::fit(&binned, &target, Rows::split(rest, Vec::new()), &params)?;
+            for (stage, scores) in STAGES.iter().zip(&mut staged).rev() {
+                booster = booster.truncated(*stage);
+                for &at in &held {
+                    row.iter_mut().zip(features).for_each(|(x, column)| *x = column[at as usize]);
+                    scores[at as usize] = booster.raw(&row);
+                }
             }
         }
+        let precisions: Vec<f64> =
+            staged.iter().map(|scores| average_precision(&outcomes(lesson, scores))).collect();
+        let told: Vec<String> =
+            STAGES.iter().zip(&precisions).map(|(trees, ap)| format!("{trees} trees {ap:.3}")).collect();
+        say(&format!("{what}: AUC-PR on what was left out: {}", told.join(", ")));
+        let best = (0..STAGES.len()).max_by(|a, b| precisions[*a].total_cmp(&precisions[*b])).unwrap_or(0);
+        Ok(Measured { what, binned, columns, scores: staged.swap_remove(best), trees: STAGES[best] })
     }
-    let precisions: Vec<f64> =
-        staged.iter().map(|scores| average_precision(&outcomes(lesson, scores))).collect();
-    let told: Vec<String> =
-        STAGES.iter().zip(&precisions).map(|(trees, ap)| format!("{trees} trees {ap:.3}")).collect();
-    say(&format!("AUC-PR on what was left out: {}", told.join(", ")));
-    let best = (0..STAGES.len()).max_by(|a, b| precisions[*a].total_cmp(&precisions[*b])).unwrap_or(0);
-    Ok((staged.swap_remove(best), STAGES[best]))
+}
+
+impl Measured<'_> {
+    fn outcomes(&self, lesson: &Lesson) -> Vec<Outcome> {
+        outcomes(lesson, &self.scores)
+    }
+
+    /// Trains on all rows; the calibration is of the scores that were held out.
+    fn ensemble(
+        &self,
+        trainer: &Trainer<'_>,
+        held: &[Outcome],
+        say: &mut impl FnMut(&str),
+    ) -> Result<Ensemble, RampError> {
+        let lesson = trainer.lesson;
+        let target = Target::new(&lesson.crashed, Some(&lesson.weights))?;
+        let cases: Vec<Scored> = held.iter().map(case).collect();
+        let calibration = VennAbers::fit(&cases)?;
+        let mut boosters = Vec::new();
+        for member in 0..MEMBERS {
+            say(&format!(
+                "{}: member {} of {MEMBERS}, {} trees on all runs",
+                self.what,
+                member + 1,
+                self.trees
+            ));
+            let params = params(self.trees, trainer.options.seed + member, self.columns, lesson);
+            boosters.push(Booster::fit(&self.binned, &target, Rows::all(lesson.crashed.len()), &params)?);
+        }
+        Ok(Ensemble { boosters, calibration })
+    }
 }
 
 fn outcomes(lesson: &Lesson, scores: &[f32]) -> Vec<Outcome> {

@@ -20,20 +20,26 @@ pub struct Arguments {
     /// The CSV file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// The model of a task that is trained [default: where train wrote it]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Task {
     /// smd_telemetry.parquet → machine,index,score of the rows of part `test`
     Ad,
+    /// ramp_telemetry.parquet → run,node,minute,p
+    Ramp,
 }
 
 /// Writes the CSV file; the figures go to standard output, progress to standard error.
-pub fn run(Arguments { task, data, out }: &Arguments) -> Result<()> {
+pub fn run(Arguments { task, data, out, model }: &Arguments) -> Result<()> {
     let mut bar = Bar::new();
     let progress = &mut |progress: predictor::task::Progress| bar.show(progress);
     let report = match task {
         Task::Ad => anomaly::smd::evaluate(data, out, progress)?,
+        Task::Ramp => super::ramp::evaluate(data, out, model.as_deref(), progress)?,
     };
     print(&report);
     Ok(())

@@ -1,10 +1,9 @@
 //! `--task ramp`: crashes of a cluster's nodes, foreseen.
 
-use super::progress::Bar;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use predictor::ramp::{self, EVENTS_FILE, Events, Options, RampModel, TELEMETRY_FILE, Telemetry};
-use predictor::task::Report;
+use predictor::task::{OnProgress, Report};
 use std::path::{Path, PathBuf};
 
 /// Lines of an explanation.
@@ -82,9 +81,9 @@ pub fn train(data: &Path, named: Option<&Path>, training: &Training) -> Result<(
 }
 
 /// Predicts a folder's rows into a CSV file.
-pub fn evaluate(data: &Path, out: &Path, named: Option<&Path>, bar: &mut Bar) -> Result<Report> {
+pub fn evaluate(data: &Path, out: &Path, named: Option<&Path>, progress: OnProgress<'_>) -> Result<Report> {
     let model = load(named)?;
-    Ok(ramp::evaluate(&model, data, out, &mut |progress| bar.show(progress))?)
+    Ok(ramp::evaluate(&model, data, out, progress)?)
 }
 
 /// Prints what drove one prediction.
