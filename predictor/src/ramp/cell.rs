@@ -40,32 +40,50 @@ impl Step {
     }
 }
 
+/// A prior counts as this many minutes of a run.
+const PRIOR: f32 = 30.0;
+/// After ten values, a prior that is this many times off is of something else: another unit, another machine.
+const PRIOR_OFF: f32 = 8.0;
+
 /// How much a metric varies: an average of absolute deviations.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scale {
     mean: f32,
     weight: f32,
+    prior: Option<f32>,
 }
 
 impl Scale {
-    /// From experience worth so many minutes.
-    pub(super) fn from_prior(mean: f32, weight: f32) -> Self {
-        Self { mean, weight }
+    /// With what other runs have taught.
+    pub(super) fn with_prior(prior: Option<f32>) -> Self {
+        Self { prior, ..Self::default() }
     }
 
     pub(super) fn push(&mut self, deviation: f32) {
         let most = if self.weight > WARM && self.mean > 0.0 { STEP_MAX * self.mean } else { f32::MAX };
         self.weight = (self.weight + 1.0).min(SLOW);
         self.mean += (deviation.min(most) - self.mean) / self.weight;
+        if let Some(prior) = self.prior
+            && self.weight >= 10.0
+            && !(prior / PRIOR_OFF..=prior * PRIOR_OFF).contains(&self.mean)
+            // What was always still in this run may yet speak.
+            && self.mean > 0.0
+        {
+            self.prior = None;
+        }
     }
 
     pub(super) fn mean(self) -> f32 {
-        self.mean
+        match self.prior {
+            Some(prior) => (PRIOR * prior + self.weight * self.mean) / (PRIOR + self.weight),
+            None => self.mean,
+        }
     }
 
     /// How far the mean may be relied on, 0 to 1.
     pub(super) fn trust(self) -> f32 {
-        (self.weight / WARM).min(1.0)
+        let known = if self.prior.is_some() { PRIOR } else { 0.0 };
+        ((self.weight + known) / WARM).min(1.0)
     }
 }
 
@@ -144,7 +162,7 @@ impl Cell {
         step: Step,
     ) -> Deviation {
         let typical = if self.peers_scale.weight > WARM {
-            0.5 * (scales.peers + self.peers_scale.mean.min(4.0 * scales.peers))
+            0.5 * (scales.peers + self.peers_scale.mean().min(4.0 * scales.peers))
         } else {
             scales.peers
         };

@@ -21,8 +21,6 @@ pub(super) struct Prior {
     pub(super) own: f32,
 }
 
-/// A prior counts as this many minutes of a run.
-const PRIOR_MINUTES: f32 = 120.0;
 /// Quantities summed up over a node's metrics.
 const QUANTITIES: [&str; 10] = [
     "deviation 5 min",
@@ -75,7 +73,8 @@ const SEEN_MAX: f32 = 90.0;
 /// Number of the features that know no metric's name; they come first in a row.
 pub(super) const N_FEATURES: usize = QUANTITIES.len() * PER_QUANTITY + LEADERS * LEADER.len() + NODE.len();
 /// What is told of a metric by its name, behind those.
-const NAMED: [&str; 3] = ["deviation 5 min", "change 15 against 60 min", "own past 5 min"];
+const NAMED: [&str; 5] =
+    ["deviation 5 min", "deviation 60 min", "change 15 against 60 min", "own past 5 min", "CUSUM"];
 
 /// What a stream makes features of.
 #[derive(Clone, Debug, Default)]
@@ -131,9 +130,7 @@ struct Metric {
 
 impl Metric {
     fn new(prior: Option<Prior>) -> Self {
-        let scale = |mean: fn(Prior) -> f32| {
-            prior.map_or(Scale::default(), |p| Scale::from_prior(mean(p), PRIOR_MINUTES))
-        };
+        let scale = |mean: fn(Prior) -> f32| Scale::with_prior(prior.map(mean));
         Self {
             peers: scale(|p| p.peers),
             own: scale(|p| p.own),
@@ -294,7 +291,8 @@ impl Stream {
         for (metric, out) in self.named.iter().zip(row.chunks_exact_mut(NAMED.len())) {
             let Some(metric) = metric else { continue };
             let cell = &self.cells[node * width + metric];
-            out.copy_from_slice(&[cell.peers[0], cell.peers[1] - cell.peers[2], cell.own[0]]);
+            let [a, b, c] = cell.peers;
+            out.copy_from_slice(&[a, c, b - c, cell.own[0], cell.cusum() * a.signum()]);
         }
     }
 

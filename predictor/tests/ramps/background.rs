@@ -70,7 +70,7 @@ pub fn specs(set: u64, per_category: (usize, usize)) -> Vec<Spec> {
         for nth in 0..count {
             let counts = matches!(category, Category::Errors | Category::Swap);
             specs.push(Spec {
-                name: format!("{category:?}{nth}").to_lowercase(),
+                name: format!("{category:?}_{set}_{nth}").to_lowercase(),
                 category,
                 signed: category == Category::Other && nth % 2 == 0,
                 unit: draw.spread(1.0, 3.0),
