@@ -12,6 +12,7 @@ mod baseline;
 pub mod calibrate;
 mod drift;
 mod features;
+pub mod forecast;
 pub mod gbdt;
 mod live;
 pub mod metrics;

@@ -14,6 +14,8 @@ use crate::task::{self, Figures, OnProgress, Progress, Report, TaskError};
 
 /// VUS-PR's window where none is given for a machine, in rows: TSB-AD's default.
 const WINDOW: usize = 100;
+/// The metrics are scaled to 0..1; smaller changes are noise.
+const RESOLUTION: f64 = 0.01;
 
 /// Scores the test part of every machine in the folder and writes `machine,index,score`.
 pub fn evaluate(data: &Path, out: &Path, progress: OnProgress) -> Result<Report, TaskError> {
@@ -56,10 +58,12 @@ fn score(
     };
     let past = past.map(rows).unwrap_or_default();
     let mut detector =
-        MultivariateDetector::fit(past.iter().map(Vec::as_slice)).map_err(|error| TableError::Rows {
-            path: table.path().to_owned(),
-            unit: format!("machine {}, part train", machine.name),
-            reason: error.to_string(),
+        MultivariateDetector::fit(past.iter().map(Vec::as_slice), RESOLUTION).map_err(|error| {
+            TableError::Rows {
+                path: table.path().to_owned(),
+                unit: format!("machine {}, part train", machine.name),
+                reason: error.to_string(),
+            }
         })?;
     Ok(rows(machine).iter().map(|row| detector.push(row)).collect())
 }

@@ -4,8 +4,8 @@ use super::progress::Bar;
 use crate::cli::table::Table;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use predictor::anomaly;
 use predictor::task::Report;
+use predictor::{anomaly, forecast};
 use std::path::PathBuf;
 
 /// Score a folder of data: a value uses only rows before it
@@ -29,6 +29,10 @@ pub struct Arguments {
 enum Task {
     /// smd_telemetry.parquet → machine,index,score of the rows of part `test`
     Ad,
+    /// nab.parquet → file,index,score
+    Nab,
+    /// traffic.parquet, traffic_meta.json → series,origin,h and quantiles
+    Forecast,
     /// ramp_telemetry.parquet → run,node,minute,p
     Ramp,
 }
@@ -39,6 +43,8 @@ pub fn run(Arguments { task, data, out, model }: &Arguments) -> Result<()> {
     let progress = &mut |progress: predictor::task::Progress| bar.show(progress);
     let report = match task {
         Task::Ad => anomaly::smd::evaluate(data, out, progress)?,
+        Task::Nab => anomaly::nab::evaluate(data, out, progress)?,
+        Task::Forecast => forecast::traffic::evaluate(data, out, progress)?,
         Task::Ramp => super::ramp::evaluate(data, out, model.as_deref(), progress)?,
     };
     print(&report);
