@@ -9,15 +9,19 @@
 
 pub mod anomaly;
 mod baseline;
+pub mod calibrate;
 mod drift;
 mod features;
 pub mod forecast;
+pub mod gbdt;
 mod live;
 pub mod metrics;
 mod model;
 mod net;
 mod predict;
+pub mod ramp;
 pub mod recording;
+mod rng;
 mod sample;
 pub mod table;
 pub mod task;

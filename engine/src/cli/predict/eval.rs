@@ -20,6 +20,9 @@ pub struct Arguments {
     /// The CSV file to write
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// The model of a task that is trained [default: where train wrote it]
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -30,16 +33,19 @@ enum Task {
     Nab,
     /// traffic.parquet, traffic_meta.json → series,origin,h and quantiles
     Forecast,
+    /// ramp_telemetry.parquet → run,node,minute,p
+    Ramp,
 }
 
 /// Writes the CSV file; the figures go to standard output, progress to standard error.
-pub fn run(Arguments { task, data, out }: &Arguments) -> Result<()> {
+pub fn run(Arguments { task, data, out, model }: &Arguments) -> Result<()> {
     let mut bar = Bar::new();
     let progress = &mut |progress: predictor::task::Progress| bar.show(progress);
     let report = match task {
         Task::Ad => anomaly::smd::evaluate(data, out, progress)?,
         Task::Nab => anomaly::nab::evaluate(data, out, progress)?,
         Task::Forecast => forecast::traffic::evaluate(data, out, progress)?,
+        Task::Ramp => super::ramp::evaluate(data, out, model.as_deref(), progress)?,
     };
     print(&report);
     Ok(())
