@@ -1,5 +1,6 @@
 //! The running engine: one loop that feeds the controller and carries out what it asks for.
 
+use super::faults::Faults;
 use super::forwarding::Forwarding;
 use super::neighbors::Neighbors;
 use super::observe::Observing;
@@ -77,6 +78,8 @@ pub struct Engine {
     pub replies: Replies,
     /// What a client looks at.
     pub observing: Option<Observing>,
+    /// What is held on purpose.
+    pub faults: Faults,
     /// Counts commands.
     pub next_reply: u64,
 }

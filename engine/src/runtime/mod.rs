@@ -2,6 +2,7 @@
 
 mod access;
 mod engine;
+mod faults;
 mod forwarding;
 mod live_routes;
 mod neighbors;
@@ -187,6 +188,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         sessions: Default::default(),
         replies: Default::default(),
         observing: None,
+        faults: faults::Faults::default(),
         next_reply: 0,
         recorder,
         key_log,
