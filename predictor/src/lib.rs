@@ -8,11 +8,13 @@
 #![forbid(unsafe_code)]
 
 mod baseline;
+mod correlation;
 mod drift;
 mod features;
 mod live;
 mod model;
 mod net;
+mod pooled;
 mod predict;
 pub mod recording;
 mod sample;

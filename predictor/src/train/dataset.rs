@@ -39,6 +39,8 @@ pub struct Series {
     pub kind: RunKind,
     /// Kind of its fault.
     pub fault: String,
+    /// How its load went.
+    pub profile: String,
     /// When it failed (ms).
     pub failure_ms: Option<u64>,
     /// When it died or its path went down for good (ms).
@@ -62,6 +64,7 @@ impl Series {
             run: run.header.run.clone(),
             kind: run.header.kind,
             fault: run.header.fault.clone(),
+            profile: run.header.profile.clone(),
             failure_ms: run.failure_ms(),
             death_ms: run.death_ms(),
             inject_ms: run.inject_ms(),
@@ -70,12 +73,13 @@ impl Series {
             labels: Vec::new(),
             simple: Vec::new(),
         };
-        let mut extractor = FeatureExtractor::new();
+        let (mut extractor, mut peer) = (FeatureExtractor::new(), Peer::new(&run.peer));
         for sample in &run.samples {
             // Behind a breach that led to no death, the subject may be recovering.
             if series.death_ms.or(series.failure_ms).is_some_and(|end| sample.at_ms >= end) {
                 break;
             }
+            peer.tell(sample.at_ms, &mut extractor);
             if extractor.push(sample).stepped && extractor.ready() {
                 series.at_ms.push(sample.at_ms);
                 series.features.extend_from_slice(extractor.features());
@@ -112,6 +116,28 @@ impl Series {
         match usize::try_from(step) {
             Ok(i) => &self.features[i * N_FEATURES..(i + 1) * N_FEATURES],
             Err(_) => &CALM,
+        }
+    }
+}
+
+/// What a peer would have told the subject: its vitals, as it computes them itself.
+struct Peer<'a> {
+    samples: std::iter::Peekable<std::slice::Iter<'a, TelemetrySample>>,
+    extractor: FeatureExtractor,
+}
+
+impl<'a> Peer<'a> {
+    fn new(samples: &'a [TelemetrySample]) -> Self {
+        Self { samples: samples.iter().peekable(), extractor: FeatureExtractor::new() }
+    }
+
+    /// Everything it had said by then.
+    fn tell(&mut self, at_ms: u64, subject: &mut FeatureExtractor) {
+        while let Some(sample) = self.samples.next_if(|s| s.at_ms <= at_ms) {
+            self.extractor.push(sample);
+            if self.extractor.ready() {
+                subject.hear(&self.extractor.vitals());
+            }
         }
     }
 }
