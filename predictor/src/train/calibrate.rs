@@ -40,7 +40,7 @@ mod tests {
     /// Scores that are twice too sure come back to the truth.
     #[test]
     fn recovers_a_known_distortion() {
-        let mut rng = super::super::rng::Rng::new(3);
+        let mut rng = crate::rng::Rng::new(3);
         let steps: Vec<(f64, bool)> = (0..20_000)
             .map(|_| {
                 let truth = f64::from(rng.unit()) * 8.0 - 6.0;

@@ -5,9 +5,9 @@ use candle_nn::optim::{AdamW, Optimizer, ParamsAdamW};
 
 use super::dataset::{Label, Series};
 use super::figures::{FAILING, Scores, average_precision, labelled};
-use super::rng::Rng;
 use crate::features::{N_FEATURES, PER_METRIC};
 use crate::net::{GruNet, input, layout};
+use crate::rng::Rng;
 use crate::sample::N_METRICS;
 
 /// How to fit.

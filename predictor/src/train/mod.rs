@@ -6,7 +6,6 @@ mod card;
 mod dataset;
 mod figures;
 mod fit;
-mod rng;
 
 use crate::features::STRIDE_MS;
 use crate::model::{Calibration, Description, Model, ModelError, sigmoid};
