@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod baseline;
+pub mod calibrate;
 mod correlation;
 mod drift;
 mod features;

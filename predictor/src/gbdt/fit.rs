@@ -251,8 +251,8 @@ impl<'a> Round<'a> {
         }
         let Some(mut grown) = self.grower.grow(bag, columns, &self.gradients) else {
             // An unlucky draw of rows or columns need not be the end.
-            return self.params.rows < 1.0
-                || self.params.columns < 1.0 && self.trees.len() < self.params.trees;
+            self.barren += 1;
+            return (self.params.rows < 1.0 || self.params.columns < 1.0) && self.barren < BARREN_MAX;
         };
         if let Loss::Quantile { level } = loss {
             let raw = &self.raw;
