@@ -20,6 +20,9 @@ pub const NAMELESS: usize = N_METRICS * PER_METRIC;
 pub const N_NAMELESS: usize = POOLED + GLOBALS;
 /// Length of a feature vector: each metric's block, the pooled, the subject's.
 pub const N_FEATURES: usize = NAMELESS + N_NAMELESS;
+/// Places among those: the drift score, and how strangely the metrics move together.
+pub(crate) const DRIFT_SCORE: usize = POOLED + 5;
+pub(crate) const STRANGENESS: usize = POOLED + 8;
 /// Changes with any change of the meaning of a feature: models of another version are refused.
 pub const FEATURES_VERSION: u32 = 2;
 /// A feature vector leaves every this many milliseconds.
@@ -192,7 +195,7 @@ impl FeatureExtractor {
                 damp * squash(track.z() - peer),
             ]);
         }
-        pooled::fill(blocks, None, &mut nameless[..POOLED]);
+        pooled::fill(blocks, 0, &mut nameless[..POOLED]);
         nameless[POOLED..].copy_from_slice(&globals);
     }
 
@@ -213,6 +216,10 @@ impl FeatureExtractor {
         ]
     }
 
+    /// The largest raw value over its limit (1: at it): what a plain threshold watches.
+    pub fn nearness(&self) -> f32 {
+        self.tracks.iter().filter(|track| !track.absent()).map(Track::nearness).fold(0.0, f32::max)
+    }
     /// How far every metric is from its normal: for the peers.
     pub fn vitals(&self) -> Vitals {
         let z = |track: &Track| if track.absent() { f32::NAN } else { track.z().clamp(-100.0, 100.0) };

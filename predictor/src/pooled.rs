@@ -16,9 +16,9 @@ const STANDS_OUT: f32 = 0.69;
 const PATHS: [Metric; 2] = [Metric::PathRttUs, Metric::PathRttUsP95];
 const LOSSES: [Metric; 3] = [Metric::PathLossTx, Metric::PathLossRx, Metric::DropPps];
 
-/// Pools the metrics' `blocks` into `out`, as if the metric `hidden` (by index) were as ever.
-pub(crate) fn fill(blocks: &[f32], hidden: Option<usize>, out: &mut [f32]) {
-    let shown = |i: usize| hidden != Some(i);
+/// Pools the metrics' `blocks` into `out`, as if the metrics of the bit mask `hidden` were as ever.
+pub(crate) fn fill(blocks: &[f32], hidden: u32, out: &mut [f32]) {
+    let shown = |i: usize| hidden & 1 << i == 0;
     for (group, role) in [Role::Harm, Role::Strain].into_iter().enumerate() {
         let (mut largest, mut out_of_line, mut members) = ([[0.0f32; 2]; KINDS], 0.0f32, 0.0f32);
         for (i, block) in blocks.chunks_exact(PER_METRIC).enumerate() {

@@ -191,6 +191,11 @@ impl Track {
         (rate > 0.0).then(|| (limit - fast) / rate)
     }
 
+    /// The raw value over its limit; 0 without one.
+    pub(crate) fn nearness(&self) -> f32 {
+        self.spec.raw_limit(self.baseline.median()).map_or(0.0, |limit| self.raw_fast.value / limit)
+    }
+
     /// How near in time the metric's limit is: 1 at it, e-fold every 10 s. Only for a trend that has lasted, so that a
     /// blip is not extrapolated.
     pub(crate) fn urgency(&self) -> f32 {
