@@ -64,6 +64,7 @@ impl GruNet {
     }
 
     /// The logits after the last step, `[batch, horizons]`.
+    #[cfg(test)]
     pub(crate) fn last_logits(&self, x: &Tensor) -> Result<Tensor> {
         let states = self.states(x)?;
         let last = states.last().ok_or_else(|| candle_core::Error::Msg("empty window".into()))?;

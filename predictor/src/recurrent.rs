@@ -129,3 +129,33 @@ fn add_scaled(sum: &mut [f32], x: f32, row: &[f32]) {
     }
 }
 
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::N_NAMELESS;
+    use crate::model::Model;
+    use crate::net::input;
+    use crate::rng::Rng;
+
+    /// What candle trained is what runs.
+    #[test]
+    fn agrees_with_candle() {
+        let model = Model::default_model().unwrap();
+        let window = model.description().window;
+        let mut live = Recurrent::new(Arc::new(Weights::new(model.net(), window).unwrap()));
+        let mut rng = Rng::new(4);
+        let mut steps: Vec<Shown> = vec![[0.0; N_NAMELESS]; window];
+        for _ in 0..2 * window {
+            let step: Shown = std::array::from_fn(|_| if rng.unit() < 0.5 { 0.0 } else { 4.0 * rng.unit() - 1.0 });
+            live.push(&step);
+            steps.push(step);
+            let newest = &steps[steps.len() - window..];
+            let x = input(newest.as_flattened().to_vec(), window, 1).unwrap();
+            let candle = model.net().last_logits(&x).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
+            for (live, candle) in live.logits(&step).iter().zip(candle) {
+                assert!((live - candle).abs() < 1e-4 || steps.len() < 2 * window, "{live} {candle}");
+            }
+        }
+    }
+}

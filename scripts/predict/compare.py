@@ -120,7 +120,8 @@ def by_run(test: Steps, detector: Detector) -> dict:
         mask = (test["run"] == run) & (test["kind"] != "abrupt")
         if not mask.any():
             continue
-        at, alarming = test["at_ms"][mask], detector.score[mask] >= detector.threshold
+        at, above = test["at_ms"][mask], detector.score[mask] >= detector.threshold
+        alarming = above & np.append(False, above[:-1])  # the controller waits for two steps in a row
         kind, inject, failure = (test[name][mask][0] for name in ("kind", "inject_ms", "failure_ms"))
         begin = inject if kind != "calm" else (failure if failure > 0 else np.inf)
         calm = at < begin

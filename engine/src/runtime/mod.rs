@@ -12,6 +12,7 @@ mod path_mtu;
 mod sas;
 mod status;
 mod telemetry;
+mod vitals;
 mod workers;
 
 use crate::api::{self, ApiHandle};
@@ -179,6 +180,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),
         predictor: Predictor::new(Arc::new(model)),
         prediction: None,
+        vitals: vitals::PeerVitals::default(),
         devices: ports.devices,
         pools: ports.pools.into_iter().chain(ports.jumbo).collect(),
         neighbors: Neighbors::new(),

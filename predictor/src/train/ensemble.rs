@@ -189,11 +189,14 @@ pub(crate) fn alarm_from(train: &[Series], said: &[Said], ensemble: &Ensemble) -
             RunKind::Calm => series.failure_ms,
             _ => series.inject_ms,
         };
+        let mut before = 0.0;
         for (at, said) in series.at_ms.iter().zip(said) {
             if calm_until.is_none_or(|until| *at < until)
                 && let Some(interval) = ensemble.interval(HORIZONS - 1, said)
             {
-                highest = highest.max(interval.probability());
+                // An alarm takes two steps in a row.
+                highest = highest.max(interval.probability().min(before));
+                before = interval.probability();
             }
         }
     }
