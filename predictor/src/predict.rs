@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::calibrate::Interval;
 use crate::drift::top3;
-use crate::features::{FeatureExtractor, N_NAMELESS, NAMELESS, Vitals};
+use crate::features::{FeatureExtractor, N_NAMELESS, NAMELESS, PER_METRIC, Vitals};
 use crate::judges::{HORIZONS, JUDGES, Logits, Shown, horizons};
 use crate::model::Model;
 use crate::panel::Panel;
@@ -13,6 +13,8 @@ use crate::sample::{Metric, N_METRICS, TelemetrySample};
 
 /// From this probability on, every prediction says what the model saw.
 const EXPLAIN_FROM: f32 = 0.3;
+/// Steps that an explanation holds after its own: a second in all.
+const REASONS_LAST: u8 = 4;
 
 /// How far a prediction can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,8 @@ struct Judged {
     /// `None`: no number.
     outlook: Option<[Outlook; HORIZONS]>,
     drivers: [Option<Driver>; 3],
+    /// Steps for which the drivers still hold.
+    stale: u8,
 }
 
 impl Predictor {
@@ -95,7 +99,7 @@ impl Predictor {
         let panel = model.panel();
         let calm = horizons(model.description().horizon_ms)
             .map(|within_ms| Outlook { within_ms, ..Outlook::default() });
-        let judged = Judged { outlook: Some(calm), drivers: [None; 3] };
+        let judged = Judged { outlook: Some(calm), ..Judged::default() };
         Self { model, extractor: FeatureExtractor::new(), panel, judged }
     }
 
@@ -165,8 +169,13 @@ impl Predictor {
         let said = self.panel.said(shown);
         let outlook = outlook(&self.model, &said);
         let alarming = outlook.is_some_and(|o| o[HORIZONS - 1].probability > EXPLAIN_FROM);
-        let drivers = if alarming { self.explain() } else { [None; 3] };
-        self.judged = Judged { outlook, drivers };
+        let (drivers, stale) = match self.judged {
+            _ if !alarming => ([None; 3], 0),
+            // Reasons change more slowly than numbers, and cost twenty judgements.
+            Judged { drivers, stale, .. } if stale > 0 => (drivers, stale - 1),
+            _ => (self.explain(), REASONS_LAST),
+        };
+        self.judged = Judged { outlook, drivers, stale };
     }
 
     /// What drives the judgement now, metric by metric: the logit lost when one metric is taken as normal in the
@@ -180,6 +189,10 @@ impl Predictor {
         let whole = logit(&mut self.panel, &shown);
         let mut lost = [0.0; N_METRICS];
         for (i, lost) in lost.iter_mut().enumerate() {
+            let block = &self.extractor.features()[i * PER_METRIC..(i + 1) * PER_METRIC];
+            if block.iter().all(|feature| *feature <= 0.0) {
+                continue; // what is as ever, or better, drives nothing
+            }
             pooled::fill(&self.extractor.features()[..NAMELESS], 1 << i, &mut shown[..POOLED]);
             *lost = whole - logit(&mut self.panel, &shown);
         }

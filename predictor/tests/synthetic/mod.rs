@@ -1,5 +1,7 @@
 //! Synthetic recordings: to test the pipeline, never to make a claim about a real engine.
 
+#![allow(dead_code)] // each test uses a part
+
 use predictor::recording::{Event, EventKind, Run, RunHeader, RunKind};
 use predictor::{Metric, TelemetrySample};
 
