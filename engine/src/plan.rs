@@ -67,6 +67,8 @@ pub struct Plan {
     pub crypto: CryptoProvider,
     /// Where live ESP keys are appended, in tshark's `esp_sa` format.
     pub export_esp_keys: Option<PathBuf>,
+    /// Whether `foreshift fault` may harm this engine.
+    pub faults: bool,
     /// The most ICMP errors a second that each worker originates.
     pub icmp_errors_per_second: u32,
     /// Who may pass.
@@ -211,6 +213,7 @@ impl Plan {
             record: config.telemetry.record.clone(),
             crypto: config.crypto.provider,
             export_esp_keys: config.debug.export_esp_keys.clone(),
+            faults: config.debug.faults,
             icmp_errors_per_second: config.icmp.errors_per_second.get() as u32,
             access: AccessPlan::from_config(config),
             log_level: config.log.level,

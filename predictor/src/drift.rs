@@ -44,9 +44,9 @@ impl Cusum {
     }
 }
 
-/// 1 at the limit, fading with the time left (e-fold every 10 s).
-pub(crate) fn urgency(time_to_limit_ms: Option<f32>) -> f32 {
-    time_to_limit_ms.map_or(0.0, |ms| (-ms / 10_000.0).exp())
+/// 1 at the limit, fading with the time left (e-fold every `scale_ms`).
+pub(crate) fn urgency(time_to_limit_ms: f32, scale_ms: f32) -> f32 {
+    (-time_to_limit_ms / scale_ms).exp()
 }
 
 /// How far a subject has left its own normal, and what says so.

@@ -1,7 +1,7 @@
-//! A trained model: weights, what they expect, and how to read their output.
+//! A trained model: what the judges know, how the ensemble weighs them, and how its output is calibrated.
 //!
-//! One safetensors file holds it all; the description travels in its metadata under the key
-//! `foreshift`. Whatever does not fit is refused with a reason: a bad file never half works.
+//! One safetensors file holds it all: tensors, and in its metadata the description (key `foreshift`) and the trees
+//! (key `foreshift.trees`). Whatever does not fit is refused with a reason: a bad file never half works.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +10,20 @@ use candle_core::{Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::features::{FEATURES_VERSION, N_FEATURES, STRIDE_MS};
-use crate::live::{LiveNet, Weights};
-use crate::net::{GruNet, input, layout};
+use crate::calibrate::{Interval, VennAbers};
+use crate::features::{FEATURES_VERSION, N_NAMELESS, STRIDE_MS};
+use crate::gbdt::Booster;
+use crate::judges::{HORIZONS, JUDGES, Linear, Logits, NAMES, Parts};
+use crate::net::{GruNet, layout};
+use crate::panel::Panel;
+use crate::recurrent::Weights;
 use crate::sample::Metric;
 
 const META_KEY: &str = "foreshift";
-const FORMAT: u32 = 1;
+const TREES_KEY: &str = "foreshift.trees";
+const FORMAT: u32 = 2;
+/// Trees of one horizon at most: bounds the time of a judgement.
+const MAX_TREES: usize = 400;
 /// Larger than any model of this kind; keeps a forged header from claiming gigabytes.
 const MAX_WIDTH: usize = 256;
 
@@ -65,13 +72,29 @@ pub enum ModelError {
     Evaluate(#[from] candle_core::Error),
 }
 
-/// Platt scaling: calibrated logit = `scale` × logit + `offset`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Calibration {
-    /// Slope (> 0: keeps the order).
-    pub scale: f32,
-    /// Offset.
-    pub offset: f32,
+/// How the judges' logits become one, for each horizon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ensemble {
+    /// By horizon, then by judge; never negative: a judge that calls worse never calms.
+    pub weights: [[f32; JUDGES]; HORIZONS],
+    /// By horizon.
+    pub bias: Logits,
+    /// From the sum to a probability and its bounds, by horizon.
+    pub calibration: [VennAbers; HORIZONS],
+}
+
+impl Ensemble {
+    /// The weighed sum at one horizon.
+    pub(crate) fn logit(&self, horizon: usize, said: &[Logits; JUDGES]) -> f32 {
+        self.bias[horizon] + self.weights[horizon].iter().zip(said).map(|(w, s)| w * s[horizon]).sum::<f32>()
+    }
+
+    /// The bounds of the probability at one horizon; `None` when the judges gave no number.
+    pub(crate) fn interval(&self, horizon: usize, said: &[Logits; JUDGES]) -> Option<Interval> {
+        let logit = self.logit(horizon, said);
+        (!logit.is_nan()).then(|| self.calibration[horizon].interval(logit))
+    }
 }
 
 /// What a model expects and how it was made.
@@ -94,15 +117,19 @@ pub struct Description {
     pub stride_ms: u64,
     /// The probability is that of a failure within this time (ms).
     pub horizon_ms: u64,
-    /// From raw to calibrated logit.
-    pub calibration: Calibration,
+    /// The judges, in the order of the ensemble's weights.
+    pub judges: Vec<String>,
+    /// How they are weighed and calibrated.
+    pub ensemble: Ensemble,
+    /// The probability at which it is time to alarm: found in training, on runs that were left out.
+    pub alarm_from: f32,
     /// Seed of the training.
     pub seed: u64,
 }
 
 impl Description {
     /// The description of a model trained on this crate's features.
-    pub fn new(name: String, shape: (usize, usize), horizon_ms: u64, seed: u64) -> Self {
+    pub fn new(name: String, shape: (usize, usize), horizon_ms: u64, ensemble: Ensemble, seed: u64) -> Self {
         Self {
             format: FORMAT,
             name,
@@ -112,7 +139,9 @@ impl Description {
             window: shape.1,
             stride_ms: STRIDE_MS,
             horizon_ms,
-            calibration: Calibration { scale: 1.0, offset: 0.0 },
+            judges: NAMES.map(str::to_owned).into(),
+            ensemble,
+            alarm_from: 0.7,
             seed,
         }
     }
@@ -126,9 +155,16 @@ impl Description {
         in_range("hidden", self.hidden, MAX_WIDTH)?;
         in_range("window", self.window, MAX_WIDTH)?;
         in_range("horizon_ms", self.horizon_ms as usize, 3_600_000)?;
-        let Calibration { scale, offset } = self.calibration;
-        if !(scale.is_finite() && offset.is_finite() && scale > 0.0) {
-            return Err(ModelError::NotFinite("calibration"));
+        require("the list of judges", self.judges.join(","), NAMES.join(","))?;
+        let weights = self.ensemble.weights.iter().flatten();
+        if !weights.chain(&self.ensemble.bias).all(|w| w.is_finite()) {
+            return Err(ModelError::NotFinite("ensemble"));
+        }
+        if !(0.0..=1.0).contains(&self.alarm_from) {
+            return Err(ModelError::NotFinite("alarm_from"));
+        }
+        if self.ensemble.weights.iter().flatten().any(|w| *w < 0.0) {
+            return Err(ModelError::Description("the ensemble turns a judge around".into()));
         }
         Ok(())
     }
@@ -148,22 +184,45 @@ fn in_range(what: &'static str, found: usize, max: usize) -> Result<(), ModelErr
     Err(ModelError::Incompatible { what, found: found.to_string(), needed: format!("1 to {max}") })
 }
 
-/// A model ready to judge windows of features.
+/// A model ready to judge subjects.
 #[derive(Clone, Debug)]
 pub struct Model {
     net: GruNet,
-    weights: Arc<Weights>,
+    parts: Parts,
     description: Description,
 }
 
+/// What training makes, before it is a model.
+#[derive(Clone, Debug)]
+pub(crate) struct Fitted {
+    pub(crate) net: GruNet,
+    pub(crate) trees: [Booster; HORIZONS],
+    pub(crate) linear: Linear,
+}
+
+impl Fitted {
+    /// For judges whose window is `window` steps.
+    pub(crate) fn parts(&self, window: usize) -> Result<Parts, ModelError> {
+        Ok(Parts {
+            recurrent: Arc::new(Weights::new(&self.net, window)?),
+            trees: Arc::new(self.trees.clone()),
+            linear: Arc::new(self.linear.clone()),
+        })
+    }
+}
+
 impl Model {
-    pub(crate) fn new(net: GruNet, description: Description) -> Result<Self, ModelError> {
+    pub(crate) fn new(fitted: Fitted, description: Description) -> Result<Self, ModelError> {
         description.check()?;
-        let weights = Arc::new(Weights::new(&net, description.window, description.calibration)?);
-        let model = Self { net, weights, description };
-        // Finite weights can still overflow; a calm window must give a number.
-        let calm = model.logits(vec![0.0; model.description.window * N_FEATURES], 1)?;
-        if calm.iter().all(|l| l.is_finite()) { Ok(model) } else { Err(ModelError::NotFinite("output")) }
+        for trees in &fitted.trees {
+            in_range("trees", trees.len().max(1), MAX_TREES)?;
+            require("features of the trees", trees.features(), N_NAMELESS)?;
+        }
+        let parts = fitted.parts(description.window)?;
+        let model = Self { net: fitted.net, parts, description };
+        // Finite weights can still overflow; a calm subject must get a number.
+        let calm = model.panel().said(&[0.0; N_NAMELESS]);
+        if calm.iter().flatten().all(|l| l.is_finite()) { Ok(model) } else { Err(ModelError::NotFinite("output")) }
     }
 
     /// The model committed with this crate; its card is `src/default_model/card.md`.
@@ -189,31 +248,41 @@ impl Model {
         let description: Description =
             serde_json::from_str(text).map_err(|e| ModelError::Description(e.to_string()))?;
         description.check()?;
+        let trees = header.metadata().as_ref().and_then(|m| m.get(TREES_KEY));
+        let trees = trees.ok_or_else(|| ModelError::Description("no trees".into()))?;
+        let trees = serde_json::from_str(trees).map_err(|e| ModelError::Description(format!("trees: {e}")))?;
+        let linear = Linear {
+            weights: rows(&read(&file, "linear.weight", &[HORIZONS, N_NAMELESS])?),
+            bias: rows::<1, HORIZONS>(&read(&file, "linear.bias", &[HORIZONS])?)[0],
+        };
         let mut tensors = Vec::with_capacity(6);
         for (name, shape) in layout(description.hidden) {
-            tensors.push(read_tensor(&file, name, &shape)?);
+            tensors.push(Tensor::from_vec(read(&file, name, &shape)?, shape, &Device::Cpu)?);
         }
         match <[Tensor; 6]>::try_from(tensors) {
-            Ok(tensors) => Self::new(GruNet::new(tensors)?, description),
+            Ok(tensors) => Self::new(Fitted { net: GruNet::new(tensors)?, trees, linear }, description),
             Err(_) => Err(ModelError::Description("wrong number of tensors".into())),
         }
     }
 
     /// The content of a model file; the same model always gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        let text =
-            serde_json::to_string(&self.description).map_err(|e| ModelError::Description(e.to_string()))?;
-        let names = layout(self.description.hidden);
-        let mut raw = Vec::with_capacity(names.len());
-        for tensor in self.net.tensors() {
-            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-            raw.push(values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
+        let json = |text: serde_json::Result<String>| text.map_err(|e| ModelError::Description(e.to_string()));
+        let description = json(serde_json::to_string(&self.description))?;
+        let trees = json(serde_json::to_string(&*self.parts.trees))?;
+        let mut tensors = Vec::with_capacity(8);
+        for ((name, shape), tensor) in layout(self.description.hidden).into_iter().zip(self.net.tensors()) {
+            tensors.push((name, shape, bytes(&tensor.flatten_all()?.to_vec1::<f32>()?)));
         }
-        let mut views = Vec::with_capacity(names.len());
-        for ((name, shape), data) in names.into_iter().zip(&raw) {
-            views.push((name, TensorView::new(Dtype::F32, shape, data)?));
+        let linear = &self.parts.linear;
+        tensors.push(("linear.weight", vec![HORIZONS, N_NAMELESS], bytes(linear.weights.as_flattened())));
+        tensors.push(("linear.bias", vec![HORIZONS], bytes(&linear.bias)));
+        let mut views = Vec::with_capacity(tensors.len());
+        for (name, shape, data) in &tensors {
+            views.push((*name, TensorView::new(Dtype::F32, shape.clone(), data)?));
         }
-        Ok(safetensors::serialize(views, Some([(META_KEY.to_owned(), text)].into()))?)
+        let metadata = [(META_KEY.to_owned(), description), (TREES_KEY.to_owned(), trees)];
+        Ok(safetensors::serialize(views, Some(metadata.into()))?)
     }
 
     /// Writes the model file.
@@ -227,30 +296,19 @@ impl Model {
         &self.description
     }
 
+    /// The network as candle runs it.
+    #[cfg(test)]
     pub(crate) fn net(&self) -> &GruNet {
         &self.net
     }
 
-    /// The network for one subject, live.
-    pub(crate) fn live(&self) -> LiveNet {
-        LiveNet::new(Arc::clone(&self.weights))
-    }
-
-    /// Calibrated logits of `batch` windows given step by step (`[window][batch][features]`).
-    pub fn logits(&self, windows: Vec<f32>, batch: usize) -> Result<Vec<f32>, ModelError> {
-        let x = input(windows, self.description.window, batch)?;
-        let Calibration { scale, offset } = self.description.calibration;
-        let raw = self.net.last_logit(&x)?.to_vec1::<f32>()?;
-        Ok(raw.into_iter().map(|l| scale * l + offset).collect())
+    /// The judges of one subject, live.
+    pub(crate) fn panel(&self) -> Panel {
+        Panel::new(&self.parts)
     }
 }
 
-/// Logit to probability.
-pub fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
-fn read_tensor(file: &SafeTensors<'_>, name: &'static str, shape: &[usize]) -> Result<Tensor, ModelError> {
+fn read(file: &SafeTensors<'_>, name: &'static str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
     let wrong = |found| ModelError::Tensor { tensor: name, found, expected: format!("F32 {shape:?}") };
     let view = file.tensor(name).map_err(|_| wrong("missing".into()))?;
     if view.dtype() != Dtype::F32 || view.shape() != shape {
@@ -261,5 +319,14 @@ fn read_tensor(file: &SafeTensors<'_>, name: &'static str, shape: &[usize]) -> R
     if values.iter().any(|v| !v.is_finite()) {
         return Err(ModelError::NotFinite(name));
     }
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
+    Ok(values)
+}
+
+/// As many rows as the checked shape says.
+fn rows<const R: usize, const C: usize>(values: &[f32]) -> [[f32; C]; R] {
+    std::array::from_fn(|r| std::array::from_fn(|c| values[r * C + c]))
+}
+
+fn bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }

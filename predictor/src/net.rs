@@ -1,23 +1,24 @@
-//! The recurrent network: one GRU layer and a logit, in candle.
+//! The recurrent network: one GRU layer and a logit for each horizon, in candle.
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 use candle_nn::ops::sigmoid;
 
-use crate::features::N_FEATURES;
+use crate::features::N_NAMELESS;
+use crate::judges::HORIZONS;
 
 /// Names and shapes of the network's tensors for a hidden width of `hidden`.
 pub(crate) fn layout(hidden: usize) -> [(&'static str, Vec<usize>); 6] {
     [
-        ("gru.input.weight", vec![3 * hidden, N_FEATURES]),
+        ("gru.input.weight", vec![3 * hidden, N_NAMELESS]),
         ("gru.input.bias", vec![3 * hidden]),
         ("gru.state.weight", vec![3 * hidden, hidden]),
         ("gru.state.bias", vec![3 * hidden]),
-        ("head.weight", vec![1, hidden]),
-        ("head.bias", vec![1]),
+        ("head.weight", vec![HORIZONS, hidden]),
+        ("head.bias", vec![HORIZONS]),
     ]
 }
 
-/// A GRU over feature vectors with a sigmoid head (as a logit).
+/// A GRU over feature vectors with a sigmoid head for each horizon (as logits).
 #[derive(Clone, Debug)]
 pub(crate) struct GruNet {
     tensors: [Tensor; 6],
@@ -62,21 +63,22 @@ impl GruNet {
         state.matmul(&self.head_t)?.broadcast_add(&self.tensors[5])
     }
 
-    /// The logit after the last step, `[batch]`.
-    pub(crate) fn last_logit(&self, x: &Tensor) -> Result<Tensor> {
+    /// The logits after the last step, `[batch, horizons]`.
+    #[cfg(test)]
+    pub(crate) fn last_logits(&self, x: &Tensor) -> Result<Tensor> {
         let states = self.states(x)?;
         let last = states.last().ok_or_else(|| candle_core::Error::Msg("empty window".into()))?;
-        self.head(last)?.squeeze(1)
+        self.head(last)
     }
 
-    /// The logits after each step from `from` on, `[batch, steps - from]`.
+    /// The logits after each step from `from` on, `[steps - from, batch, horizons]`.
     pub(crate) fn logits_from(&self, x: &Tensor, from: usize) -> Result<Tensor> {
         let logits = self.states(x)?.iter().skip(from).map(|s| self.head(s)).collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&logits, D::Minus1)
+        Tensor::stack(&logits, 0)
     }
 }
 
 /// A batch of time-major windows as a tensor `[steps, batch, features]`.
 pub(crate) fn input(values: Vec<f32>, steps: usize, batch: usize) -> Result<Tensor> {
-    Tensor::from_vec(values, (steps, batch, N_FEATURES), &Device::Cpu)
+    Tensor::from_vec(values, (steps, batch, N_NAMELESS), &Device::Cpu)
 }

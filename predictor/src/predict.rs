@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::calibrate::Interval;
 use crate::drift::top3;
-use crate::features::FeatureExtractor;
-use crate::live::LiveNet;
-use crate::model::{Model, sigmoid};
+use crate::features::{FeatureExtractor, N_NAMELESS, NAMELESS, PER_METRIC, Vitals};
+use crate::judges::{HORIZONS, JUDGES, Logits, Shown, horizons};
+use crate::model::Model;
+use crate::panel::Panel;
+use crate::pooled::{self, POOLED};
 use crate::sample::{Metric, N_METRICS, TelemetrySample};
 
 /// From this probability on, every prediction says what the model saw.
 const EXPLAIN_FROM: f32 = 0.3;
+/// Steps that an explanation holds after its own: a second in all.
+const REASONS_LAST: u8 = 4;
 
 /// How far a prediction can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +34,21 @@ pub enum Quality {
 pub struct Driver {
     /// Which.
     pub metric: Metric,
-    /// How much: with the model, the logit lost if the metric were as ever; else its drift (0..1).
+    /// How much: with the model, the logit lost if the metric were as ever now; else its drift (0..1).
     pub contribution: f32,
+}
+
+/// P(failure within a time).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// The time (ms).
+    pub within_ms: u64,
+    /// Calibrated.
+    pub probability: f32,
+    /// The bounds of it (Venn–Abers): what calibration would say had this very case been seen to come out well, or ill.
+    pub low: f32,
+    /// See `low`.
+    pub high: f32,
 }
 
 /// What is to be expected of the subject.
@@ -40,6 +58,8 @@ pub struct Prediction {
     pub at_ms: u64,
     /// P(failure within the horizon), calibrated when `quality` is `Good`.
     pub probability: f32,
+    /// By horizon, shortest first; the last is the model's own. Zero unless `quality` is `Good` or `Blind`.
+    pub outlook: [Outlook; HORIZONS],
     /// Drift score (0..1).
     pub drift: f32,
     /// The horizon (ms).
@@ -55,27 +75,32 @@ pub struct Prediction {
 }
 
 /// Watches one subject; allocates nothing after `new`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Predictor {
     model: Arc<Model>,
     extractor: FeatureExtractor,
-    net: LiveNet,
+    panel: Panel,
     judged: Judged,
 }
 
 /// The model's latest word; lives until the next feature step.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Judged {
-    probability: Option<f32>,
+    /// `None`: no number.
+    outlook: Option<[Outlook; HORIZONS]>,
     drivers: [Option<Driver>; 3],
+    /// Steps for which the drivers still hold.
+    stale: u8,
 }
 
 impl Predictor {
     /// Subjects may share a model.
     pub fn new(model: Arc<Model>) -> Self {
-        let net = model.live();
-        let judged = Judged { probability: Some(0.0), drivers: [None; 3] };
-        Self { model, extractor: FeatureExtractor::new(), net, judged }
+        let panel = model.panel();
+        let calm = horizons(model.description().horizon_ms)
+            .map(|within_ms| Outlook { within_ms, ..Outlook::default() });
+        let judged = Judged { outlook: Some(calm), ..Judged::default() };
+        Self { model, extractor: FeatureExtractor::new(), panel, judged }
     }
 
     /// The model in use.
@@ -83,16 +108,37 @@ impl Predictor {
         &self.model
     }
 
+    /// Another model from the next step on; the subject's past stays known, its last steps are judged as calm ones.
+    pub fn replace(&mut self, model: Arc<Model>) {
+        self.panel = model.panel();
+        self.model = model;
+    }
+
+    /// What the peers say of themselves now (their mean); counts for a second, as after that does nothing.
+    pub fn hear(&mut self, peers: &Vitals) {
+        self.extractor.hear(peers);
+    }
+
+    /// What the peers are to hear; `None` while there is no normal to compare with.
+    pub fn vitals(&self) -> Option<Vitals> {
+        self.extractor.ready().then(|| self.extractor.vitals())
+    }
+
     /// Takes the next sample (every 100 ms). The model is asked at every second one; in between
     /// its last word stands.
     pub fn push(&mut self, sample: &TelemetrySample) -> Prediction {
         let pushed = self.extractor.push(sample);
         if pushed.stepped && self.extractor.ready() {
-            self.net.push(self.extractor.features());
-            self.judge();
+            let shown = self.shown();
+            self.panel.push(&shown);
+            if !self.extractor.blind() {
+                self.judge(&shown);
+            }
         }
         let drift = self.extractor.drift();
-        let (probability, quality) = match (self.extractor.ready(), self.judged.probability) {
+        let outlook = self.judged.outlook.filter(|_| self.extractor.ready());
+        let said = outlook.map(|o| o[HORIZONS - 1].probability);
+        let (probability, quality) = match (self.extractor.ready(), said) {
             (false, _) => (0.0, Quality::WarmingUp),
             (true, Some(p)) if self.extractor.blind() => (p, Quality::Blind),
             (true, Some(p)) => (p, Quality::Good),
@@ -103,6 +149,7 @@ impl Predictor {
         Prediction {
             at_ms: sample.at_ms,
             probability,
+            outlook: outlook.unwrap_or_default(),
             drift: drift.score,
             horizon_ms: self.model.description().horizon_ms,
             drivers,
@@ -112,26 +159,57 @@ impl Predictor {
         }
     }
 
-    fn judge(&mut self) {
-        if self.extractor.blind() {
-            return;
-        }
-        let logit = self.net.logit(None);
-        let probability = (!logit.is_nan()).then(|| sigmoid(logit));
-        let drivers = match probability {
-            Some(p) if p > EXPLAIN_FROM => self.explain(),
-            _ => [None; 3],
-        };
-        self.judged = Judged { probability, drivers };
+    fn shown(&self) -> Shown {
+        let mut shown = [0.0; N_NAMELESS];
+        shown.copy_from_slice(&self.extractor.features()[NAMELESS..]);
+        shown
     }
 
-    /// What the present window says, metric by metric: the logit lost when one metric is taken
-    /// as normal throughout the window. Empty when the model gives no number.
+    fn judge(&mut self, shown: &Shown) {
+        let said = self.panel.said(shown);
+        let outlook = outlook(&self.model, &said);
+        let alarming = outlook.is_some_and(|o| o[HORIZONS - 1].probability > EXPLAIN_FROM);
+        let (drivers, stale) = match self.judged {
+            _ if !alarming => ([None; 3], 0),
+            // Reasons change more slowly than numbers, and cost twenty judgements.
+            Judged { drivers, stale, .. } if stale > 0 => (drivers, stale - 1),
+            _ => (self.explain(), REASONS_LAST),
+        };
+        self.judged = Judged { outlook, drivers, stale };
+    }
+
+    /// What drives the judgement now, metric by metric: the logit lost when one metric is taken as normal in the
+    /// newest step. Empty when the model gives no number.
     pub fn explain(&mut self) -> [Option<Driver>; 3] {
-        let logit = self.net.logit(None);
-        let lost: [f32; N_METRICS] = std::array::from_fn(|m| logit - self.net.logit(Some(m)));
+        let mut shown = self.shown();
+        let model = Arc::clone(&self.model);
+        let logit = |panel: &mut Panel, shown: &Shown| {
+            model.description().ensemble.logit(HORIZONS - 1, &panel.said(shown))
+        };
+        let whole = logit(&mut self.panel, &shown);
+        let mut lost = [0.0; N_METRICS];
+        for (i, lost) in lost.iter_mut().enumerate() {
+            let block = &self.extractor.features()[i * PER_METRIC..(i + 1) * PER_METRIC];
+            if block.iter().all(|feature| *feature <= 0.0) {
+                continue; // what is as ever, or better, drives nothing
+            }
+            pooled::fill(&self.extractor.features()[..NAMELESS], 1 << i, &mut shown[..POOLED]);
+            *lost = whole - logit(&mut self.panel, &shown);
+        }
         as_drivers(&lost)
     }
+}
+
+/// Probabilities from what the judges said; `None` if they gave no number at any horizon.
+pub(crate) fn outlook(model: &Model, said: &[Logits; JUDGES]) -> Option<[Outlook; HORIZONS]> {
+    let description = model.description();
+    let mut all = [Outlook::default(); HORIZONS];
+    for (h, within_ms) in horizons(description.horizon_ms).into_iter().enumerate() {
+        let Interval { low, high } = description.ensemble.interval(h, said)?;
+        let probability = Interval { low, high }.probability();
+        all[h] = Outlook { within_ms, probability, low, high };
+    }
+    Some(all)
 }
 
 fn as_drivers(scores: &[f32; N_METRICS]) -> [Option<Driver>; 3] {

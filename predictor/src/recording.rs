@@ -87,6 +87,12 @@ pub struct RunHeader {
     pub sample_ms: u64,
     /// Names of the values of each sample, in order.
     pub metrics: Vec<String>,
+    /// How fast a ramp is (`fast` …), empty if that means nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub slope: String,
+    /// How the load goes (`steady`, `daily` …), empty if unknown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub profile: String,
     /// Free text: machine, traffic, slope, seed.
     #[serde(default)]
     pub note: String,
@@ -108,6 +114,8 @@ impl RunHeader {
             started_unix_ms,
             sample_ms: SAMPLE_MS,
             metrics: Metric::all().map(|m| m.name().to_owned()).collect(),
+            slope: String::new(),
+            profile: String::new(),
             note: String::new(),
         }
     }
@@ -189,6 +197,8 @@ pub struct Run {
     pub samples: Vec<TelemetrySample>,
     /// In the order of the file.
     pub events: Vec<Event>,
+    /// What a peer of the subject measured meanwhile, on the same clock; empty if nobody was recorded.
+    pub peer: Vec<TelemetrySample>,
 }
 
 impl Run {
@@ -227,7 +237,7 @@ impl Run {
             return Err((1, format!("format {} is not {FORMAT}", header.format)));
         }
         let columns = columns(&header.metrics).map_err(|e| (1, e))?;
-        let mut run = Self { header, samples: Vec::new(), events: Vec::new() };
+        let mut run = Self { header, samples: Vec::new(), events: Vec::new(), peer: Vec::new() };
         for (i, line) in lines {
             match serde_json::from_str(line) {
                 Ok(Line::Sample { at_ms, values }) if values.len() == columns.len() => {
@@ -259,14 +269,24 @@ fn sample(at_ms: u64, columns: &[Metric], values: &[Option<f32>]) -> TelemetrySa
     sample
 }
 
-/// Reads every `.jsonl` file of a folder, ordered by start and name.
+/// How the file of a peer's recording ends, beside `NAME.jsonl`.
+const PEER: &str = ".peer.jsonl";
+
+/// Reads every `.jsonl` file of a folder, ordered by start and name; `NAME.peer.jsonl` is what a peer measured while
+/// `NAME.jsonl` was recorded.
 pub fn read_dir(dir: &Path) -> Result<Vec<Run>, RecordingError> {
     let io = |source| RecordingError::Io { path: dir.to_owned(), source };
     let mut runs = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(io)? {
         let path = entry.map_err(io)?.path();
-        if path.extension().is_some_and(|e| e == "jsonl") {
-            runs.push(Run::read(&path)?);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(name) = name.strip_suffix(".jsonl").filter(|_| !name.ends_with(PEER)) {
+            let mut run = Run::read(&path)?;
+            let peer = path.with_file_name(format!("{name}{PEER}"));
+            if peer.exists() {
+                run.peer = Run::read(&peer)?.samples;
+            }
+            runs.push(run);
         }
     }
     if runs.is_empty() {

@@ -166,6 +166,10 @@ impl Track {
     pub(crate) fn fast_delta(&self) -> f32 {
         (self.fast.value - self.mid.value) / (self.baseline.spread() * FAST_DELTA_NOISE)
     }
+    /// Change within the last seconds, in scaled units.
+    pub(crate) fn recent_change(&self) -> f32 {
+        self.fast.value - self.mid.value
+    }
     /// Change within the last ten seconds, in units of its noise.
     pub(crate) fn slow_delta(&self) -> f32 {
         (self.mid.value - self.slow.value) / (self.baseline.spread() * SLOW_DELTA_NOISE)
@@ -178,9 +182,6 @@ impl Track {
         if fast >= limit {
             return Some(0.0);
         }
-        if self.trend.rise() < 0.3 {
-            return None;
-        }
         // Lower bounds of the slope: what noise may have added is taken off first. The short
         // pair sees a young trend, the long pair measures an old one better.
         let noise = self.baseline.spread() * self.spec.raw_per_scaled(mid);
@@ -190,9 +191,23 @@ impl Track {
         (rate > 0.0).then(|| (limit - fast) / rate)
     }
 
-    /// How near in time the metric's limit is: 1 at it, e-fold every 10 s.
+    /// The raw value over its limit; 0 without one.
+    pub(crate) fn nearness(&self) -> f32 {
+        self.spec.raw_limit(self.baseline.median()).map_or(0.0, |limit| self.raw_fast.value / limit)
+    }
+
+    /// How near in time the metric's limit is: 1 at it, e-fold every 10 s. Only for a trend that has lasted, so that a
+    /// blip is not extrapolated.
     pub(crate) fn urgency(&self) -> f32 {
-        urgency(self.time_to_limit_ms())
+        match self.time_to_limit_ms() {
+            Some(ms) if ms == 0.0 || self.trend.rise() >= 0.3 => urgency(ms, 10_000.0),
+            _ => 0.0,
+        }
+    }
+
+    /// The same by the look of the last seconds alone, further ahead: e-fold every 30 s.
+    pub(crate) fn prospect(&self) -> f32 {
+        self.time_to_limit_ms().map_or(0.0, |ms| urgency(ms, 30_000.0))
     }
 
     /// This metric's part of the drift score (0..1); the rate of change and the time to the

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use predictor::{Metric, Model, ModelError, N_FEATURES, Predictor, Quality, TelemetrySample};
+use predictor::{Metric, Model, ModelError, Predictor, Quality, TelemetrySample};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// The default model taken apart.
 struct File {
     meta: serde_json::Value,
+    trees: serde_json::Value,
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
@@ -16,13 +17,15 @@ impl File {
     fn default_model() -> Self {
         let bytes = Model::default_model().unwrap().to_bytes().unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        let meta = serde_json::from_str(&header.metadata().as_ref().unwrap()["foreshift"]).unwrap();
+        let metadata = header.metadata().as_ref().unwrap();
+        let meta = serde_json::from_str(&metadata["foreshift"]).unwrap();
+        let trees = serde_json::from_str(&metadata["foreshift.trees"]).unwrap();
         let parsed = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = parsed.tensors().into_iter().map(|(name, view)| {
             let values = view.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
             (name, (view.shape().to_vec(), values))
         });
-        Self { meta, tensors: tensors.collect() }
+        Self { meta, trees, tensors: tensors.collect() }
     }
 
     fn load(&self) -> Result<Model, ModelError> {
@@ -34,7 +37,8 @@ impl File {
         let views = self.tensors.iter().map(|(n, (shape, _))| {
             (n.as_str(), TensorView::new(Dtype::F32, shape.clone(), &raw[n]).unwrap())
         });
-        let meta = [("foreshift".to_owned(), self.meta.to_string())].into();
+        let meta = [("foreshift", &self.meta), ("foreshift.trees", &self.trees)];
+        let meta = meta.map(|(key, value)| (key.to_owned(), value.to_string())).into();
         Model::from_bytes(&safetensors::serialize(views, Some(meta)).unwrap())
     }
 
@@ -61,7 +65,13 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     said(&|f| f.meta["features_version"] = 0.into(), &["features_version"]);
     said(&|f| f.meta["hidden"] = 1_000_000_000u64.into(), &["hidden", "1 to 256"]);
     said(&|f| f.meta["window"] = 0.into(), &["window"]);
-    said(&|f| f.meta["calibration"]["scale"] = (-1.0).into(), &["calibration"]);
+    said(&|f| f.meta["ensemble"]["weights"][2][1] = (-1.0).into(), &["turns a judge around"]);
+    said(&|f| f.meta["ensemble"]["calibration"][0]["bounds"][0][1] = 2.0.into(), &["calibration"]);
+    said(&|f| f.meta["judges"][0] = "oracle".into(), &["judges", "oracle", "gru"]);
+    said(&|f| f.meta["alarm_from"] = 7.0.into(), &["alarm_from"]);
+    said(&|f| f.tensors.get_mut("linear.weight").unwrap().1[3] = f32::NAN, &["linear.weight", "not finite"]);
+    said(&|f| f.trees[1]["trees"][0]["left"][0] = 9000.into(), &["trees"]);
+    said(&|f| f.trees[1]["features"] = 3.into(), &["trees"]);
     said(&|f| f.meta["surprise"] = 1.into(), &["surprise"]);
 }
 
@@ -76,8 +86,8 @@ fn damaged_files_are_refused() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x15;
         if let Ok(model) = Model::from_bytes(&flipped) {
-            let window = model.description().window;
-            assert!(model.logits(vec![0.0; window * N_FEATURES], 1).unwrap()[0].is_finite());
+            let mut predictor = Predictor::new(Arc::new(model));
+            assert!((0..60).all(|i| predictor.push(&TelemetrySample::new(i * 100)).probability.is_finite()));
         }
     }
     let missing = Model::load(std::path::Path::new("no/such/model.safetensors")).unwrap_err();
@@ -107,7 +117,7 @@ fn a_model_without_a_number_degrades_to_drift() {
     assert_eq!(last.drivers[0].unwrap().metric, Metric::PathLossTx);
 }
 
-/// The budget for all engines of a site is 1 ms; one takes about 30 µs. The bound leaves room, as
+/// The budget for all engines of a site is 1 ms. The bound leaves room, as
 /// tests share their cores.
 #[test]
 fn a_prediction_fits_the_control_tick() {

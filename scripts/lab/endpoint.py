@@ -6,6 +6,7 @@ so a late wake-up of this process does not look like a slow network.
 import argparse
 import array
 import json
+import math
 import signal
 import socket
 import struct
@@ -41,17 +42,18 @@ def _live(**fields) -> None:
 
 
 def udp_send(args) -> None:
-    """A packet every 1/pps s against an absolute schedule, on --flows source ports in turn.
+    """A packet every 1/pps s against an absolute schedule, on --flows source ports in turn; --daily and --growth
+    make the rate swing by 60 % with that period in seconds, or double in that time.
 
     A sequence number is spent on each packet, sent or not: number n is of flow n modulo flows.
     """
     socks = [_socket(args.to, socket.SOCK_DGRAM, args.dscp) for _ in range(args.flows)]
     where, pad = (args.to, args.port), bytes(max(0, args.size - HEADER.size))
     sent, refused = array.array("q"), 0
-    begin, until = time.monotonic(), time.monotonic() + args.seconds
+    begin = time.monotonic()
+    due, until = begin, begin + args.seconds
     try:
         while True:
-            due = begin + len(sent) / args.pps
             wait = due - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
@@ -65,11 +67,18 @@ def udp_send(args) -> None:
                 sock.sendto(packet, where)
             except OSError:
                 refused += 1
+            due += 1.0 / (args.pps * _swing(args, due - begin))
     except Ended:
         pass
     with open(args.out, "wb") as out:
         sent.tofile(out)
     _live(sent=len(sent), refused=refused)
+
+
+def _swing(args, since: float) -> float:
+    """The rate's factor at a time since the start."""
+    daily = 1.0 + 0.6 * math.sin(2 * math.pi * since / args.daily) if args.daily else 1.0
+    return daily * (1.0 + min(1.0, since / args.growth) if args.growth else 1.0)
 
 
 def udp_recv(args) -> None:
@@ -177,6 +186,8 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=0, help="bit/s")
     parser.add_argument("--bytes", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--daily", type=float, default=0.0, help="seconds")
+    parser.add_argument("--growth", type=float, default=0.0, help="seconds")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)

@@ -12,7 +12,6 @@ from pathlib import Path
 from . import configfile
 from .cgroup import Cgroup
 from .shell import ROOT, LabError, run, stop
-from .topology import ENGINES
 
 LCORES = {"a1": 0, "a2": 1, "b1": 1}
 
@@ -82,6 +81,7 @@ class Engine:
         self.name, self.group, self._topo = config["engine"]["name"], group, topo
         self.socket, self.log = config["api"]["socket"], topo.dir / f"{self.name}.log"
         self.config = topo.dir / f"{self.name}.toml"
+        self.in_pair = "ha" in config
         self.config.write_text(configfile.dumps(config))
         self.process: subprocess.Popen | None = None
 
@@ -95,11 +95,15 @@ class Engine:
 
     def ask(self, what: str, timeout: float = 2.0):
         """What `foreshift show WHAT --json` prints, asked over the socket itself: a poll must not cost a process."""
+        return self.ask_with({"request": what}, timeout)
+
+    def ask_with(self, request: dict, timeout: float = 2.0):
+        """The answer to any request of the API."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout)
             try:
                 sock.connect(self.socket)
-                sock.sendall(json.dumps({"request": what}).encode() + b"\n")
+                sock.sendall(json.dumps(request).encode() + b"\n")
                 with sock.makefile() as lines:
                     answer = json.loads(lines.readline() or "{}")
             except (OSError, ValueError) as err:
@@ -141,14 +145,14 @@ class Engine:
 
 
 class Engines:
-    """a1, a2 and b1 of one topology. `change(config)` edits each configuration before the start."""
+    """The engines of one topology. `change(config)` edits each configuration before the start."""
 
     def __init__(self, topo, change=lambda config: config, limited: tuple[str, ...] = ()):
         self._topo = topo
         (topo.dir / "pki").mkdir()
-        run(binary(), "pki", "--out", topo.dir / "pki", *(w for n in ENGINES for w in ("--name", n)))
+        run(binary(), "pki", "--out", topo.dir / "pki", *(w for n in topo.engines for w in ("--name", n)))
         self.by_name: dict[str, Engine] = {}
-        for name in ENGINES:
+        for name in topo.engines:
             group = Cgroup(f"fs-{topo.id}-{name}") if name in limited else None
             config = change(configfile.place(configfile.load(name), topo.dir, LCORES[name]))
             self.by_name[name] = Engine(topo, config, group)
@@ -175,7 +179,7 @@ class Engines:
 
 def _settled(engine: Engine) -> bool:
     status = engine.status()
-    if status is None or not status.ready or (engine.name == "a1" and not status.owner):
+    if status is None or not status.ready or (engine.name == "a1" and engine.in_pair and not status.owner):
         return False
     return all(t["state"] == "up" for t in engine.tunnels().values())
 

@@ -1,28 +1,30 @@
-"""scripts/record-faults: telemetry of a real engine under real faults and harmless bursts, one recording a run.
+"""scripts/record-faults: telemetry of real engines through real faults and real calm, one recording an engine and run.
 
-The engine writes its samples (`[telemetry] record`); this adds the header's facts and the events, on the same clock
-(UNIX ms). A failure is measured, not assumed: the engine's death, the link's total loss, or a breach of
-the hosts' SLO (UDP loss above 5 % over 2 s, or a p99 latency above 5 times the calm one and 5 ms over 2 s).
+The engine writes its samples itself (`[telemetry] record`); this adds the header's facts and the events, on the same
+clock (UNIX ms): inject, slo (the service went bad), breach (it stayed bad: the failure, see slo.py), hard_failure, end.
+RUN.jsonl is a1, which is harmed; RUN.peer.jsonl is b1 at the other end of its tunnel.
 """
 import argparse
+import itertools
 import json
 import random
 import signal
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import analysis, faults
+from . import calm, faults, ramps, slo
 from .engines import build
 from .progress import Progress
-from .scenario import Outcome, Scenario, Timing
+from .rig import Rig
 from .shell import LabError, now_ms
-from .topology import HOST_A4, HOST_B4
-from .traffic import Endpoint, Load
+from .traffic import Load, Traffic
 
-WINDOW_BINS = 20  # of 100 ms
-LOSS_LIMIT, LATENCY_FACTOR, LATENCY_FLOOR_MS = 0.05, 5.0, 5.0
+SLOPES = {"fast": (5.0, 8.0), "medium": (10.0, 14.0), "slow": (18.0, 25.0)}  # seconds of a ramp
+FRAME_BITS = 8 * 330  # a stream's packet as a1 sends it: payload, UDP, IP, ESP, Ethernet
+PROFILES = ("steady", "burst", "daily", "growth")
 
 
 @dataclass(frozen=True)
@@ -32,118 +34,117 @@ class Run:
     kind: str
     fault: str
     plan: faults.Plan
-    timing: Timing
+    slope: str
+    calm_s: float
+    after_s: float
     pps: int
-    burst: str | None
+    profile: str
+    bustle: str | None
 
-    @property
-    def injected(self) -> str:
-        """The lab's fault: a calm run has none."""
-        return "none" if self.kind == "calm" else self.fault
-
-
-def schedule(count: int, seed: int) -> list[Run]:
-    """The runs of a seed: half of them ramps, the rest runs that must not raise an alarm, and a few without warning."""
-    rng, runs = random.Random(seed), []
-    kinds = ("ramp", "calm", "ramp", "stopped_short", "ramp", "calm", "ramp", "stopped_short", "ramp", "abrupt")
-    for i in range(count):
-        kind = kinds[i % len(kinds)]
-        burst = rng.choice(("udp", "tcp", None)) if kind == "calm" else ("udp" if rng.random() < 0.25 else None)
-        fault = {"calm": "burst" if burst else "steady",
-                 "abrupt": rng.choice(("death", "loss"))}.get(kind) or _pick_fault(rng)
-        runs.append(Run(f"{fault}-{kind}-{seed}-{i:03}", kind, fault, _plan(rng, kind, fault),
-                        Timing(rng.uniform(10, 18), 30.0, rng.uniform(4, 6)), rng.choice((200, 400, 500, 800)), burst))
-    return runs
+    def load(self) -> Load:
+        """The hosts' streams. A day lasts 12 s."""
+        return Load(pps=self.pps, flows=16, download_bps=0, ping_per_s=0,
+                    daily_s=12.0 if self.profile == "daily" else 0.0,
+                    growth_s=15.0 if self.profile == "growth" else 0.0)
 
 
-def _pick_fault(rng: random.Random) -> str:
-    return rng.choices(("loss", "cpu", "memory"), (5, 3, 2))[0]
+def schedule(seed: int) -> list[Run]:
+    """All runs of a seed, faults and calm mixed: every fault in every shape and slope, a third as many that stop
+    short, some without warning, and calm of every kind under every load."""
+    rng = random.Random(seed)
+    jobs = [("ramp", f, slope, shape) for f, slope, shape in
+            itertools.product(ramps.KINDS, SLOPES, sorted(faults.SHAPES))]
+    jobs += [("stopped_short", f, rng.choice(sorted(SLOPES)), rng.choice(sorted(faults.SHAPES)))
+             for f in ramps.KINDS for _ in range(6)]
+    jobs += [("abrupt", f, "none", "linear") for f in ("death", "cut") for _ in range(6)]
+    jobs += [("calm", what, "none", "linear") for what in ("steady", *calm.KINDS) for _ in range(10)]
+    rng.shuffle(jobs)
+    return [_run(rng, f"s{seed}-{i:03}", *job) for i, job in enumerate(jobs)]
 
 
-def _plan(rng: random.Random, kind: str, fault: str) -> faults.Plan:
-    shape = rng.choice(sorted(faults.SHAPES))
-    if kind == "abrupt":
-        return faults.Plan(0.0)
+def _run(rng: random.Random, number: str, kind: str, fault: str, slope: str, shape: str) -> Run:
+    profile = rng.choices(PROFILES, (4, 3, 2, 2))[0]
+    bustle = "burst" if profile == "burst" else None
     if kind == "calm":
-        return faults.Plan(20.0, peak=0.0, stops_short=True)
-    if kind == "stopped_short":
-        peak = {"loss": rng.uniform(0.005, 0.03), "cpu": rng.uniform(0.15, 0.35), "memory": rng.uniform(0.3, 0.7)}
-        return faults.Plan(rng.uniform(5, 20), shape, peak[fault], stops_short=True, hold_s=rng.uniform(2, 8))
-    return faults.Plan(rng.uniform(8, 35), shape, rng.uniform(0.1, 0.4) if fault == "loss" else 1.0)
+        plan = faults.Plan(rng.uniform(12.0, 18.0), peak=0.0, stops_short=True)
+        bustle = fault if fault in calm.KINDS else bustle
+    elif kind == "abrupt":
+        plan = faults.Plan(0.0)
+    elif kind == "stopped_short":
+        plan = faults.Plan(rng.uniform(*SLOPES[slope]), shape, rng.uniform(*ramps.SHORT[fault]), True,
+                           rng.uniform(2.0, 5.0))
+    else:
+        plan = faults.Plan(rng.uniform(*SLOPES[slope]), shape, 1.0)
+    if kind in ("ramp", "stopped_short") and bustle is None and rng.random() < 0.15:
+        bustle = rng.choice(calm.KINDS)
+    return Run(f"{number}-{fault}-{kind}", kind, fault, plan, slope, rng.uniform(7.0, 11.0),
+               3.0 if kind in ("calm", "stopped_short") else 4.5, rng.choice((200, 300, 400)), profile, bustle)
 
 
-class Bursts:
-    """Harmless demand between the hosts, now and then: a UDP burst beside the streams, or an unlimited download."""
-
-    def __init__(self, what: str | None, rng: random.Random):
-        self._what, self._rng = what, rng
-        self._due = time.monotonic() + rng.uniform(5, 12)
-        self.began_ms: list[float] = []
-        self._running: list[Endpoint] = []
-
-    def __call__(self, scenario: Scenario, traffic) -> None:
-        if self._what is None or time.monotonic() < self._due:
-            return
-        seconds = self._rng.uniform(0.5, 4.0)
-        self._due = time.monotonic() + seconds + self._rng.uniform(3, 10)
-        self.began_ms.append(now_ms())
-        topo = scenario.topo
-        if self._what == "udp":
-            # The receivers ignore stream 99; DSCP 0 keeps it out of the counters.
-            node, to = self._rng.choice((("ha", HOST_B4), ("hb", HOST_A4)))
-            Endpoint(topo, node, "udp-send", to=to, port=9000, stream=99, seconds=seconds, out="/dev/null",
-                     pps=self._rng.choice((1000, 2000, 4000)), size=self._rng.choice((200, 1000)))
-        else:
-            self._download(topo, int(seconds * 4_000_000))
-
-    def _download(self, topo, size: int) -> None:
-        if not self._running:
-            self._running = [Endpoint(topo, "hb", "tcp-serve", bind="0.0.0.0", port=9003, bytes=2_000_000).wait_ready()]
-        Endpoint(topo, "ha", "tcp-fetch", to=HOST_B4, port=9003, bytes=size, seconds=10)
+def soak(seconds: float, seed: int) -> Run:
+    """One long calm run with everything that is no fault."""
+    plan = faults.Plan(seconds, peak=0.0, stops_short=True)
+    return Run(f"soak{seed}-calm", "calm", "soak", plan, "none", 5.0, 1.0, 300, "daily", "any")
 
 
-def breach_ms(outcome: Outcome) -> float | None:
-    """When the hosts' SLO was first broken, or None. Judged over 2 s of send time, noted at that window's end."""
-    rows = analysis.bins(outcome.result.start_ms, outcome.result.end_ms, outcome.result.streams)
-    calm = sorted(r["p99_ms"] for r in rows if r["at_ms"] < outcome.moments.start_ms and r["p99_ms"] is not None)
-    limit = max(LATENCY_FLOOR_MS, LATENCY_FACTOR * calm[len(calm) // 2]) if calm else float("inf")
-    for i in range(WINDOW_BINS, len(rows)):
-        window = rows[i - WINDOW_BINS:i]
-        if window[0]["at_ms"] < outcome.moments.start_ms:
-            continue
-        sent, lost = sum(r["sent"] for r in window), sum(r["lost"] for r in window)
-        slow = [r["p99_ms"] for r in window if r["p99_ms"] is not None]
-        if (sent and lost / sent > LOSS_LIMIT) or (slow and min(slow) > limit):
-            return window[-1]["at_ms"] + 100.0
-    return None
+def drive(rig: Rig, run: Run) -> tuple:
+    """The run's traffic and fault; what the hosts saw, the fault, and what else was done and when."""
+    rng = random.Random(run.name)
+    load, bustle = run.load(), calm.Bustle(run.bustle, rig, rng)
+    fault = ramps.make("none" if run.kind == "calm" else run.fault, run.plan, rig, load.pps * FRAME_BITS)
+    traffic = Traffic(rig.topo, load)
+
+    def during(seconds: float, until=lambda: False) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not until():
+            time.sleep(0.1)
+            bustle()
+    try:
+        during(run.calm_s)
+        fault.start()
+        during(run.plan.ramp_s * 1.5 + 15,
+               until=lambda: fault.moments.hard_ms or fault.moments.end_ms or fault.error)
+        during(1.0 if fault.moments.hard_ms else run.after_s)
+        ended = now_ms()
+        result = traffic.finish()
+    finally:
+        fault.close()
+    if fault.error:
+        raise LabError(f"the fault could not be made: {fault.error}")
+    return result, fault, bustle.began, ended
 
 
-def finish_recording(source: Path, target: Path, run: Run, outcome: Outcome, bursts: list[float]) -> dict:
-    """The engine's samples with this run's header and events; returns the events by name."""
+def events(run: Run, result, fault, began, ended: float) -> list[tuple[str, float, str]]:
+    """(event, unix ms, detail), by time."""
+    rows = slo.parts(result)
+    limit = slo.latency_limit(rows, fault.moments.start_ms)
+    found = [("note", at, what) for at, what in began]
+    if run.kind != "calm":
+        found.append(("inject", fault.moments.start_ms, f"{run.fault} {run.plan.shape} over {run.plan.ramp_s:.1f} s"))
+    if broken := slo.breach(rows, limit):
+        found.append(("slo", broken[0], f"more than 0.1 % lost or p99 above {limit:.1f} ms"))
+        found.append(("breach", broken[1], "five of six half-seconds"))
+    if fault.moments.hard_ms:
+        found.append(("hard_failure", fault.moments.hard_ms, run.fault))
+    return sorted([*found, ("end", ended, "")], key=lambda e: e[1])
+
+
+def finish(source: Path, target: Path, run: Run, happened: list) -> None:
+    """The engine's samples with this run's header and events."""
     lines = source.read_text().splitlines()
     header = json.loads(lines[0])
     if header.get("type") != "run":
         raise LabError(f"{source}: the engine's recording does not begin with a run line")
-    header |= {"run": run.name, "kind": run.kind, "fault": run.fault,
-               "note": f"{run.plan} at {run.pps} pps each way, bursts: {run.burst}"}
-    events = [("note", at, "burst") for at in bursts]
-    moments = outcome.moments
-    if run.kind != "calm":
-        events.append(("inject", moments.start_ms, f"{run.fault} {run.plan.shape} over {run.plan.ramp_s:.1f} s"))
-    if run.kind != "calm" and (at := breach_ms(outcome)):
-        events.append(("breach", at, "measured by the hosts"))
-    if moments.hard_ms:
-        events.append(("hard_failure", moments.hard_ms, run.fault))
-    events.append(("end", outcome.result.end_ms, ""))
-    with open(target, "w") as out:
+    header |= {"run": run.name, "kind": run.kind, "fault": run.fault, "slope": run.slope, "profile": run.profile,
+               "note": f"{run.plan.shape} over {run.plan.ramp_s:.1f} s to {run.plan.peak:.2f} at {run.pps} pps each way, "
+                       f"besides: {run.bustle}"}
+    part = target.with_suffix(".part")
+    with open(part, "w") as out:
         out.write(json.dumps(header) + "\n")
-        for line in lines[1:]:
-            if _whole(line):
-                out.write(line + "\n")
-        for name, at, detail in sorted(events, key=lambda e: e[1]):
-            out.write(json.dumps({"type": "event", "at_ms": round(at), "event": name,
-                                  "detail": detail}) + "\n")
-    return {name: at for name, at, _ in events}
+        out.writelines(line + "\n" for line in lines[1:] if _whole(line))
+        for name, at, detail in happened:
+            out.write(json.dumps({"type": "event", "at_ms": round(at), "event": name, "detail": detail}) + "\n")
+    part.rename(target)
 
 
 def _whole(line: str) -> bool:
@@ -153,48 +154,57 @@ def _whole(line: str) -> bool:
         return False  # a killed engine may leave half a line
 
 
-def record(run: Run, out: Path, progress: Progress, label: str) -> dict:
-    """Make one recording of a1."""
-    source = out / f".{run.name}.part"
-    source.unlink(missing_ok=True)
+def record(run: Run, out: Path) -> str:
+    """Make both recordings of a run; says what happened."""
+    sources = {"a1": out / f".{run.name}.a1", "b1": out / f".{run.name}.b1"}
+    try:
+        with Rig(sources, random.Random(run.name).randrange(1 << 30)) as rig:
+            outcome = drive(rig, run)
+        happened = events(run, *outcome)
+        finish(sources["b1"], out / f"{run.name}.peer.jsonl", run, happened)
+        finish(sources["a1"], out / f"{run.name}.jsonl", run, happened)  # last: it says that the run is there
+    finally:
+        for source in sources.values():
+            source.unlink(missing_ok=True)
+    zero = next((at for name, at, _ in happened if name == "inject"), happened[-1][1])
+    said = [f"{name} {(at - zero) / 1e3:+.1f} s" for name, at, _ in happened if name not in ("note", "inject")]
+    return ", ".join(said)
 
-    def change(config: dict) -> dict:
-        config.setdefault("prediction", {})["mode"] = "observe"
-        if config["engine"]["name"] == "a1":
-            config["telemetry"] = {"record": str(source)}
-        return config
-    bursts = Bursts(run.burst, random.Random(run.name))
-    with Scenario(label, run.injected, change, progress, Load(pps=run.pps)) as scenario:
-        outcome = scenario.run(run.plan, run.timing, bursts)
-    events = finish_recording(source, out / f"{run.name}.jsonl", run, outcome, bursts.began_ms)
-    source.unlink()
-    return events
+
+def _attempt(run: Run, out: Path) -> str:
+    """In a process of its own. A rig that does not come up on a busy machine gets a second try."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        return record(run, out)
+    except LabError:
+        return record(run, out)
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/record-faults", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the recordings")
-    parser.add_argument("--runs", type=int, default=40)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the recordings; runs that are there stay")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, other runs (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="go on with this run of the schedule")
+    parser.add_argument("--runs", type=int, help="at most so many; all of the schedule if absent")
+    parser.add_argument("--soak", type=float, metavar="SECONDS",
+                        help="instead, one calm run of this length with bursts, reloads, pauses and the rest")
+    parser.add_argument("--jobs", type=int, default=1, help="labs at the same time (default: %(default)s)")
     args = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args.out.mkdir(parents=True, exist_ok=True)
     progress, failed = Progress(every_s=10.0), 0
     build()
-    runs = schedule(args.runs, args.seed)
-    for i, run in enumerate(runs[args.first:], args.first):
-        label = f"{i + 1}/{len(runs)} {run.name}"
-        if (args.out / f"{run.name}.jsonl").exists():
-            continue
-        try:
-            events = record(run, args.out.resolve(), progress, label)
-            progress.say(f"[{label}] recorded: {', '.join(events)}")
-        except LabError as err:
-            failed += 1
-            progress.say(f"[{label}] failed: {err}")
-        except KeyboardInterrupt:
-            return 130
+    runs = [soak(args.soak, args.seed)] if args.soak else schedule(args.seed)[args.first:]
+    runs = [r for r in runs[:args.runs] if not (args.out / f"{r.name}.jsonl").exists()]
+    with ProcessPoolExecutor(args.jobs) as pool:
+        waiting = {pool.submit(_attempt, run, args.out.resolve()): run for run in runs}
+        for done, future in enumerate(as_completed(waiting), 1):
+            name = waiting[future].name
+            try:
+                progress.say(f"[{done}/{len(runs)}] {name}: {future.result()}")
+            except (LabError, OSError) as err:
+                failed += 1
+                progress.say(f"[{done}/{len(runs)}] {name} failed: {err}")
     return 1 if failed else 0
 
 

@@ -56,6 +56,7 @@ NODES = ("ha", "la", "a1", "a2", "wan", "b1", "hb", "mg")
 
 class Topology:
     """The namespaces of one lab; a context manager. `ns("a1")` is a namespace's name."""
+    links, nodes, engines = LINKS, NODES, ENGINES
 
     def __init__(self, kernel_ports: bool = False, lab_id: int | None = None):
         """`kernel_ports`: leave the engines' ports to the kernel (the stand-in), else to DPDK alone."""
@@ -106,20 +107,20 @@ class Topology:
             remove_lab(self.id)
 
     def _build(self) -> None:
-        for node in NODES:
+        for node in self.nodes:
             run("ip", "netns", "add", self.ns(node))
             _sysctl(self, node)
         run("ip", "-batch", "-", text="\n".join(
             f"link add {l.port} netns {self.ns(l.node)} type veth peer name {l.far} netns {self.ns(l.bridge_node)}"
-            for l in LINKS))
-        for node in NODES:
+            for l in self.links))
+        for node in self.nodes:
             self._configure(node)
         self._wait_forwarding()
 
     def _wait_forwarding(self, timeout_s: float = 10.0) -> None:
         """The kernel tells a bridge of a new carrier up to a second late: wait until every port forwards."""
         deadline = time.monotonic() + timeout_s
-        for node in ("la", "wan", "mg"):
+        for node in sorted({l.bridge_node for l in self.links if l.bridge}):
             while time.monotonic() < deadline:
                 ports = json.loads(run("bridge", "-n", self.ns(node), "-j", "link").stdout)
                 if ports and all(p["state"] == "forwarding" for p in ports):
@@ -137,24 +138,25 @@ class Topology:
                     raise LabError(f"hostA does not reach {address}")
 
     def _configure(self, node: str) -> None:
-        ports = [l.port for l in LINKS if l.node == node] + [l.far for l in LINKS if l.bridge_node == node]
-        bridges = {l.bridge for l in LINKS if l.bridge_node == node and l.bridge}
+        ports = ([l.port for l in self.links if l.node == node]
+                 + [l.far for l in self.links if l.bridge_node == node])
+        bridges = {l.bridge for l in self.links if l.bridge_node == node and l.bridge}
         lines = ["link set lo up"]
         for bridge in sorted(bridges):
             # No snooping: neighbour discovery is multicast. Long ageing: an unknown MAC would be flooded and counted twice.
             lines.append(f"link add {bridge} type bridge mcast_snooping 0 ageing_time 360000")
             lines.append(f"link set {bridge} up")
-        for link in LINKS:
+        for link in self.links:
             if link.bridge_node == node and link.bridge:
                 lines.append(f"link set {link.far} master {link.bridge}")
         for port in ports:
-            raw = node in ENGINES and port != "mgmt0" and not self.kernel_ports
+            raw = node in self.engines and port != "mgmt0" and not self.kernel_ports
             lines.append(f"link set {port} {'arp off ' if raw else ''}up")
         lines += _addresses(node)
         run("ip", "-n", self.ns(node), "-batch", "-", text="\n".join(lines))
         for port in ports:
             run(*self.exec(node, "ethtool", "-K", port, *OFFLOADS), check=False)
-        if node in ENGINES and not self.kernel_ports:
+        if node in self.engines and not self.kernel_ports:
             run(*self.exec(node, "nft", "-f", "-"), text=_kernel_deaf([p for p in ports if p != "mgmt0"]))
 
     def set_link(self, node: str, port: str, up: bool) -> None:
@@ -165,7 +167,7 @@ def _sysctl(topo: Topology, node: str) -> None:
     values = {"net.ipv6.conf.default.accept_dad": 0, "net.ipv6.conf.all.accept_dad": 0,
               "net.ipv6.conf.default.accept_ra": 0, "net.ipv4.conf.default.arp_notify": 1,
               "net.ipv6.conf.default.ndisc_notify": 1}
-    if node in ("la", "wan", "mg") or (node in ENGINES and not topo.kernel_ports):
+    if node in ("la", "wan", "mg") or (node in topo.engines and not topo.kernel_ports):
         values |= {"net.ipv6.conf.default.disable_ipv6": 1, "net.ipv6.conf.all.disable_ipv6": 1}
     if node in ("ha", "hb"):
         # Hosts believe a gateway that announces itself; redirects would only blur the picture.

@@ -26,6 +26,8 @@ class Load:
     download_bps: int = 8_000_000
     ping_per_s: int = 10
     v6: bool = False
+    daily_s: float = 0.0   # the rate swings by 60 % with this period
+    growth_s: float = 0.0  # the rate doubles in this time
 
 
 class Endpoint:
@@ -93,14 +95,19 @@ class Traffic:
         self._recv = [Endpoint(topo, to, "udp-recv", bind=any_address, port=9000, stream=s, out=f[1]).wait_ready()
                       for (_, to, _, s), f in zip(ways, self._files)]
         self._tcp = self._start_download(topo, b, any_address)
-        self._ping_out = open(self._dir / "ping.txt", "w")
-        self._ping = subprocess.Popen(
-            topo.exec("ha", "ping", "-n", "-D", "-i", str(1 / load.ping_per_s), b),
-            stdout=self._ping_out, stderr=subprocess.STDOUT)
-        topo.on_close(stop, self._ping)
+        self._start_ping(topo, b)
         self._send = [Endpoint(topo, node, "udp-send", to=address, port=9000, pps=load.pps, flows=load.flows,
-                               size=load.payload, dscp=AF41, stream=s, out=f[0])
+                               size=load.payload, dscp=AF41, stream=s, out=f[0],
+                               daily=load.daily_s, growth=load.growth_s)
                       for (node, _, address, s), f in zip(ways, self._files)]
+
+    def _start_ping(self, topo, b: str) -> None:
+        self._ping_out, self._ping = open(self._dir / "ping.txt", "w"), None
+        if self.load.ping_per_s:
+            self._ping = subprocess.Popen(
+                topo.exec("ha", "ping", "-n", "-D", "-i", str(1 / self.load.ping_per_s), b),
+                stdout=self._ping_out, stderr=subprocess.STDOUT)
+            topo.on_close(stop, self._ping)
 
     def _start_download(self, topo, b: str, any_address: str):
         if not self.load.download_bps:
@@ -127,10 +134,11 @@ class Traffic:
         if self._tcp:
             self._tcp[1].finish()
             self._tcp[0].finish()
-        self._ping.send_signal(signal.SIGINT)  # ping prints its totals
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._ping.wait(2)
-        stop(self._ping)
+        if self._ping:
+            self._ping.send_signal(signal.SIGINT)  # ping prints its totals
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._ping.wait(2)
+            stop(self._ping)
         self._ping_out.close()
         gap_ms = max(analysis.GAP_MS, 3e3 * self.load.flows / self.load.pps)  # more than two of a flow's packets
         streams = [analysis.udp(analysis.load(sent), analysis.load(rows), self.load.flows, gap_ms)

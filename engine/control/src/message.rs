@@ -72,6 +72,9 @@ pub enum Message {
     ShiftRequest { site: String, reason: String },
     /// The sender's own prediction alarm was raised or cleared: nobody shifts towards it meanwhile.
     Alarm { site: String, raised: bool },
+    /// How far the sender's metrics are from their normal (robust z, in the order of the telemetry; `None`: not
+    /// measured). Not for the controller: what troubles all engines at once is no one's failure.
+    Vitals { z: Vec<Option<f32>> },
     /// The sender is stopping cleanly: its tunnels go down now.
     Goodbye { reason: String },
 }

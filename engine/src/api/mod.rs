@@ -2,6 +2,7 @@
 //! Prometheus. Both only ask the runtime, through [`ApiHandle`]; neither knows its state.
 
 pub mod client;
+pub mod faults;
 pub mod metrics;
 mod metrics_server;
 pub mod routes;
@@ -15,6 +16,7 @@ use crate::observe::stream::Observation;
 use crate::plan::Plan;
 use crate::routes::{Batch, Targets};
 use anyhow::{Context as _, Result};
+use faults::Fault;
 use routes::{RouteCount, RouteEntry, RouteRequest, RoutesWanted};
 use serde::{Deserialize, Serialize};
 use status::*;
@@ -48,6 +50,15 @@ pub enum ApiRequest {
     Command {
         /// What is asked.
         command: OperatorCommand,
+        /// What became of it.
+        reply: oneshot::Sender<Result<String, String>>,
+    },
+    /// A fault to be made; the answer says what was done or why not.
+    Fault {
+        /// Which.
+        fault: Fault,
+        /// How much of it.
+        level: u64,
         /// What became of it.
         reply: oneshot::Sender<Result<String, String>>,
     },
@@ -86,6 +97,13 @@ pub enum Request {
     Command {
         /// What is asked.
         command: OperatorCommand,
+    },
+    /// See [`ApiRequest::Fault`].
+    Fault {
+        /// Which.
+        fault: Fault,
+        /// How much of it.
+        level: u64,
     },
     /// See [`ApiRequest::Observe`]. After the answer the connection carries [`crate::observe::wire`] messages, and
     /// ends with them.
@@ -142,6 +160,10 @@ impl ApiHandle {
             Request::Routes { request } => Ok(self.routes(request).await),
             Request::Command { command } => {
                 let done = self.ask(|reply| ApiRequest::Command { command, reply }).await;
+                done.map(|done| done.map_or_else(Answer::Error, json))
+            }
+            Request::Fault { fault, level } => {
+                let done = self.ask(|reply| ApiRequest::Fault { fault, level, reply }).await;
                 done.map(|done| done.map_or_else(Answer::Error, json))
             }
             // The server takes these before they come here.

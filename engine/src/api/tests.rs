@@ -135,6 +135,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             }
             ApiRequest::Command { command, reply } => drop(reply.send(Ok(format!("{command:?}")))),
             ApiRequest::Observe { reply, .. } => drop(reply.send(Err("somebody else is looking".into()))),
+            ApiRequest::Fault { reply, .. } => drop(reply.send(Err("no faults here".into()))),
         }
     }
 }

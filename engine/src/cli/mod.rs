@@ -11,6 +11,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use crate::api::faults::Fault;
 use crate::api::status::Mode;
 use crate::config::Config;
 use crate::plan::Plan;
@@ -66,6 +67,15 @@ enum Command {
     /// Change and list the routes of the running engine
     Routes(routes::Arguments),
     Predict(predict::Arguments),
+    /// Harm the running engine on purpose, where its configuration says `debug.faults = true`
+    Fault {
+        #[arg(value_enum)]
+        fault: Fault,
+        /// How much of it, in its own unit; 0 ends it
+        level: u64,
+        #[command(flatten)]
+        engine: Engine,
+    },
     Bench(bench::Arguments),
     BenchFib(bench::fib::Arguments),
     Load(load::Arguments),
@@ -142,6 +152,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,
         Command::Predict(arguments) => predict::run(&arguments)?,
+        Command::Fault { fault, level, engine } => remote::fault(&engine, fault, level)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
         Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
         Command::Load(arguments) => load::command(&arguments)?,

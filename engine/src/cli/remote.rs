@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::api::Request;
 use crate::api::client;
+use crate::api::faults::Fault;
 use crate::api::status::OperatorCommand;
 use crate::config::Config;
 use anyhow::{Context as _, Result};
@@ -23,6 +24,13 @@ impl Engine {
     pub fn ask<T: DeserializeOwned>(&self, request: &Request) -> Result<T> {
         Ok(client::ask(&self.socket()?, request)?)
     }
+}
+
+/// Harms it, and prints what it did.
+pub fn fault(engine: &Engine, fault: Fault, level: u64) -> Result<()> {
+    let done: String = engine.ask(&Request::Fault { fault, level }).context("not done")?;
+    println!("{done}");
+    Ok(())
 }
 
 /// Orders it, and prints what it did.

@@ -321,4 +321,6 @@ pub struct Log {
 pub struct Debug {
     /// Live ESP keys are appended here in tshark's `esp_sa` format: whoever reads it reads the traffic.
     pub export_esp_keys: Option<PathBuf>,
+    /// `foreshift fault` may harm this engine.
+    pub faults: bool,
 }

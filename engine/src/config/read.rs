@@ -322,6 +322,6 @@ impl Read for Log {
 
 impl Read for Debug {
     fn read(s: &mut Section<'_>, _: usize) -> Option<Debug> {
-        Some(Debug { export_esp_keys: s.optional("export_esp_keys") })
+        Some(Debug { export_esp_keys: s.optional("export_esp_keys"), faults: s.or("faults", false) })
     }
 }

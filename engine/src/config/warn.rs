@@ -32,6 +32,10 @@ pub fn warnings(config: &Config) -> Vec<Problem> {
         let what = format!("live ESP keys will be written to {}", path.display());
         doubts.push(Problem::new("debug.export_esp_keys", what, "remove it outside of a lab"));
     }
+    if config.debug.faults {
+        let what = "anybody who may open the API socket can make this engine fail";
+        doubts.push(Problem::new("debug.faults", what, "remove it outside of a lab"));
+    }
     doubts
 }
 

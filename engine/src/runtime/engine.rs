@@ -1,11 +1,13 @@
 //! The running engine: one loop that feeds the controller and carries out what it asks for.
 
+use super::faults::Faults;
 use super::forwarding::Forwarding;
 use super::neighbors::Neighbors;
 use super::observe::Observing;
 use super::path_mtu::PathMtus;
 use super::sas::SecurityAssociations;
 use super::telemetry::{self, Sampler};
+use super::vitals::PeerVitals;
 use super::workers::Workers;
 use crate::api::ApiRequest;
 use crate::crypto::Crypto;
@@ -14,6 +16,7 @@ use crate::plan::Plan;
 use anyhow::Result;
 use control::Controller;
 use control::io::{Assessment, Input, Output};
+use control::message::Message;
 use dataplane::id::{Nanos, WorkerId};
 use dataplane::message::{Command, Event};
 use dpdk::{Clock, Device, Mempool};
@@ -69,6 +72,8 @@ pub struct Engine {
     pub sampler: Sampler,
     /// The model.
     pub predictor: Predictor,
+    /// What the peers said of themselves.
+    pub vitals: PeerVitals,
     /// Its last word.
     pub prediction: Option<Prediction>,
     /// Where samples are recorded, if asked for.
@@ -77,6 +82,8 @@ pub struct Engine {
     pub replies: Replies,
     /// What a client looks at.
     pub observing: Option<Observing>,
+    /// What is held on purpose.
+    pub faults: Faults,
     /// Counts commands.
     pub next_reply: u64,
 }
@@ -184,7 +191,12 @@ impl Engine {
             PeerEvent::Down { peer } => {
                 tracing::warn!(peer, "control connection down");
                 self.sessions.remove(&peer);
+                self.vitals.gone(&peer);
                 self.input(Input::PeerDown { peer });
+            }
+            PeerEvent::Message { peer, message: Message::Vitals { z } } => {
+                let now = self.clock.now();
+                self.vitals.heard(peer, &z, now);
             }
             PeerEvent::Message { peer, message } => self.input(Input::Message { peer, message }),
         }
@@ -213,7 +225,11 @@ impl Engine {
             tracing::error!(%error, "telemetry is no longer recorded");
             self.recorder = None;
         }
+        if let Some(peers) = self.vitals.mean(now) {
+            self.predictor.hear(&peers);
+        }
         let prediction = self.predictor.push(&sample);
+        self.tell_vitals();
         self.prediction = Some(prediction);
         let drivers = prediction.drivers.iter().flatten();
         self.input(Input::Assessment(Assessment {
@@ -223,6 +239,17 @@ impl Engine {
             drivers: drivers.map(|driver| (driver.metric.name().to_owned(), driver.contribution)).collect(),
         }));
         self.publish();
+    }
+
+    /// Tells every peer how this engine is.
+    fn tell_vitals(&self) {
+        let Some(vitals) = self.predictor.vitals() else { return };
+        let message = Message::Vitals { z: vitals.map(|z| z.is_finite().then_some(z)).to_vec() };
+        for (peer, session) in &self.sessions {
+            if let Err(error) = session.send(&message) {
+                tracing::debug!(peer, %error, "vitals not sent");
+            }
+        }
     }
 
     /// Gives the controller an input and carries out its outputs.

@@ -2,6 +2,7 @@
 
 mod access;
 mod engine;
+mod faults;
 mod forwarding;
 mod live_routes;
 mod neighbors;
@@ -11,6 +12,7 @@ mod path_mtu;
 mod sas;
 mod status;
 mod telemetry;
+mod vitals;
 mod workers;
 
 use crate::api::{self, ApiHandle};
@@ -178,6 +180,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),
         predictor: Predictor::new(Arc::new(model)),
         prediction: None,
+        vitals: vitals::PeerVitals::default(),
         devices: ports.devices,
         pools: ports.pools.into_iter().chain(ports.jumbo).collect(),
         neighbors: Neighbors::new(),
@@ -187,6 +190,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         sessions: Default::default(),
         replies: Default::default(),
         observing: None,
+        faults: faults::Faults::default(),
         next_reply: 0,
         recorder,
         key_log,

@@ -33,6 +33,14 @@ impl Engine {
             ApiRequest::Routes(wanted, reply) => drop(reply.send(self.routes(&wanted))),
             ApiRequest::RouteCount(reply) => drop(reply.send(self.route_count())),
             ApiRequest::Observe { request, reply } => drop(reply.send(self.observe(&request))),
+            ApiRequest::Fault { fault, level, reply } => {
+                let done = match self.workers.harm() {
+                    Some(harm) => self.faults.set(fault, level, harm),
+                    None => Err("this engine makes no faults: debug.faults = true would let it".to_owned()),
+                };
+                tracing::warn!(?fault, level, ?done, "fault");
+                let _ = reply.send(done);
+            }
             ApiRequest::Command { command, reply } => {
                 let id = self.next_reply;
                 self.next_reply += 1;

@@ -1,5 +1,6 @@
 //! Starts the workers on their lcores and holds control's ends of them.
 
+use super::faults::{Harm, Harmed};
 use super::live_routes::Seen;
 use crate::plan::{Idle, Plan};
 use anyhow::{Context as _, Result};
@@ -28,6 +29,7 @@ pub struct Workers {
     stop: Arc<AtomicBool>,
     /// Until when packets may be forwarded, nanoseconds; all workers read it every burst.
     pub forward_until: Arc<AtomicU64>,
+    harm: Option<Harm>,
 }
 
 /// What every worker gets a share of.
@@ -48,17 +50,24 @@ impl Workers {
         let forward_until = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
         let ends = connect::<Mbuf>(plan.workers.len(), plan.forwarding.tunnels.len(), &forward_until);
+        let harm = plan.faults.then(Harm::default);
         let mut workers =
-            Workers { links: Vec::new(), handles: Vec::new(), stop: stop.clone(), forward_until };
+            Workers { links: Vec::new(), handles: Vec::new(), stop: stop.clone(), forward_until, harm };
         let parts = ends.into_iter().zip(shared.queues).zip(shared.pools);
         for (id, (((worker, control), ports), pool)) in (0..).map(WorkerId).zip(parts) {
             let sessions = plan.access.sessions(id, plan.workers.len(), shared.clock.now())?;
+            let harmed = workers.harm.as_ref().map(|harm| Harmed::new(harm, &pool));
             let kept = Kept { ports, pool, sessions };
             let worker = assemble(plan, id, kept, &shared.clock, &shared.snapshot, worker);
             let (stop, idle) = (stop.clone(), plan.idle);
-            let handle = eal
-                .launch(id, move || run(worker, &stop, idle))
-                .with_context(|| format!("worker {id} could not be started"))?;
+            // Two loops, so that one without faults does not even ask.
+            let handle = match harmed {
+                None => eal.launch(id, move || run(worker, &stop, idle, |_| ())),
+                Some(mut harmed) => {
+                    eal.launch(id, move || run(worker, &stop, idle, |packets| harmed.polled(packets)))
+                }
+            };
+            let handle = handle.with_context(|| format!("worker {id} could not be started"))?;
             workers.links.push(control);
             workers.handles.push(handle);
         }
@@ -68,6 +77,11 @@ impl Workers {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.links.len()
+    }
+
+    /// What harms them, where the configuration allows faults.
+    pub fn harm(&self) -> Option<&Harm> {
+        self.harm.as_ref()
     }
 
     /// Control's ends, by worker.
@@ -157,11 +171,13 @@ fn assemble(
     })
 }
 
-/// A worker's life on its lcore.
-fn run(mut worker: Ended, stop: &AtomicBool, idle: Idle) -> Ended {
+/// A worker's life on its lcore; `polled` is told how many packets each poll found.
+fn run(mut worker: Ended, stop: &AtomicBool, idle: Idle, mut polled: impl FnMut(usize)) -> Ended {
     let mut empty = 0;
     while !stop.load(Ordering::Relaxed) {
-        empty = if worker.poll() == 0 { empty + 1 } else { 0 };
+        let packets = worker.poll();
+        polled(packets);
+        empty = if packets == 0 { empty + 1 } else { 0 };
         match idle {
             Idle::Backoff { sleep } if empty >= EMPTY_POLLS => std::thread::sleep(sleep),
             _ => std::hint::spin_loop(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Parser;
 use predictor::recording::read_dir;
-use predictor::train::{Options, train};
+use predictor::train::{HeldOut, Options, train};
 
 /// Train the failure model: recordings in, model.safetensors, card.json and card.md out.
 #[derive(Debug, Parser)]
@@ -24,11 +24,11 @@ struct Args {
     /// Predict a failure within this many milliseconds
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1_000..=600_000))]
     horizon_ms: u64,
-    /// At most this many passes over the data
-    #[arg(long, default_value_t = 60)]
+    /// Passes of the network over the data
+    #[arg(long, default_value_t = 24)]
     epochs: usize,
     /// Width of the recurrent state
-    #[arg(long, default_value_t = 24, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
+    #[arg(long, default_value_t = 16, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
     hidden: usize,
     /// Name of the model in logs and cards
     #[arg(long, default_value = "default")]
@@ -39,6 +39,9 @@ struct Args {
     /// A fault whose runs are all kept for the test (repeatable)
     #[arg(long = "hold-out", value_name = "FAULT")]
     held_out: Vec<String>,
+    /// A load profile whose runs are all kept for the test (repeatable)
+    #[arg(long = "hold-out-load", value_name = "PROFILE")]
+    held_out_loads: Vec<String>,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,7 +55,7 @@ fn main() -> anyhow::Result<()> {
         horizon_ms: args.horizon_ms,
         epochs: args.epochs,
         hidden: args.hidden,
-        held_out: args.held_out,
+        held_out: HeldOut { faults: args.held_out, profiles: args.held_out_loads },
     };
     let trained = train(&runs, &options, |line| eprintln!("{line}"))?;
     std::fs::create_dir_all(&args.out).with_context(|| args.out.display().to_string())?;

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::dataset::{Label, Series, Split};
+use super::dataset::{HeldOut, Label, Series, Split};
 use super::figures::Figures;
 use crate::features::STRIDE_MS;
+use crate::judges::HORIZONS;
 use crate::model::Description;
 
 /// What a model was made from.
@@ -43,24 +44,24 @@ impl DataCard {
 /// Which runs served for what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SplitCard {
-    /// Fitting.
+    /// Fitting, weighing, calibrating, thresholds of the simple detectors.
     pub train: Vec<String>,
-    /// Early stopping, calibration, thresholds of the simple detectors.
-    pub validation: Vec<String>,
     /// The figures.
     pub test: Vec<String>,
     /// Faults never trained on.
     pub held_out_faults: Vec<String>,
+    /// Loads never trained on.
+    pub held_out_profiles: Vec<String>,
 }
 
 impl SplitCard {
-    pub(crate) fn new(split: &Split, held_out: &[String]) -> Self {
+    pub(crate) fn new(split: &Split, held_out: &HeldOut) -> Self {
         let names = |set: &[Series]| set.iter().map(|s| s.run.clone()).collect();
         Self {
             train: names(&split.train),
-            validation: names(&split.validation),
             test: names(&split.test),
-            held_out_faults: held_out.to_vec(),
+            held_out_faults: held_out.faults.clone(),
+            held_out_profiles: held_out.profiles.clone(),
         }
     }
 }
@@ -76,10 +77,8 @@ pub struct Card {
     pub data: DataCard,
     /// The split.
     pub split: SplitCard,
-    /// Epochs run.
+    /// Epochs of the network.
     pub epochs: usize,
-    /// The one that was kept.
-    pub best_epoch: usize,
     /// Time between steps (ms).
     pub stride_ms: u64,
     /// Figures by detector, the model first.
@@ -132,25 +131,28 @@ impl Card {
         let d = &self.description;
         let runs: Vec<String> = self.data.runs.iter().map(|(kind, n)| format!("{n} × {kind}")).collect();
         let calm = self.model_figures().map_or(0.0, |f| f.calm_hours);
-        let held_out = match self.split.held_out_faults.join(", ") {
-            none if none.is_empty() => "none".to_owned(),
-            some => some,
-        };
+        let named = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let weighed = d.judges.iter().zip(d.ensemble.weights[HORIZONS - 1]);
+        let weights: Vec<String> = weighed.map(|(judge, weight)| format!("{judge} {weight:.2}")).collect();
         format!(
             "# Model `{name}`\n\n{note}\n\n\
-             P(failure within {horizon} s) of one subject, from the last {window} feature vectors, {stride} ms apart; GRU of \
-             {hidden} units, {metrics} metrics, features version {version}. Failure is a measured breach of the SLO or death, never \
-             the injection of a fault.\n\n\
+             P(failure within {horizon} s, and within a half and a quarter of it) of one subject, {metrics} metrics, features \
+             version {version} every {stride} ms. Failure is a measured breach of the SLO or death, never the injection of a \
+             fault.\n\n\
              ## Data\n{runs}; {failing} runs fail; {hours:.2} h; {base:.1} % of the steps precede a failure by no more than the \
              horizon. Steps between a breach and death are taught as failing; the probability is calibrated over them too (failing \
-             within the horizon, or already), the areas and the recall are of the steps before the breach alone. Steps after the end, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
-             ## Training\nSeed {seed}; weighted cross entropy, AdamW, epoch {best} of {epochs} kept (best validation AUC-PR); Platt \
-             scaling on the validation runs: {scale:.3}·logit {offset:+.3}. By whole runs, within each kind in order of time: \
-             {train} train, {validation} validation, {test} test. Faults never trained on: {held_out}.\n\n\
+             within the horizon, or already), the areas and the recall are of the steps before the breach alone. Steps after the \
+             end, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
+             ## Training\nSeed {seed}. Judges: a GRU of {hidden} units over {window} steps ({epochs} epochs, weighted cross entropy, \
+             AdamW), boosted trees that rise with bad news, logistic regression, drift, correlation. They are weighed, and the sum \
+             is calibrated (Venn–Abers), by what they say of each kind of fault when fitted without it. Weights at the longest \
+             horizon: {weights}. By whole runs, within each kind in order of time: {train} train, {test} test. Never trained on: \
+             faults {faults}; loads {loads}.\n\n\
              ## Figures on the test runs\n{table}\n\
-             The model's threshold was fixed beforehand; the others got their best F1 threshold on the validation runs. A run counts \
-             as foreseen when an alarm comes between the start of the fault and the failure. False alarms are counted over {calm:.2} h \
-             without a fault. The lists of runs are in `card.json`.\n",
+             The model's threshold is the lowest at which no calm training run alarmed when it was left out; the others got their \
+             best F1 threshold on the training runs. A run counts \
+             as foreseen when an alarm comes between the start of the fault and the failure. False alarms of the first row are \
+             counted over {calm:.2} h without a fault. The lists of runs are in `card.json`.\n",
             name = d.name,
             note = self.note,
             horizon = d.horizon_ms / 1000,
@@ -164,12 +166,11 @@ impl Card {
             hours = self.data.hours,
             base = 100.0 * self.data.base_rate,
             seed = d.seed,
-            best = self.best_epoch,
             epochs = self.epochs,
-            scale = d.calibration.scale,
-            offset = d.calibration.offset,
+            weights = weights.join(", "),
             train = self.split.train.len(),
-            validation = self.split.validation.len(),
+            faults = named(&self.split.held_out_faults),
+            loads = named(&self.split.held_out_profiles),
             test = self.split.test.len(),
             table = self.table(),
         )

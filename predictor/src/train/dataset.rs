@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::features::{FeatureExtractor, N_FEATURES, PER_METRIC};
+use crate::features::{FeatureExtractor, N_FEATURES, NAMELESS, PER_METRIC};
 use crate::recording::{Run, RunKind};
 use crate::sample::{Metric, Role, SPECS, TelemetrySample};
 
@@ -24,6 +24,10 @@ pub enum Label {
 pub struct Simple {
     /// Larger of the two loss shares.
     pub loss: f32,
+    /// The largest raw value over its limit, of the metrics that have one (1: at it).
+    pub level: f32,
+    /// Nearness in time of the nearest limit by straight extrapolation (1: at it).
+    pub exhaustion: f32,
     /// Largest z of the fast average over the baseline, all metrics but load.
     pub ewma: f32,
     /// The drift score.
@@ -39,6 +43,8 @@ pub struct Series {
     pub kind: RunKind,
     /// Kind of its fault.
     pub fault: String,
+    /// How its load went.
+    pub profile: String,
     /// When it failed (ms).
     pub failure_ms: Option<u64>,
     /// When it died or its path went down for good (ms).
@@ -62,6 +68,7 @@ impl Series {
             run: run.header.run.clone(),
             kind: run.header.kind,
             fault: run.header.fault.clone(),
+            profile: run.header.profile.clone(),
             failure_ms: run.failure_ms(),
             death_ms: run.death_ms(),
             inject_ms: run.inject_ms(),
@@ -70,12 +77,13 @@ impl Series {
             labels: Vec::new(),
             simple: Vec::new(),
         };
-        let mut extractor = FeatureExtractor::new();
+        let (mut extractor, mut peer) = (FeatureExtractor::new(), Peer::new(&run.peer));
         for sample in &run.samples {
             // Behind a breach that led to no death, the subject may be recovering.
             if series.death_ms.or(series.failure_ms).is_some_and(|end| sample.at_ms >= end) {
                 break;
             }
+            peer.tell(sample.at_ms, &mut extractor);
             if extractor.push(sample).stepped && extractor.ready() {
                 series.at_ms.push(sample.at_ms);
                 series.features.extend_from_slice(extractor.features());
@@ -97,6 +105,17 @@ impl Series {
         }
     }
 
+    /// Whether a failure follows a step within `horizon_ms` (or has begun), and whether that teaches anything.
+    pub(crate) fn target(&self, step: usize, horizon_ms: u64) -> (bool, bool) {
+        let fails = self.failure_ms.is_some_and(|failure| self.at_ms[step] + horizon_ms >= failure);
+        (fails, self.labels[step] != Label::Ignored)
+    }
+
+    /// What the judges are shown at a step; before the first, a subject is as ever.
+    pub(crate) fn shown(&self, step: isize) -> &[f32] {
+        &self.row(step)[NAMELESS..]
+    }
+
     /// Number of steps.
     pub fn len(&self) -> usize {
         self.at_ms.len()
@@ -116,13 +135,39 @@ impl Series {
     }
 }
 
+/// What a peer would have told the subject: its vitals, as it computes them itself.
+struct Peer<'a> {
+    samples: std::iter::Peekable<std::slice::Iter<'a, TelemetrySample>>,
+    extractor: FeatureExtractor,
+}
+
+impl<'a> Peer<'a> {
+    fn new(samples: &'a [TelemetrySample]) -> Self {
+        Self { samples: samples.iter().peekable(), extractor: FeatureExtractor::new() }
+    }
+
+    /// Everything it had said by then.
+    fn tell(&mut self, at_ms: u64, subject: &mut FeatureExtractor) {
+        while let Some(sample) = self.samples.next_if(|s| s.at_ms <= at_ms) {
+            self.extractor.push(sample);
+            if self.extractor.ready() {
+                subject.hear(&self.extractor.vitals());
+            }
+        }
+    }
+}
+
 fn simple(sample: &TelemetrySample, extractor: &FeatureExtractor) -> Simple {
     let loss = |m| sample.get(m).unwrap_or(0.0);
-    let z = |i: usize| extractor.features()[i * PER_METRIC + 1];
-    let ewma = (0..SPECS.len()).filter(|&i| SPECS[i].role != Role::Load).map(z).fold(0.0, f32::max);
+    let most = |feature: usize| {
+        let value = |i: usize| extractor.features()[i * PER_METRIC + feature];
+        (0..SPECS.len()).filter(|&i| SPECS[i].role != Role::Load).map(value).fold(0.0, f32::max)
+    };
     Simple {
         loss: loss(Metric::PathLossTx).max(loss(Metric::PathLossRx)),
-        ewma,
+        level: extractor.nearness(),
+        exhaustion: most(6),
+        ewma: most(1),
         drift: extractor.drift().score,
     }
 }
@@ -130,34 +175,43 @@ fn simple(sample: &TelemetrySample, extractor: &FeatureExtractor) -> Simple {
 /// Whole runs, never cut: neighbouring steps of one run would leak.
 #[derive(Clone, Debug, Default)]
 pub struct Split {
-    /// For fitting.
+    /// For fitting, weighing and calibrating.
     pub train: Vec<Series>,
-    /// For early stopping and calibration.
-    pub validation: Vec<Series>,
     /// Looked at once.
     pub test: Vec<Series>,
 }
 
+/// What is kept whole for the test.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeldOut {
+    /// Faults.
+    pub faults: Vec<String>,
+    /// Load profiles.
+    pub profiles: Vec<String>,
+}
+
 impl Split {
-    /// Within each kind of run, in order of time: the last fifth tests, the fifth before
-    /// validates. Runs of a fault in `held_out` all test.
-    pub fn new(series: Vec<Series>, held_out: &[String]) -> Self {
+    /// Within each kind of run, in order of time: the last quarter tests. All runs of a fault or under a load that is
+    /// held out test, and so does the soak: a calm run that is long on purpose.
+    pub fn new(series: Vec<Series>, held_out: &HeldOut) -> Self {
         let mut groups = BTreeMap::<(RunKind, String), Vec<Series>>::new();
         let mut split = Self::default();
         for s in series.into_iter().filter(|s| !s.is_empty()) {
-            if held_out.contains(&s.fault) || s.kind == RunKind::Abrupt {
+            let unseen = held_out.faults.contains(&s.fault) || held_out.profiles.contains(&s.profile);
+            if unseen || s.kind == RunKind::Abrupt || s.fault == SOAK {
                 split.test.push(s);
             } else {
                 groups.entry((s.kind, s.fault.clone())).or_default().push(s);
             }
         }
         for (_, mut group) in groups {
-            let n = group.len();
-            let fifth = if n < 3 { 0 } else { ((n + 2) / 5).max(1) };
-            split.test.extend(group.split_off(n - fifth));
-            split.validation.extend(group.split_off(n - 2 * fifth));
+            let last = group.len() - group.len() / 4;
+            split.test.extend(group.split_off(last));
             split.train.extend(group);
         }
         split
     }
 }
+
+/// The name of the long calm run.
+const SOAK: &str = "soak";

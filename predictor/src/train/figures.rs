@@ -169,8 +169,8 @@ struct Alarms {
     leads_to_death: Vec<u64>,
 }
 
-/// Counts alarms as an operator would: one lasts from crossing the threshold until the score
-/// has been below it for ten seconds.
+/// Counts alarms as an operator would: one begins with the second step in a row above the
+/// threshold and lasts until the score has been below it for ten seconds.
 fn alarms(series: &[Series], scores: &[Scores], threshold: f64) -> Alarms {
     const QUIET_MS: u64 = 10_000;
     let mut sum = Alarms::default();
@@ -180,10 +180,15 @@ fn alarms(series: &[Series], scores: &[Scores], threshold: f64) -> Alarms {
         let calm_until = inject.or(s.failure_ms).unwrap_or(u64::MAX);
         let (mut warned, mut last_above) = (None, None::<u64>);
         let too_late = s.failure_ms.unwrap_or(u64::MAX);
+        let mut before = false;
         for (&at, &score) in s.at_ms.iter().zip(scores).take_while(|(at, _)| **at < too_late) {
             let calm = at < calm_until;
             sum.calm_ms += if calm { STRIDE_MS } else { 0 };
-            if f64::from(score) < threshold {
+            // The controller waits for three samples: two steps in a row.
+            let above = f64::from(score) >= threshold;
+            let alarming = above && std::mem::replace(&mut before, above);
+            if !alarming {
+                before = above;
                 continue;
             }
             if calm && last_above.is_none_or(|last| at > last + QUIET_MS) {
