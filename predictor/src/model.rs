@@ -222,7 +222,11 @@ impl Model {
         let model = Self { net: fitted.net, parts, description };
         // Finite weights can still overflow; a calm subject must get a number.
         let calm = model.panel().said(&[0.0; N_NAMELESS]);
-        if calm.iter().flatten().all(|l| l.is_finite()) { Ok(model) } else { Err(ModelError::NotFinite("output")) }
+        if calm.iter().flatten().all(|l| l.is_finite()) {
+            Ok(model)
+        } else {
+            Err(ModelError::NotFinite("output"))
+        }
     }
 
     /// The model committed with this crate; its card is `src/default_model/card.md`.
@@ -250,7 +254,8 @@ impl Model {
         description.check()?;
         let trees = header.metadata().as_ref().and_then(|m| m.get(TREES_KEY));
         let trees = trees.ok_or_else(|| ModelError::Description("no trees".into()))?;
-        let trees = serde_json::from_str(trees).map_err(|e| ModelError::Description(format!("trees: {e}")))?;
+        let trees =
+            serde_json::from_str(trees).map_err(|e| ModelError::Description(format!("trees: {e}")))?;
         let linear = Linear {
             weights: rows(&read(&file, "linear.weight", &[HORIZONS, N_NAMELESS])?),
             bias: rows::<1, HORIZONS>(&read(&file, "linear.bias", &[HORIZONS])?)[0],
@@ -267,7 +272,8 @@ impl Model {
 
     /// The content of a model file; the same model always gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        let json = |text: serde_json::Result<String>| text.map_err(|e| ModelError::Description(e.to_string()));
+        let json =
+            |text: serde_json::Result<String>| text.map_err(|e| ModelError::Description(e.to_string()));
         let description = json(serde_json::to_string(&self.description))?;
         let trees = json(serde_json::to_string(&*self.parts.trees))?;
         let mut tensors = Vec::with_capacity(8);
