@@ -36,7 +36,9 @@ pub fn judge(outcomes: &[Outcome]) -> Figures {
     let rows: f64 = outcomes.iter().map(weight).sum();
     let positives: f64 = outcomes.iter().filter(|o| o.crashed).map(weight).sum();
     let alarmed = |crashed: Option<bool>| -> f64 {
-        outcomes.iter().filter(|o| o.p >= 0.5 && crashed.is_none_or(|c| c == o.crashed)).map(weight).sum()
+        outcomes.iter().filter(|o| o.p >= 0.5 && crashed.is_none_or(|c| c == o.crashed)).map(weight).sum::<f64>()
+            // The sum of nothing is −0.
+            + 0.0
     };
     let squared = |o: &Outcome| weight(o) * (f64::from(o.p) - f64::from(u8::from(o.crashed))).powi(2);
     Figures {
