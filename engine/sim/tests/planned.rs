@@ -60,7 +60,7 @@ fn an_alarm_shifts_in_exact_steps_and_loses_nothing() {
         }
     }
     assert_eq!(seen, [0, 3277, 16_384, 32_768, 65_536], "5, 25, 50, 100 %");
-    assert_eq!((cluster.owner(), cluster.gateway), (Some("a2"), Some("a2")));
+    assert_eq!((cluster.owner(), cluster.gateway()), (Some("a2"), Some("a2")));
     let done = |action: &str| (action.to_owned(), Outcome::Done);
     assert_eq!(
         actions(&cluster, "a1")[1..],
