@@ -80,6 +80,14 @@ impl Cluster {
         self.link_mut(way).delay = Nanos::from_millis(ms);
     }
 
+    /// The engines of site a are on one cable: what one hands over reaches the other before the hosts' next packet.
+    pub fn join_engines(&mut self) {
+        for way in [("a1", "a2"), ("a2", "a1")] {
+            let link = self.link_mut(way);
+            (link.delay, link.jitter) = (Nanos(MS / 10), Nanos(0));
+        }
+    }
+
     pub(crate) fn start(&mut self, name: &'static str) {
         self.processes += 1;
         let floor = 1000 + self.now.as_millis();
@@ -164,7 +172,8 @@ impl Cluster {
     /// Panics with the seed and the history if a rule was broken.
     pub fn assert_rules(&self) {
         let broken = self.checkers.violations();
-        assert!(broken.is_empty(), "seed {}: {broken:#?}\n{}", self.options.seed, self.story());
+        let (seed, commit) = (self.options.seed, crate::scenario::commit);
+        assert!(broken.is_empty(), "seed {seed}, commit {}: {broken:#?}\n{}", commit(), self.story());
     }
 
     /// What went wrong and what was decided, for a failing test.
@@ -177,7 +186,10 @@ impl Cluster {
         });
         let mut lines: Vec<_> = faults.chain(decisions).collect();
         lines.sort();
-        lines.iter().map(|(at, line)| format!("{:>7} ms  {line}\n", at.as_millis())).collect()
+        let told = lines.iter().map(|(at, line)| format!("{:>7} ms  {line}\n", at.as_millis()));
+        let drops = self.nodes.values().filter_map(|n| Some((n.name, n.plane.as_ref()?.drops())));
+        let drops = drops.map(|(name, drops)| format!("{name} dropped in this life: {drops:?}\n"));
+        told.chain(drops).chain([format!("the network lost {} frames\n", self.network.lost)]).collect()
     }
 
     fn millisecond(&mut self) {

@@ -15,6 +15,9 @@ const IP: usize = 20;
 const UDP: usize = 8;
 const PAYLOAD: usize = 12;
 
+/// Packets of a burst.
+const PACKETS: u32 = 4;
+
 /// One packet of a host: the same wherever it is met, and however often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId {
@@ -56,30 +59,33 @@ pub struct Hosts {
     pub gateway: Option<&'static str>,
     /// They send.
     pub talking: bool,
-    spacing: (Nanos, Nanos),
+    spacing: [(Nanos, Nanos); 2],
     due: BinaryHeap<Reverse<(Nanos, u32)>>,
 }
 
 impl Hosts {
-    /// So many flows, half of them each way; each sends a packet, waits between `spacing.0` and `spacing.1`, and so on.
-    pub fn new(flows: u32, spacing: (Nanos, Nanos), rng: &mut Rng) -> Hosts {
-        let due = (0..flows).map(|flow| Reverse((Nanos(rng.below(spacing.1.0 + 1)), flow))).collect();
+    /// So many flows, half of them each way; each sends bursts of packets. `spacing` is that of packets in a
+    /// burst and of bursts, each the least and the most.
+    pub fn new(flows: u32, spacing: [(Nanos, Nanos); 2], rng: &mut Rng) -> Hosts {
+        let first = spacing[1].1.0 + 1;
+        let due = (0..flows).map(|flow| Reverse((Nanos(rng.below(first)), flow))).collect();
         let flows = vec![Flow::default(); flows as usize];
         Hosts { flows, gateway: None, talking: false, spacing, due }
     }
 
-    /// What is sent by now: each packet's name and where its frame comes out of, `a` or `b`.
+    /// What is sent by now.
     pub fn send(&mut self, now: Nanos, rng: &mut Rng) -> Vec<PacketId> {
         let mut sent = Vec::new();
         while let Some(&Reverse((at, flow))) = self.due.peek()
             && at <= now
         {
             self.due.pop();
-            let (least, most) = self.spacing;
+            let number = &mut self.flows[flow as usize].sent;
+            let burst_ends = !self.talking || *number % PACKETS == PACKETS - 1;
+            let (least, most) = self.spacing[usize::from(burst_ends)];
             let wait = least.0 + rng.below(most.since(least).0 + 1);
             self.due.push(Reverse((at.plus(Nanos(wait)), flow)));
             if self.talking {
-                let number = &mut self.flows[flow as usize].sent;
                 sent.push(PacketId { flow, number: *number });
                 *number += 1;
             }

@@ -15,8 +15,7 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::FAILURE;
     };
-    let (commit, begun) =
-        (std::env::var("FORESHIFT_COMMIT").unwrap_or_else(|_| "unknown".into()), Instant::now());
+    let (commit, begun) = (scenario::commit(), Instant::now());
     let (mut failed, mut simulated_ms, mut delivered, mut sealed) = (Vec::new(), 0, 0, 0);
     for seed in from..from.saturating_add(seeds) {
         let outcome = scenario::run(seed);

@@ -4,6 +4,7 @@ use crate::checkers::{Rule, Violation};
 use crate::rng::Rng;
 use crate::{Cluster, Options, faults};
 use dataplane::id::Nanos;
+use std::process::Command;
 
 /// Every so many seeds nothing is broken: only what is planned happens, and no packet may notice.
 const CALM: u64 = 4;
@@ -20,6 +21,15 @@ pub struct Outcome {
     pub delivered: u64,
     /// Packets sealed.
     pub sealed: u64,
+}
+
+/// The commit that is run, for whoever replays a seed.
+pub fn commit() -> String {
+    let asked = || {
+        let git = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output().ok()?;
+        Some(String::from_utf8(git.stdout).ok()?.trim().to_owned()).filter(|commit| !commit.is_empty())
+    };
+    std::env::var("FORESHIFT_COMMIT").ok().or_else(asked).unwrap_or_else(|| "unknown".to_owned())
 }
 
 /// Runs a seed from start to end.
@@ -60,9 +70,10 @@ fn options(seed: u64) -> Options {
 /// Paths of different delay, and everything that may be asked of a healthy cluster.
 fn calm(cluster: &mut Cluster, rng: &mut Rng) {
     for name in ["a1", "a2"] {
-        cluster.set_delay((name, "b1"), 1 + rng.below(30));
-        cluster.set_delay(("b1", name), 1 + rng.below(30));
+        cluster.set_delay((name, "b1"), 1 + rng.below(20));
+        cluster.set_delay(("b1", name), 1 + rng.below(20));
     }
+    cluster.join_engines();
     cluster.run_ms(6000);
     cluster.hosts.talking = true;
     for _ in 0..6 {

@@ -46,8 +46,8 @@ pub struct Options {
     pub clock_drift_permille: u64,
     /// Flows of packets between the sites' hosts, half of them each way.
     pub flows: u32,
-    /// Least and greatest time between two packets of a flow.
-    pub spacing: (Nanos, Nanos),
+    /// Least and greatest time between two packets of a burst, and between two bursts, of a flow.
+    pub spacing: [(Nanos, Nanos); 2],
     /// What is broken on purpose.
     pub sabotage: Option<Sabotage>,
 }
@@ -64,7 +64,7 @@ impl Options {
             prediction: PredictionConfig::default(),
             clock_drift_permille: 10,
             flows: 12,
-            spacing: (Nanos::from_millis(10), Nanos::from_millis(60)),
+            spacing: [(3, 15), (60, 100)].map(|(a, b)| (Nanos::from_millis(a), Nanos::from_millis(b))),
             sabotage: None,
         }
     }

@@ -8,14 +8,17 @@ pub mod tape;
 use crate::sabotage::Sabotage;
 use buffer::{Flaw, Pool, SimPort};
 use control::io::Input;
+use dataplane::drop_reason::DropReason;
 use dataplane::id::{Nanos, PortId, WorkerId};
 use dataplane::links::{ControlLinks, connect};
 use dataplane::message::{Command, Event};
+use dataplane::packet::BURST;
 use dataplane::snapshot::Snapshot;
 use dataplane::worker::{Clock, Worker, WorkerParts};
 use forwarding::Forwarding;
 use sas::Sas;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +28,8 @@ use tape::{Recorder, Tape};
 pub const WORKERS: usize = 2;
 /// Ports of every engine.
 pub const PORTS: usize = 3;
+/// Most polls of a worker in one step of time.
+const POLLS: usize = 16;
 /// Buffers of every engine.
 pub const BUFFERS: usize = 2048;
 
@@ -85,10 +90,14 @@ impl Plane {
         Plane { pool, ports, tape, forwarding, sas, links, workers, clock, lease, sabotage }
     }
 
-    /// One poll of one worker.
+    /// A worker polls until its queues have no full burst left, as it would in a millisecond.
     pub fn poll(&mut self, worker: usize, now: Nanos) {
         self.clock.set(now);
-        self.workers[worker].poll();
+        for _ in 0..POLLS {
+            if self.workers[worker].poll() < BURST {
+                break;
+            }
+        }
     }
 
     /// A frame arrives at a port, in the queue of `worker`.
@@ -119,7 +128,7 @@ impl Plane {
         let _ = self.links[worker].commands.push(command);
     }
 
-    /// Publishes what has changed; the snapshot that was, with its generation and digest's source.
+    /// Publishes what has changed, and says what that was.
     pub fn publish(&mut self) -> Option<Snapshot> {
         let snapshot = self.forwarding.changed()?;
         for (worker, link) in self.links.iter_mut().enumerate() {
@@ -153,6 +162,15 @@ impl Plane {
             }
         }
         inputs
+    }
+
+    /// What its workers dropped, by reason, and under `missed` what its ports did.
+    pub fn drops(&self) -> BTreeMap<&'static str, u64> {
+        let count =
+            |reason: DropReason| self.links.iter().map(|l| l.counters.dropped(reason).get()).sum::<u64>();
+        let missed = self.ports.iter().flatten().map(|port| port.0.borrow().missed).sum();
+        let all = DropReason::ALL.iter().map(|&reason| (reason.name(), count(reason)));
+        all.chain([("missed", missed)]).filter(|(_, many)| *many > 0).collect()
     }
 
     /// When the worker that polled longest ago did so.
