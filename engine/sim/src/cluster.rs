@@ -1,14 +1,21 @@
-//! The loop: true time moves in milliseconds; what arrived is delivered; engines take their turns.
+//! The loop: true time moves in milliseconds; what arrived is delivered; workers poll and controllers take their
+//! turns, in an order that the seed gives.
+
+mod orders;
+mod wires;
 
 use crate::checkers::Checkers;
 use crate::faults::Fault;
-use crate::network::{Arrival, ConnectionEvent, Direction, Link, Network, Probe, SaUse};
+use crate::hosts::Hosts;
+use crate::network::{Arrival, ConnectionEvent, Direction, Link, Network};
 use crate::node::{Clock, Node, Told, Waiting};
+use crate::plane::Plane;
 use crate::rng::Rng;
+use crate::sabotage::Sabotage;
 use crate::topology::{ENGINES, FIRST, Options, SECOND, config, neighbours};
 use control::Controller;
-use control::io::{Assessment, Input, Output};
-use dataplane::id::{Nanos, Spi, TunnelId};
+use control::io::{Assessment, Input};
+use dataplane::id::{Nanos, TunnelId};
 use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
@@ -21,14 +28,12 @@ pub struct Cluster {
     pub nodes: BTreeMap<&'static str, Node>,
     /// What lies between them.
     pub network: Network,
+    /// Who sends packets through them.
+    pub hosts: Hosts,
     /// What watches them.
     pub checkers: Checkers,
-    /// The engine that last announced site a's gateway.
-    pub gateway: Option<&'static str>,
     /// What went wrong when.
     pub history: Vec<(Nanos, Fault)>,
-    /// Packets that met no SA although the receiver never restarted since the sender switched.
-    pub sa_gaps: u64,
     options: Options,
     rng: Rng,
     processes: u64,
@@ -45,16 +50,15 @@ impl Cluster {
         };
         let nodes = ENGINES.iter().map(|name| (*name, Node::new(name, clock()))).collect();
         let mut checkers = Checkers::default();
-        checkers.dual_active =
+        checkers.owners.dual_active =
             !options.witness && options.without_witness == control::config::WithoutWitness::DualActive;
         let mut cluster = Cluster {
             now: Nanos(0),
             nodes,
             network: Network::new(&ENGINES),
+            hosts: Hosts::new(options.flows, options.spacing, &mut rng),
             checkers,
-            gateway: None,
             history: Vec::new(),
-            sa_gaps: 0,
             options,
             rng,
             processes: 0,
@@ -71,16 +75,30 @@ impl Cluster {
         self.network.links.get_mut(&way).expect("two engines of the topology")
     }
 
+    /// How long a direction takes, milliseconds; from the beginning, that is: later it would be a [`Fault`].
+    pub fn set_delay(&mut self, way: Direction, ms: u64) {
+        self.link_mut(way).delay = Nanos::from_millis(ms);
+    }
+
+    /// The engines of site a are on one cable: what one hands over reaches the other before the hosts' next packet.
+    pub fn join_engines(&mut self) {
+        for way in [("a1", "a2"), ("a2", "a1")] {
+            let link = self.link_mut(way);
+            (link.delay, link.jitter) = (Nanos(MS / 10), Nanos(0));
+        }
+    }
+
     pub(crate) fn start(&mut self, name: &'static str) {
         self.processes += 1;
         let floor = 1000 + self.now.as_millis();
         let config = config(name, &self.options, floor, self.rng.next_u64());
-        let (process, now) = (self.processes, self.now);
+        let (process, now, sabotage) = (self.processes, self.now, self.options.sabotage);
         let node = self.node_mut(name);
         node.process = process;
         node.controller = Some(Controller::new(config));
+        node.plane = Some(Plane::new(name, node.clock.local(now), sabotage));
         node.paused = None;
-        node.hung = false;
+        node.hung = 0;
         node.told = Told::default();
         node.inbox.clear();
         node.next_tick = now;
@@ -88,10 +106,16 @@ impl Cluster {
     }
 
     pub(crate) fn kill(&mut self, name: &'static str) {
+        let now = self.now;
         let node = self.node_mut(name);
         node.controller = None;
         node.told = Told::default();
         node.inbox.clear();
+        if let Some(plane) = node.plane.take() {
+            let pool = plane.pool.clone();
+            drop(plane);
+            self.checkers.conservation.gone(now, name, &pool, &mut self.checkers.log);
+        }
     }
 
     /// Runs for so many milliseconds of true time.
@@ -109,6 +133,33 @@ impl Cluster {
         })
     }
 
+    /// Hosts fall silent, and what is on its way arrives or never will. Packets are counted then.
+    pub fn settle(&mut self) {
+        self.hosts.talking = false;
+        self.run_ms(500);
+        let Checkers { planned, recovery, deliveries, log, .. } = &mut self.checkers;
+        planned.silence(self.now, &self.hosts, deliveries, log);
+        recovery.end(self.now, &self.hosts, deliveries, log);
+    }
+
+    /// From now on, for `ms`, every packet must arrive; then hosts fall silent.
+    pub fn must_deliver(&mut self, ms: u64) {
+        self.hosts.talking = true;
+        self.checkers.recovery.begin(&self.hosts);
+        self.run_ms(ms);
+        self.settle();
+    }
+
+    /// All engines end; their pools are looked at.
+    pub fn end(&mut self) {
+        ENGINES.iter().for_each(|name| self.kill(name));
+    }
+
+    /// The engine that last announced site a's gateway to its hosts.
+    pub fn gateway(&self) -> Option<&'static str> {
+        self.hosts.gateway
+    }
+
     /// The owner of site a whose deadline has not passed.
     pub fn owner(&self) -> Option<&'static str> {
         self.nodes
@@ -120,14 +171,9 @@ impl Cluster {
 
     /// Panics with the seed and the history if a rule was broken.
     pub fn assert_rules(&self) {
-        let broken = &self.checkers.violations;
-        assert!(
-            broken.is_empty() && self.sa_gaps == 0,
-            "seed {}: {broken:?}, {} SA gaps\n{}",
-            self.options.seed,
-            self.sa_gaps,
-            self.story()
-        );
+        let broken = self.checkers.violations();
+        let (seed, commit) = (self.options.seed, crate::scenario::commit);
+        assert!(broken.is_empty(), "seed {seed}, commit {}: {broken:#?}\n{}", commit(), self.story());
     }
 
     /// What went wrong and what was decided, for a failing test.
@@ -140,7 +186,10 @@ impl Cluster {
         });
         let mut lines: Vec<_> = faults.chain(decisions).collect();
         lines.sort();
-        lines.iter().map(|(at, line)| format!("{:>7} ms  {line}\n", at.as_millis())).collect()
+        let told = lines.iter().map(|(at, line)| format!("{:>7} ms  {line}\n", at.as_millis()));
+        let drops = self.nodes.values().filter_map(|n| Some((n.name, n.plane.as_ref()?.drops())));
+        let drops = drops.map(|(name, drops)| format!("{name} dropped in this life: {drops:?}\n"));
+        told.chain(drops).chain([format!("the network lost {} frames\n", self.network.lost)]).collect()
     }
 
     fn millisecond(&mut self) {
@@ -155,13 +204,15 @@ impl Cluster {
                         node.inbox.push_back(Input::Message { peer, message: *message }.into());
                     }
                 }
-                Arrival::Probe(probe) => self.probe_arrived(to, probe),
+                Arrival::Frame { port, bytes } => self.frame_arrives(to, port, &bytes),
             }
         }
+        self.hosts_send();
+        self.poll_workers();
         for name in ENGINES {
             self.turn(name);
         }
-        self.checkers.one_owner(self.now, &self.nodes);
+        self.checkers.owners.one_owner(self.now, &self.nodes, &mut self.checkers.log);
     }
 
     fn poll_connections(&mut self) {
@@ -192,12 +243,18 @@ impl Cluster {
     }
 
     fn turn(&mut self, name: &'static str) {
-        let (now, jitter) = (self.now, self.rng.below(3));
+        let (now, jitter, sabotage) = (self.now, self.rng.below(3), self.options.sabotage);
         let node = self.node_mut(name);
         if !node.runs() || now < node.next_tick {
             return;
         }
         node.next_tick = now.plus(Nanos((3 + jitter) * MS));
+        if let Some(plane) = &mut node.plane {
+            node.inbox.extend(plane.events().into_iter().map(Waiting::Input));
+            if sabotage == Some(Sabotage::NoWindow) {
+                plane.sas.forget_windows(&mut plane.links);
+            }
+        }
         if now >= node.next_sample.0 {
             let n = node.next_sample.1;
             node.next_sample = (now.plus(Nanos::from_millis(100)), n + 1);
@@ -211,82 +268,10 @@ impl Cluster {
             more = self.node_mut(name).turn(now, &mut out);
             for output in out {
                 self.carry_out(name, output);
-                self.checkers.one_owner(now, &self.nodes);
+                self.checkers.owners.one_owner(now, &self.nodes, &mut self.checkers.log);
             }
         }
-    }
-
-    fn carry_out(&mut self, name: &'static str, output: Output) {
-        let now = self.now;
-        let process = self.nodes[name].process;
-        if name.starts_with('a') {
-            self.checkers.epoch(now, process, &output);
-        }
-        self.checkers.weights(now, &output);
-        let node = self.node_mut(name);
-        match output {
-            Output::SendProbe { tunnel, sequence } => self.send_probe(name, tunnel, sequence),
-            Output::Send { peer, message } => {
-                let to = ENGINES.iter().find(|e| **e == peer).expect("a known peer");
-                self.network.send_message(now, (name, to), message, &mut self.rng);
-            }
-            Output::Weights { group, members, flowlet_gap, move_within } => {
-                node.told.last_move = (flowlet_gap, move_within);
-                node.told.weights.insert(group, members);
-            }
-            Output::Tunnel { tunnel, up, fenced } => {
-                node.told.tunnels.insert(tunnel, (up, fenced));
-            }
-            Output::Role { owner, epoch } => node.told.role = Some((owner, epoch)),
-            Output::ForwardUntil(until) => node.told.forward_until = until,
-            Output::AnnounceGateway => self.announce(name),
-            Output::InstallInbound { tunnel, generation, spis } => {
-                self.install_inbound(name, tunnel, generation, spis);
-            }
-            Output::InstallOutbound { tunnel, generation, spis } => {
-                self.install_outbound(name, tunnel, generation, spis);
-            }
-            Output::OfferRefused { .. } => {
-                self.checkers.violate(now, format!("{name} refuses an offer of its like-configured peer"));
-            }
-            Output::RemoveInbound { tunnel, generation } => {
-                node.told.sas.entry(tunnel).or_default().inbound.retain(|g, _| *g > generation);
-            }
-            Output::Decision(decision) => node.decisions.push((now, decision)),
-            Output::Reply { result, .. } => node.replies.push(result),
-        }
-    }
-
-    fn announce(&mut self, name: &'static str) {
-        let owns = matches!(self.nodes[name].told.role, Some((true, _)));
-        if !owns {
-            self.checkers.violate(self.now, format!("{name} announces a gateway it does not own"));
-        }
-        if name.starts_with('a') {
-            self.gateway = Some(name);
-        }
-    }
-
-    fn install_inbound(&mut self, name: &'static str, tunnel: TunnelId, generation: u64, spis: Vec<Spi>) {
-        let (peer, _) = self.far_end(name, tunnel);
-        let (now, process) = (self.now, self.nodes[name].process);
-        let Some(&(connection, _)) = self.nodes[name].told.sessions.get(peer) else { return };
-        self.checkers.key(now, (process, true, tunnel, connection, generation));
-        self.checkers.spi(now, process, tunnel, &spis);
-        let node = self.node_mut(name);
-        node.told.sas.entry(tunnel).or_default().inbound.insert(generation, (connection, spis));
-        node.inbox.push_back(Input::InboundInstalled { tunnel, generation }.into());
-    }
-
-    fn install_outbound(&mut self, name: &'static str, tunnel: TunnelId, generation: u64, spis: Vec<Spi>) {
-        let (peer, _) = self.far_end(name, tunnel);
-        let (now, process) = (self.now, self.nodes[name].process);
-        let Some(&(connection, receiver_process)) = self.nodes[name].told.sessions.get(peer) else { return };
-        self.checkers.key(now, (process, false, tunnel, connection, generation));
-        let node = self.node_mut(name);
-        node.told.sas.entry(tunnel).or_default().outbound =
-            Some(SaUse { connection, generation, spis, receiver_process });
-        node.inbox.push_back(Input::OutboundInstalled { tunnel, generation }.into());
+        self.publish(name);
     }
 
     /// The engine and its tunnel at the other end.
@@ -294,72 +279,5 @@ impl Cluster {
         let peer = neighbours(name)[usize::from(tunnel == SECOND)];
         let back = if neighbours(peer)[0] == name { FIRST } else { SECOND };
         (peer, back)
-    }
-
-    fn is_esp(name: &str, tunnel: TunnelId) -> bool {
-        name == "b1" || tunnel == FIRST
-    }
-
-    fn outbound_of(&self, name: &str, tunnel: TunnelId) -> Option<SaUse> {
-        self.nodes[name].told.sas.get(&tunnel)?.outbound.clone()
-    }
-
-    fn send_probe(&mut self, name: &'static str, tunnel: TunnelId, sequence: u32) {
-        let (peer, _) = self.far_end(name, tunnel);
-        let sa = self.outbound_of(name, tunnel);
-        if Self::is_esp(name, tunnel) && sa.is_none() {
-            self.checkers.violate(self.now, format!("{name} probes a tunnel without keys"));
-            return;
-        }
-        let (process, sent) = (self.nodes[name].process, self.now);
-        let probe = Probe { from: name, process, tunnel, sequence, sent, sa, reflected: None };
-        self.network.send_probe(self.now, (name, peer), probe, &mut self.rng);
-    }
-
-    /// Whether the receiver holds the SA under which a packet came.
-    fn decrypts(&mut self, at: &'static str, tunnel: TunnelId, sa: Option<&SaUse>) -> bool {
-        if !Self::is_esp(at, tunnel) {
-            return true;
-        }
-        let Some(sa) = sa else { return false };
-        let node = &self.nodes[at];
-        let held = node.told.sas.get(&tunnel).and_then(|s| s.inbound.get(&sa.generation));
-        let known = held.is_some_and(|(connection, spis)| *connection == sa.connection && *spis == sa.spis);
-        if !known && node.process == sa.receiver_process {
-            self.sa_gaps += 1;
-        }
-        known
-    }
-
-    fn probe_arrived(&mut self, at: &'static str, mut probe: Probe) {
-        if !self.nodes[at].runs() {
-            return;
-        }
-        if let Some(reflector_sequence) = probe.reflected {
-            if self.nodes[at].process != probe.process || !self.decrypts(at, probe.tunnel, probe.sa.as_ref())
-            {
-                return;
-            }
-            let node = &self.nodes[at];
-            let rtt = node.clock.local(self.now).since(node.clock.local(probe.sent));
-            let Probe { tunnel, sequence, .. } = probe;
-            let reply = Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt };
-            self.node_mut(at).inbox.push_back(reply.into());
-            return;
-        }
-        let (_, tunnel) = self.far_end(probe.from, probe.tunnel);
-        if !self.decrypts(at, tunnel, probe.sa.as_ref()) {
-            return;
-        }
-        let sa = self.outbound_of(at, tunnel);
-        if Self::is_esp(at, tunnel) && sa.is_none() {
-            return;
-        }
-        let count = self.node_mut(at).told.reflected.entry(tunnel).or_default();
-        *count += 1;
-        probe.reflected = Some(*count);
-        probe.sa = sa;
-        let way = (at, probe.from);
-        self.network.send_probe(self.now, way, probe, &mut self.rng);
     }
 }

@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::network::Direction;
 use crate::node::Predictor;
+use crate::plane::WORKERS;
 use crate::rng::Rng;
 use crate::topology::ENGINES;
 use control::io::{Input, OperatorCommand};
@@ -21,7 +22,9 @@ pub enum Fault {
     Resume(&'static str),
     /// The workers hang; the control thread runs on.
     Hang(&'static str),
-    /// And go on.
+    /// The last worker hangs; the ring to it fills.
+    HangOne(&'static str),
+    /// And they go on.
     Unhang(&'static str),
     /// Nothing passes in this direction.
     Block(Direction),
@@ -29,6 +32,16 @@ pub enum Fault {
     Unblock(Direction),
     /// Packets in this direction are lost with this probability.
     Loss(Direction, f64),
+    /// Packets in this direction, of a tunnel, come twice with this probability.
+    Duplicate(Direction, f64),
+    /// Packets in this direction are overtaken with this probability.
+    Reorder(Direction, f64),
+    /// The direction fails and works in turn, each so many milliseconds; 0 ends it.
+    Flap(Direction, u64),
+    /// An engine has no buffers left, or has them again.
+    Exhaust(&'static str, bool),
+    /// TX rings of an engine are full, or empty again.
+    Fill(&'static str, bool),
     /// The direction's delay, milliseconds.
     Delay(Direction, u64),
     /// What the model of an engine says from now on.
@@ -41,11 +54,19 @@ pub enum Fault {
     SoftLimit(&'static str),
 }
 
+impl Fault {
+    /// Something that a gateway is to bear without losing, reordering or duplicating a packet.
+    fn is_planned(self) -> bool {
+        matches!(self, Fault::Predict(..) | Fault::Drain(_) | Fault::Undrain(_) | Fault::SoftLimit(_))
+    }
+}
+
 impl Cluster {
     /// Lets a fault happen now.
     pub fn apply(&mut self, fault: Fault) {
         let now = self.now;
         self.history.push((now, fault));
+        self.checkers.planned.disturbed |= !fault.is_planned();
         match fault {
             Fault::Kill(name) => self.kill(name),
             Fault::Restart(name) => self.start(name),
@@ -55,11 +76,24 @@ impl Cluster {
                 node.paused = None;
                 node.next_tick = now;
             }
-            Fault::Hang(name) => self.node_mut(name).hung = true,
-            Fault::Unhang(name) => self.node_mut(name).hung = false,
+            Fault::Hang(name) => self.node_mut(name).hung = WORKERS,
+            Fault::HangOne(name) => self.node_mut(name).hung = 1,
+            Fault::Unhang(name) => self.node_mut(name).hung = 0,
             Fault::Block(way) => self.link_mut(way).blocked = true,
             Fault::Unblock(way) => self.link_mut(way).blocked = false,
             Fault::Loss(way, loss) => self.link_mut(way).loss = loss,
+            Fault::Duplicate(way, share) => self.link_mut(way).duplicated = share,
+            Fault::Reorder(way, share) => self.link_mut(way).reordered = share,
+            Fault::Flap(way, ms) => {
+                self.link_mut(way).flaps = (ms > 0).then_some(Nanos::from_millis(ms));
+            }
+            Fault::Exhaust(name, on) => {
+                self.node_mut(name).plane.iter().for_each(|plane| plane.pool.exhaust(on));
+            }
+            Fault::Fill(name, on) => {
+                self.checkers.orders.late |= on;
+                self.node_mut(name).plane.iter().for_each(|plane| plane.fill_queues(on));
+            }
             Fault::Delay(way, ms) => self.link_mut(way).delay = Nanos::from_millis(ms),
             Fault::Predict(name, predictor) => self.node_mut(name).predictor = predictor,
             Fault::Drain(name) => self.command(name, OperatorCommand::Drain),
@@ -79,7 +113,7 @@ impl Cluster {
     pub fn heal(&mut self) {
         for name in ENGINES {
             let node = &self.nodes[name];
-            let (dead, paused, hung) = (node.controller.is_none(), node.paused.is_some(), node.hung);
+            let (dead, paused, hung) = (node.controller.is_none(), node.paused.is_some(), node.hung > 0);
             if dead {
                 self.apply(Fault::Restart(name));
             }
@@ -90,6 +124,8 @@ impl Cluster {
                 self.apply(Fault::Unhang(name));
             }
             self.apply(Fault::Predict(name, Predictor::Constant(0.0)));
+            self.apply(Fault::Exhaust(name, false));
+            self.apply(Fault::Fill(name, false));
         }
         let ways: Vec<Direction> = self.network.links.keys().copied().collect();
         for way in ways {
@@ -118,12 +154,13 @@ pub fn random(cluster: &Cluster, rng: &mut Rng) -> Fault {
         Predictor::Flapping(1 + rng.below(10)),
         Predictor::Flapping(40),
     ];
-    match rng.below(16) {
+    match rng.below(22) {
         0 | 1 => Fault::Kill(name),
         2..=4 => Fault::Pause(name),
         5 => match node.hung {
-            true => Fault::Unhang(name),
-            false => Fault::Hang(name),
+            0 if rng.chance(0.5) => Fault::Hang(name),
+            0 => Fault::HangOne(name),
+            _ => Fault::Unhang(name),
         },
         6..=8 => match link.blocked {
             true => Fault::Unblock(way),
@@ -136,7 +173,26 @@ pub fn random(cluster: &Cluster, rng: &mut Rng) -> Fault {
             true => Fault::Drain(name),
             false => Fault::Undrain(name),
         },
+        // Plain packets between the engines of a site have nothing that would tell a copy.
+        15 | 16 if name == "b1" || other == "b1" => Fault::Duplicate(way, *rng.pick(&[0.0, 0.1, 0.5])),
+        17 => Fault::Reorder(way, *rng.pick(&[0.0, 0.1, 0.5])),
+        18 => Fault::Flap(way, *rng.pick(&[0, 5, 50, 400])),
+        19 => Fault::Exhaust(name, rng.chance(0.5)),
+        20 => Fault::Fill(name, rng.chance(0.5)),
         _ => Fault::SoftLimit(name),
+    }
+}
+
+/// Something planned, which no packet is to notice.
+pub fn planned(rng: &mut Rng) -> Fault {
+    let name = *rng.pick(&ENGINES);
+    match rng.below(6) {
+        0 => Fault::Drain(*rng.pick(&ENGINES[..2])),
+        1 => Fault::Undrain(*rng.pick(&ENGINES[..2])),
+        2 => Fault::SoftLimit(name),
+        3 => Fault::Predict(name, Predictor::Flapping(1 + rng.below(20))),
+        4 => Fault::Predict(name, Predictor::Constant(*rng.pick(&[0.8, 1.0]))),
+        _ => Fault::Predict(name, Predictor::Constant(*rng.pick(&[0.0, f32::NAN]))),
     }
 }
 

@@ -2,13 +2,17 @@
 
 use crate::rng::Rng;
 use control::message::Message;
-use dataplane::id::{Nanos, Spi, TunnelId};
+use dataplane::id::{Nanos, PortId, Spi};
 use std::collections::BTreeMap;
 
 /// A TCP segment lost on the way comes this much later.
 const RETRANSMIT: Nanos = Nanos::from_millis(200);
 /// A connection that cannot make progress breaks after this.
 const TIMEOUT: Nanos = Nanos::from_millis(1500);
+/// A copy of a frame comes up to this much later.
+const COPY_LATE: Nanos = Nanos::from_millis(300);
+/// A frame that others overtake comes up to this much later.
+const OVERTAKEN: Nanos = Nanos::from_millis(20);
 /// Both ends try to connect again after this.
 const RECONNECT: Nanos = Nanos::from_millis(100);
 
@@ -26,31 +30,34 @@ pub struct Link {
     pub loss: f64,
     /// Nothing passes.
     pub blocked: bool,
+    /// Share of packets that come once more, up to 300 ms later.
+    pub duplicated: f64,
+    /// Share of packets that others overtake, by up to 20 ms.
+    pub reordered: f64,
+    /// Blocked and open in turn, each so long.
+    pub flaps: Option<Nanos>,
+}
+
+impl Link {
+    /// Whether anything passes at `now`.
+    pub fn passes(&self, now: Nanos) -> bool {
+        let down = self.flaps.is_some_and(|period| now.0 / period.0.max(1) % 2 == 1);
+        !self.blocked && !down && self.loss < 1.0
+    }
 }
 
 impl Default for Link {
     fn default() -> Link {
-        Link { delay: Nanos::from_millis(2), jitter: Nanos::from_millis(1), loss: 0.0, blocked: false }
+        Link {
+            delay: Nanos::from_millis(2),
+            jitter: Nanos::from_millis(1),
+            loss: 0.0,
+            blocked: false,
+            duplicated: 0.0,
+            reordered: 0.0,
+            flaps: None,
+        }
     }
-}
-
-/// A probe on its way.
-#[derive(Clone, Debug)]
-pub struct Probe {
-    /// Who sent it, in which of its lives.
-    pub from: &'static str,
-    /// See `from`.
-    pub process: u64,
-    /// The sender's tunnel.
-    pub tunnel: TunnelId,
-    /// The sender's number.
-    pub sequence: u32,
-    /// True time.
-    pub sent: Nanos,
-    /// The SA it travels under.
-    pub sa: Option<SaUse>,
-    /// The reflector's count, on the way back.
-    pub reflected: Option<u32>,
 }
 
 /// The SA a packet travels under.
@@ -71,8 +78,8 @@ pub struct SaUse {
 pub enum Arrival {
     /// Over a control connection.
     Message { connection: u64, from: &'static str, message: Box<Message> },
-    /// In a tunnel.
-    Probe(Probe),
+    /// On a wire between two engines' ports.
+    Frame { port: PortId, bytes: Vec<u8> },
 }
 
 /// A control connection.
@@ -104,6 +111,9 @@ pub struct Network {
     /// Messages that wait behind a block.
     held: BTreeMap<Direction, Vec<(u64, Message)>>,
     last: BTreeMap<Direction, Nanos>,
+    last_frame: BTreeMap<Direction, Nanos>,
+    /// Frames lost.
+    pub lost: u64,
     count: u64,
     next_connection: u64,
 }
@@ -120,6 +130,8 @@ impl Network {
             queue: BTreeMap::new(),
             held: BTreeMap::new(),
             last: BTreeMap::new(),
+            last_frame: BTreeMap::new(),
+            lost: 0,
             count: 0,
             next_connection: 1,
         }
@@ -136,20 +148,38 @@ impl Network {
         (entry.key().0 <= now).then(|| entry.remove())
     }
 
-    /// Sends a packet, which may be lost.
-    pub fn send_probe(&mut self, now: Nanos, way: Direction, probe: Probe, rng: &mut Rng) {
+    /// Sends a frame, which may be lost, come twice, or late; else frames stay in order.
+    pub fn send_frame(
+        &mut self,
+        now: Nanos,
+        way: Direction,
+        (port, bytes): (PortId, Vec<u8>),
+        rng: &mut Rng,
+    ) {
         let link = self.links[&way];
-        if link.blocked || rng.chance(link.loss) {
+        if !link.passes(now) || (link.loss > 0.0 && rng.chance(link.loss)) {
+            self.lost += 1;
             return;
         }
-        let at = now.plus(link.delay).plus(Nanos(rng.below(link.jitter.0 + 1)));
-        self.enqueue(at, way.1, Arrival::Probe(probe));
+        if link.duplicated > 0.0 && rng.chance(link.duplicated) {
+            let late = now.plus(link.delay).plus(Nanos(rng.below(COPY_LATE.0)));
+            self.enqueue(late, way.1, Arrival::Frame { port, bytes: bytes.clone() });
+        }
+        let mut at = now.plus(link.delay).plus(Nanos(rng.below(link.jitter.0 + 1)));
+        if link.reordered > 0.0 && rng.chance(link.reordered) {
+            at = at.plus(Nanos(rng.below(OVERTAKEN.0)));
+        } else {
+            let last = self.last_frame.entry(way).or_default();
+            at = at.max(*last);
+            *last = at;
+        }
+        self.enqueue(at, way.1, Arrival::Frame { port, bytes });
     }
 
     /// Sends a message, which arrives in order, late, or when the connection breaks not at all.
     pub fn send_message(&mut self, now: Nanos, way: Direction, message: Message, rng: &mut Rng) {
         let Some(id) = self.connection(way).id else { return };
-        if self.links[&way].blocked || self.held.get(&way).is_some_and(|h| !h.is_empty()) {
+        if !self.links[&way].passes(now) || self.held.get(&way).is_some_and(|h| !h.is_empty()) {
             self.held.entry(way).or_default().push((id, message));
             return;
         }
@@ -195,7 +225,7 @@ impl Network {
         let mut events = Vec::new();
         let pairs: Vec<Direction> = self.connections.keys().copied().collect();
         for pair in pairs {
-            let dead = |way: Direction| self.links[&way].blocked || self.links[&way].loss >= 1.0;
+            let dead = |way: Direction| !self.links[&way].passes(now);
             let back = (pair.1, pair.0);
             let passes = !dead(pair) && !dead(back) && responsive(pair.0) && responsive(pair.1);
             let connection = self.connections.get_mut(&pair).expect("a pair");
@@ -229,7 +259,7 @@ impl Network {
     }
 
     fn flush(&mut self, now: Nanos, way: Direction, rng: &mut Rng) {
-        if self.links[&way].blocked {
+        if !self.links[&way].passes(now) {
             return;
         }
         for (id, message) in self.held.remove(&way).unwrap_or_default() {

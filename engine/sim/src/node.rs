@@ -1,6 +1,7 @@
 //! One engine: a real controller, and what its shell and workers were told.
 
 use crate::network::SaUse;
+use crate::plane::{Plane, WORKERS};
 use control::Controller;
 use control::decision::Decision;
 use control::io::{Input, Output};
@@ -66,8 +67,6 @@ pub struct Told {
     pub last_move: (Nanos, Nanos),
     /// By tunnel.
     pub sas: BTreeMap<TunnelId, Sas>,
-    /// Probes reflected, by tunnel.
-    pub reflected: BTreeMap<TunnelId, u32>,
     /// Connection by peer, as the network has it.
     pub connected: BTreeMap<&'static str, u64>,
     /// Connection by peer, as the controller was told, and the peer's life: keys are derived from it.
@@ -99,8 +98,10 @@ pub struct Node {
     pub controller: Option<Controller>,
     /// Stopped by a signal: no thread of it runs.
     pub paused: Option<Nanos>,
-    /// Its workers do not poll although its control thread runs.
-    pub hung: bool,
+    /// Its workers and ports; `None` when killed.
+    pub plane: Option<Plane>,
+    /// So many of its workers, the last ones, do not poll although its control thread runs.
+    pub hung: usize,
     /// Its clock.
     pub clock: Clock,
     /// What waits for its next step.
@@ -127,7 +128,8 @@ impl Node {
             process: 0,
             controller: None,
             paused: None,
-            hung: false,
+            plane: None,
+            hung: 0,
             clock,
             inbox: VecDeque::new(),
             next_tick: Nanos(0),
@@ -146,7 +148,7 @@ impl Node {
 
     /// Its workers would transmit at true time `t`.
     pub fn forwards(&self, t: Nanos) -> bool {
-        self.runs() && !self.hung && self.clock.local(t) < self.told.forward_until
+        self.runs() && self.hung < WORKERS && self.clock.local(t) < self.told.forward_until
     }
 
     /// Its workers hold ownership at true time `t`, even if they are paused just now.
@@ -178,8 +180,8 @@ impl Node {
                 controller.step(local, Some(input), out);
             }
             None => {
-                if !self.hung {
-                    controller.step(local, Some(Input::WorkersPolled(local)), out);
+                if let Some(plane) = &self.plane {
+                    controller.step(local, Some(Input::WorkersPolled(plane.polled_at())), out);
                 }
                 controller.step(local, None, out);
                 return false;

@@ -1,20 +1,31 @@
 //! The cluster that is simulated: site a with engines a1 and a2, site b with engine b1, which is also
 //! site a's witness. Each engine of a has its own ESP tunnel to b1 and a direct link to the other.
 
+use crate::plane::WORKERS;
+use crate::sabotage::Sabotage;
 use control::config::*;
 use control::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
 use dataplane::sa::Algorithm;
-use std::net::{IpAddr, Ipv4Addr};
+use dataplane::wire::MacAddr;
+use std::net::Ipv4Addr;
 
 /// The engines.
 pub const ENGINES: [&str; 3] = ["a1", "a2", "b1"];
 /// Each engine's first tunnel; a1's and a2's lead to b1, b1's to a1.
-pub const FIRST: TunnelId = TunnelId(1);
+pub const FIRST: TunnelId = TunnelId(0);
 /// Each engine's second tunnel: the direct link of a1 and a2; b1's tunnel to a2.
-pub const SECOND: TunnelId = TunnelId(2);
+pub const SECOND: TunnelId = TunnelId(1);
 /// Each engine's only group.
-pub const GROUP: GroupId = GroupId(1);
+pub const GROUP: GroupId = GroupId(0);
+/// Site a's gateway: the owner has it.
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 254);
+/// Site a's host.
+pub const HOST_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
+/// Site b's host.
+pub const HOST_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 9);
+/// The MAC address of both.
+pub const HOST_MAC: MacAddr = MacAddr([2, 0xaa, 0, 0, 0, 9]);
 
 /// What can be varied.
 #[derive(Clone, Debug)]
@@ -33,6 +44,12 @@ pub struct Options {
     pub prediction: PredictionConfig,
     /// Largest difference of a clock's rate from true time, in thousandths, either way.
     pub clock_drift_permille: u64,
+    /// Flows of packets between the sites' hosts, half of them each way.
+    pub flows: u32,
+    /// Least and greatest time between two packets of a burst, and between two bursts, of a flow.
+    pub spacing: [(Nanos, Nanos); 2],
+    /// What is broken on purpose.
+    pub sabotage: Option<Sabotage>,
 }
 
 impl Options {
@@ -46,14 +63,47 @@ impl Options {
             rekey_after: Nanos::from_millis(3_600_000),
             prediction: PredictionConfig::default(),
             clock_drift_permille: 10,
+            flows: 12,
+            spacing: [(3, 15), (60, 100)].map(|(a, b)| (Nanos::from_millis(a), Nanos::from_millis(b))),
+            sabotage: None,
         }
     }
 }
 
-/// The outer address of an engine.
-pub fn address(engine: &str) -> IpAddr {
-    let last = 1 + ENGINES.iter().position(|e| *e == engine).expect("an engine of the topology") as u8;
-    IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
+/// The number of an engine, from 1.
+fn number(engine: &str) -> u8 {
+    1 + ENGINES.iter().position(|e| *e == engine).expect("an engine of the topology") as u8
+}
+
+/// Where an engine's tunnels to the other site end.
+pub fn wan_address(engine: &str) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, number(engine))
+}
+
+/// An engine on the link to the other engine of its site.
+pub fn link_address(engine: &str) -> Ipv4Addr {
+    Ipv4Addr::new(10, 255, 0, number(engine))
+}
+
+/// An engine on its hosts' network.
+pub fn lan_address(engine: &str) -> Ipv4Addr {
+    Ipv4Addr::new(10, if engine.starts_with('a') { 1 } else { 2 }, 0, number(engine))
+}
+
+/// The host of a site.
+pub fn host(site: &str) -> Ipv4Addr {
+    if site == "a" { HOST_A } else { HOST_B }
+}
+
+/// The MAC address of an engine's interface.
+pub fn engine_mac(engine: &str, interface: u8) -> MacAddr {
+    MacAddr([2, number(engine), 0, 0, 0, interface])
+}
+
+/// The engine with this MAC address.
+pub fn engine_of(mac: &[u8]) -> Option<&'static str> {
+    let number = usize::from(*mac.get(1)?);
+    if mac.first() == Some(&2) { ENGINES.get(number.checked_sub(1)?).copied() } else { None }
 }
 
 /// The engines at the other ends of an engine's first and second tunnel.
@@ -69,12 +119,18 @@ pub fn neighbours(engine: &str) -> [&'static str; 2] {
 pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> ControllerConfig {
     let in_a = engine.starts_with('a');
     let parameters = SaParameters { algorithm: Algorithm::Aes256Gcm, esn: true };
-    let esp = Protocol::Esp { rekey_after: options.rekey_after, parameters, senders: 1 };
+    let senders = WORKERS as u16;
+    let esp = Protocol::Esp { rekey_after: options.rekey_after, parameters, senders };
     let tunnel = |id: TunnelId, peer: &str, protocol| TunnelConfig {
         id,
         name: format!("{engine}-{peer}"),
         peer: peer.to_owned(),
-        endpoints: Endpoints { local: address(engine), remote: address(peer) },
+        endpoints: match protocol {
+            Protocol::Direct => {
+                Endpoints { local: link_address(engine).into(), remote: link_address(peer).into() }
+            }
+            _ => Endpoints { local: wan_address(engine).into(), remote: wan_address(peer).into() },
+        },
         protocol,
     };
     let [first, second] = neighbours(engine);
@@ -98,7 +154,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
         }],
         ha,
         votes_for: if engine == "b1" && options.witness { vec!["a".to_owned()] } else { Vec::new() },
-        workers: 2,
+        workers: WORKERS as u16,
         prediction: options.prediction.clone(),
         shift: ShiftConfig::default(),
         probe: ProbeConfig::default(),

@@ -29,7 +29,7 @@ const DELIVERED: Fate = Fate { delivered: 1.0, fenced: 0.0, looped: 0.0 };
 impl Cluster {
     /// From site a's hosts, which send to the engine that last announced the gateway, to site b's.
     pub fn a_to_b(&self) -> Fate {
-        match self.gateway.and_then(|name| self.nodes.get(name)) {
+        match self.hosts.gateway.and_then(|name| self.nodes.get(name)) {
             Some(node) if node.forwards(self.now) => self.onward(node, true),
             _ => Fate::default(),
         }
@@ -89,8 +89,7 @@ impl Cluster {
     }
 
     fn link_passes(&self, from: &'static str, to: &'static str) -> bool {
-        let link = &self.network.links[&(from, to)];
-        !link.blocked && link.loss < 1.0
+        self.network.links[&(from, to)].passes(self.now)
     }
 }
 

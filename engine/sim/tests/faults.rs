@@ -5,8 +5,7 @@ use control::decision::Outcome;
 use dataplane::id::Nanos;
 use sim::cluster::Cluster;
 use sim::node::Predictor;
-use sim::rng::Rng;
-use sim::{Fault, Options, faults};
+use sim::{Fault, Options};
 
 fn booted(options: Options) -> Cluster {
     let mut cluster = Cluster::new(options);
@@ -138,9 +137,9 @@ fn no_predictor_moves_more_than_the_budget_allows() {
         Predictor::Flapping(25),
         Predictor::Flapping(100),
     ];
-    for (seed, (one, two)) in
-        (0..).zip(predictors.iter().flat_map(|a| predictors.iter().map(move |b| (*a, *b))))
-    {
+    let pairs = (0..predictors.len()).flat_map(|n| [n, n + 3].map(|m| (n, m % predictors.len())));
+    for (seed, (one, two)) in (0..).zip(pairs) {
+        let (one, two) = (predictors[one], predictors[two]);
         let mut cluster = booted(Options::seed(seed));
         cluster.apply(Fault::Predict("a1", one));
         cluster.apply(Fault::Predict("a2", two));
@@ -201,34 +200,4 @@ fn without_a_witness_hold_holds_and_dual_active_takes_over() {
     cluster.heal();
     cluster.run_ms(3000);
     assert!(owners(&cluster) == 1 && flows(&cluster));
-}
-
-#[test]
-fn random_faults_break_no_rule_and_everything_heals() {
-    let seeds = std::env::var("SIM_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(300);
-    let from: u64 = std::env::var("SIM_FROM").ok().and_then(|s| s.parse().ok()).unwrap_or(0);
-    for seed in from..from + seeds {
-        let mut options = Options::seed(seed);
-        options.rekey_after = Nanos::from_millis(3000);
-        options.lease = Nanos::from_millis(300 + seed % 8 * 200);
-        let mut rng = Rng::new(seed ^ 0x5eed);
-        let mut cluster = Cluster::new(options);
-        cluster.run_ms(rng.below(6000));
-        for _ in 0..12 {
-            let fault = faults::random(&cluster, &mut rng);
-            cluster.apply(fault);
-            cluster.run_ms(rng.below(1500));
-        }
-        cluster.heal();
-        cluster.run_ms(15_000);
-        cluster.assert_rules();
-        assert!(
-            cluster.owner().is_some() && flows(&cluster),
-            "seed {seed}: owner {:?}, a to b {:?}, b to a {:?}\n{}",
-            cluster.owner(),
-            cluster.a_to_b(),
-            cluster.b_to_a(),
-            cluster.story()
-        );
-    }
 }

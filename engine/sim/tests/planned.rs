@@ -60,7 +60,7 @@ fn an_alarm_shifts_in_exact_steps_and_loses_nothing() {
         }
     }
     assert_eq!(seen, [0, 3277, 16_384, 32_768, 65_536], "5, 25, 50, 100 %");
-    assert_eq!((cluster.owner(), cluster.gateway), (Some("a2"), Some("a2")));
+    assert_eq!((cluster.owner(), cluster.gateway()), (Some("a2"), Some("a2")));
     let done = |action: &str| (action.to_owned(), Outcome::Done);
     assert_eq!(
         actions(&cluster, "a1")[1..],
@@ -154,4 +154,27 @@ fn rekeys_by_time_and_by_count_without_a_gap() {
     assert!(generation("a1").unwrap() >= 9, "by time: {:?}", generation("a1"));
     assert!(generation("b1").unwrap() >= 25, "by count: {:?}", generation("b1"));
     cluster.assert_rules();
+}
+
+/// Old path 30 ms slower, then 30 ms faster than the new one: all of 100,000 flows move.
+#[test]
+fn a_shift_of_100_000_flows_loses_reorders_and_duplicates_nothing() {
+    for slow in ["a1", "a2"] {
+        let mut options = Options::seed(8);
+        options.flows = 100_000;
+        options.spacing[1] = (Nanos::from_millis(15_000), Nanos::from_millis(25_000));
+        let mut cluster = Cluster::new(options);
+        cluster.set_delay((slow, "b1"), 32);
+        cluster.join_engines();
+        cluster.run_ms(6000);
+        cluster.hosts.talking = true;
+        cluster.run_ms(3000);
+        cluster.apply(Fault::Predict("a1", Predictor::Constant(0.8)));
+        cluster.run_ms(7000);
+        assert_eq!((cluster.owner(), cluster.gateway()), (Some("a2"), Some("a2")));
+        cluster.settle();
+        cluster.assert_rules();
+        let sent: u32 = cluster.hosts.flows.iter().map(|flow| flow.sent).sum();
+        assert!(sent > 100_000, "{sent} packets");
+    }
 }
