@@ -75,9 +75,9 @@ impl TryFrom<Unchecked> for VennAbers {
         if bins.is_empty() || bounds.len() != 2 * bins.len() + 1 {
             return Err(CalibrationError::Damaged("bins and bounds do not match"));
         }
-        if bins.iter().any(|[first, last]| !(first <= last))
-            || bins.windows(2).any(|pair| !(pair[0][1] < pair[1][0]))
-        {
+        // What is not a number is in no order.
+        let within = bins.iter().all(|[first, last]| first <= last);
+        if !within || !bins.windows(2).all(|pair| pair[0][1] < pair[1][0]) {
             return Err(CalibrationError::Damaged("bins out of order"));
         }
         if bounds.iter().any(|[low, high]| !(0.0 <= *low && low <= high && *high <= 1.0)) {
@@ -96,8 +96,8 @@ impl VennAbers {
         let pooled = pool(cases, BINS)?;
         let mut masses: Vec<Mass> = pooled.iter().map(|bin| bin.mass).collect();
         let mut bounds = vec![[0.0, 1.0]; 2 * pooled.len() + 1];
-        for side in 0..2 {
-            let new = Mass { weight: 1.0, positive: side as f64 };
+        for (side, positive) in [0.0, 1.0].into_iter().enumerate() {
+            let new = Mass { weight: 1.0, positive };
             for at in 0..=pooled.len() {
                 masses.insert(at, new);
                 bounds[2 * at][side] = isotonic(&masses)[at] as f32;
