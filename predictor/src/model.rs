@@ -1,7 +1,7 @@
 //! A trained model: what the judges know, how the ensemble weighs them, and how its output is calibrated.
 //!
-//! One safetensors file holds it all: tensors, and in its metadata the description (key `foreshift`) and the trees
-//! (key `foreshift.trees`). Whatever does not fit is refused with a reason: a bad file never half works.
+//! One safetensors file holds it all: tensors, and in its metadata under the key `foreshift` the description and the
+//! trees. Whatever does not fit is refused with a reason: a bad file never half works.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,6 @@ use crate::recurrent::Weights;
 use crate::sample::Metric;
 
 const META_KEY: &str = "foreshift";
-const TREES_KEY: &str = "foreshift.trees";
 const FORMAT: u32 = 2;
 /// Trees of one horizon at most: bounds the time of a judgement.
 const MAX_TREES: usize = 400;
@@ -249,13 +248,9 @@ impl Model {
             .as_ref()
             .and_then(|m| m.get(META_KEY))
             .ok_or_else(|| ModelError::Description("missing".into()))?;
-        let description: Description =
+        let (description, trees): (Description, [Booster; HORIZONS]) =
             serde_json::from_str(text).map_err(|e| ModelError::Description(e.to_string()))?;
         description.check()?;
-        let trees = header.metadata().as_ref().and_then(|m| m.get(TREES_KEY));
-        let trees = trees.ok_or_else(|| ModelError::Description("no trees".into()))?;
-        let trees =
-            serde_json::from_str(trees).map_err(|e| ModelError::Description(format!("trees: {e}")))?;
         let linear = Linear {
             weights: rows(&read(&file, "linear.weight", &[HORIZONS, N_NAMELESS])?),
             bias: rows::<1, HORIZONS>(&read(&file, "linear.bias", &[HORIZONS])?)[0],
@@ -272,10 +267,9 @@ impl Model {
 
     /// The content of a model file; the same model always gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
-        let json =
-            |text: serde_json::Result<String>| text.map_err(|e| ModelError::Description(e.to_string()));
-        let description = json(serde_json::to_string(&self.description))?;
-        let trees = json(serde_json::to_string(&*self.parts.trees))?;
+        // One key: the order of several would be the map's whim.
+        let text = serde_json::to_string(&(&self.description, &*self.parts.trees))
+            .map_err(|e| ModelError::Description(e.to_string()))?;
         let mut tensors = Vec::with_capacity(8);
         for ((name, shape), tensor) in layout(self.description.hidden).into_iter().zip(self.net.tensors()) {
             tensors.push((name, shape, bytes(&tensor.flatten_all()?.to_vec1::<f32>()?)));
@@ -287,8 +281,7 @@ impl Model {
         for (name, shape, data) in &tensors {
             views.push((*name, TensorView::new(Dtype::F32, shape.clone(), data)?));
         }
-        let metadata = [(META_KEY.to_owned(), description), (TREES_KEY.to_owned(), trees)];
-        Ok(safetensors::serialize(views, Some(metadata.into()))?)
+        Ok(safetensors::serialize(views, Some([(META_KEY.to_owned(), text)].into()))?)
     }
 
     /// Writes the model file.

@@ -18,8 +18,7 @@ impl File {
         let bytes = Model::default_model().unwrap().to_bytes().unwrap();
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         let metadata = header.metadata().as_ref().unwrap();
-        let meta = serde_json::from_str(&metadata["foreshift"]).unwrap();
-        let trees = serde_json::from_str(&metadata["foreshift.trees"]).unwrap();
+        let (meta, trees) = serde_json::from_str(&metadata["foreshift"]).unwrap();
         let parsed = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = parsed.tensors().into_iter().map(|(name, view)| {
             let values = view.data().chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
@@ -37,8 +36,8 @@ impl File {
         let views = self.tensors.iter().map(|(n, (shape, _))| {
             (n.as_str(), TensorView::new(Dtype::F32, shape.clone(), &raw[n]).unwrap())
         });
-        let meta = [("foreshift", &self.meta), ("foreshift.trees", &self.trees)];
-        let meta = meta.map(|(key, value)| (key.to_owned(), value.to_string())).into();
+        let text = serde_json::to_string(&(&self.meta, &self.trees)).unwrap();
+        let meta = [("foreshift".to_owned(), text)].into();
         Model::from_bytes(&safetensors::serialize(views, Some(meta)).unwrap())
     }
 
@@ -70,8 +69,8 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     said(&|f| f.meta["judges"][0] = "oracle".into(), &["judges", "oracle", "gru"]);
     said(&|f| f.meta["alarm_from"] = 7.0.into(), &["alarm_from"]);
     said(&|f| f.tensors.get_mut("linear.weight").unwrap().1[3] = f32::NAN, &["linear.weight", "not finite"]);
-    said(&|f| f.trees[1]["trees"][0]["left"][0] = 9000.into(), &["trees"]);
-    said(&|f| f.trees[1]["features"] = 3.into(), &["trees"]);
+    said(&|f| f.trees[1]["trees"][0]["left"][0] = 9000.into(), &["tree"]);
+    said(&|f| f.trees[1]["features"] = 3.into(), &["feature"]);
     said(&|f| f.meta["surprise"] = 1.into(), &["surprise"]);
 }
 
@@ -98,7 +97,7 @@ fn damaged_files_are_refused() {
 #[test]
 fn a_model_without_a_number_degrades_to_drift() {
     let mut file = File::default_model();
-    let weights = &mut file.tensors.get_mut("gru.input.weight").unwrap().1;
+    let weights = &mut file.tensors.get_mut("linear.weight").unwrap().1;
     for (i, w) in weights.iter_mut().enumerate() {
         *w = if i % 2 == 0 { f32::MAX } else { f32::MIN };
     }
