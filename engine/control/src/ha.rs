@@ -20,6 +20,8 @@ use voter::Voter;
 
 /// Gratuitous ARP / unsolicited NA after a takeover, milliseconds: a lost one must not matter.
 const ANNOUNCE_MS: [u64; 6] = [0, 50, 200, 1000, 2000, 4000];
+/// … and then as long as this engine owns the site: whatever kept all of those from being sent, hosts find the gateway.
+const ANNOUNCE_AGAIN: Nanos = Nanos::from_millis(10_000);
 
 /// What changed, for the controller to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -311,6 +313,9 @@ impl Ha {
         while self.is_owner() && self.announcements.front().is_some_and(|at| *at <= now) {
             self.announcements.pop_front();
             out.push(Output::AnnounceGateway);
+            if self.announcements.is_empty() {
+                self.announcements.push_back(now.plus(ANNOUNCE_AGAIN));
+            }
         }
     }
 

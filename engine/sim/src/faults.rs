@@ -185,10 +185,10 @@ pub fn random(cluster: &Cluster, rng: &mut Rng) -> Fault {
 
 /// Something planned, which no packet is to notice.
 pub fn planned(rng: &mut Rng) -> Fault {
-    let name = *rng.pick(&ENGINES);
+    let (name, in_a) = (*rng.pick(&ENGINES), *rng.pick(&["a1", "a2"]));
     match rng.below(6) {
-        0 => Fault::Drain(*rng.pick(&ENGINES[..2])),
-        1 => Fault::Undrain(*rng.pick(&ENGINES[..2])),
+        0 => Fault::Drain(in_a),
+        1 => Fault::Undrain(in_a),
         2 => Fault::SoftLimit(name),
         3 => Fault::Predict(name, Predictor::Flapping(1 + rng.below(20))),
         4 => Fault::Predict(name, Predictor::Constant(*rng.pick(&[0.8, 1.0]))),

@@ -36,3 +36,16 @@ fn seed_42_a_shift_away_from_a_path_that_is_slow_one_way_keeps_order() {
     cluster.settle();
     cluster.assert_rules();
 }
+
+/// Seed 1159: an owner without a buffer cannot announce the gateway, and when it has some again nobody asks it to.
+#[test]
+fn seed_1159_an_owner_that_had_no_buffers_announces_the_gateway_later() {
+    let mut cluster = Cluster::new(Options::seed(1159));
+    cluster.apply(Fault::Exhaust("a1", true));
+    cluster.run_ms(10_000);
+    assert_eq!((cluster.owner(), cluster.gateway()), (Some("a1"), None));
+    cluster.heal();
+    cluster.run_ms(12_000);
+    cluster.must_deliver(500);
+    cluster.assert_rules();
+}

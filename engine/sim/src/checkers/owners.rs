@@ -19,6 +19,8 @@ pub struct Owners {
     spans: u32,
     lapsed: BTreeSet<(u64, Epoch)>,
     sealed_by: HashMap<PacketId, &'static str>,
+    /// Packets that came when their sender's epoch was over, by sender.
+    stale: HashMap<PacketId, &'static str>,
 }
 
 impl Owners {
@@ -76,16 +78,20 @@ impl Owners {
         }
     }
 
-    /// An engine sent a packet out of a tunnel to its host.
-    pub fn delivered(&self, at: Nanos, node: &Node, packet: PacketId, log: &mut Log) {
+    /// A packet came out of a tunnel of `node`. What is accepted before its sender's epoch ends may be sent on later.
+    pub fn opened(&mut self, node: &Node, packet: PacketId) {
         let Some(&sender) = self.sealed_by.get(&packet) else { return };
         let tunnel = TunnelId(u16::from(neighbours(node.name)[1] == sender));
         if node.told.tunnels.get(&tunnel).is_some_and(|(_, fenced)| *fenced) {
-            log.violate(
-                at,
-                Rule::Owners,
-                format!("{} delivers {packet:?} of {sender}, whose epoch is over", node.name),
-            );
+            self.stale.insert(packet, sender);
+        }
+    }
+
+    /// An engine sent a packet to its host.
+    pub fn delivered(&self, at: Nanos, node: &Node, packet: PacketId, log: &mut Log) {
+        if let Some(sender) = self.stale.get(&packet) {
+            let what = format!("{} delivers {packet:?} of {sender}, whose epoch is over", node.name);
+            log.violate(at, Rule::Owners, what);
         }
     }
 }

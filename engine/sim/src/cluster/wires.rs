@@ -71,8 +71,12 @@ impl Cluster {
         let node = &self.nodes[name];
         let checkers = &mut self.checkers;
         for entry in uses {
-            if let (Act::Sealed, Some(packet)) = (entry.act, entry.packet) {
-                checkers.owners.forwarded(now, node, packet, &mut checkers.log);
+            match (entry.act, entry.packet) {
+                (Act::Sealed, Some(packet)) => {
+                    checkers.owners.forwarded(now, node, packet, &mut checkers.log);
+                }
+                (Act::Opened, Some(packet)) => checkers.owners.opened(node, packet),
+                _ => {}
             }
             checkers.used(now, name, entry);
         }

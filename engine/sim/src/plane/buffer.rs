@@ -12,7 +12,7 @@ const SIZE: usize = HEADROOM + 512;
 const RX_RING: usize = 256;
 
 struct Stock {
-    spare: Vec<Box<[u8; SIZE]>>,
+    spare: Vec<Box<[u8]>>,
     free: usize,
     exhausted: bool,
 }
@@ -54,7 +54,7 @@ impl PacketPool for Pool {
             return None;
         }
         stock.free = stock.free.checked_sub(1)?;
-        let bytes = stock.spare.pop().unwrap_or_else(|| Box::new([0; SIZE]));
+        let bytes = stock.spare.pop().unwrap_or_else(|| vec![0; SIZE].into());
         Some(Buffer { bytes: Some(bytes), start: HEADROOM, end: HEADROOM, pool: self.clone() })
     }
 }
@@ -62,7 +62,7 @@ impl PacketPool for Pool {
 /// A packet of a [`Pool`].
 pub struct Buffer {
     /// `None` only while it is dropped.
-    bytes: Option<Box<[u8; SIZE]>>,
+    bytes: Option<Box<[u8]>>,
     start: usize,
     end: usize,
     pool: Pool,
