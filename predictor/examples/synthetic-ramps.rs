@@ -2,6 +2,8 @@
 //! `cargo run -p foreshift-predictor --example synthetic-ramps -- benchmark DIR [SEED]`
 //! (train/, unseen-kinds/, unseen-kinds-and-metrics/) or `… -- RUNS DIR [SEED]` (one folder, all kinds).
 
+// The tests read what this writes to files.
+#[allow(dead_code)]
 #[path = "../tests/ramps/mod.rs"]
 mod ramps;
 
