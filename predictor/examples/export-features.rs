@@ -18,7 +18,8 @@ fn main() -> anyhow::Result<()> {
         anyhow::bail!("export-features DATA MODEL OUT.f32 OUT.csv")
     };
     let model = Model::load(model)?;
-    let (mut floats, mut table) = (BufWriter::new(File::create(features)?), BufWriter::new(File::create(rows)?));
+    let (mut floats, mut table) =
+        (BufWriter::new(File::create(features)?), BufWriter::new(File::create(rows)?));
     writeln!(
         table,
         "run,kind,fault,profile,at_ms,inject_ms,failure_ms,level,ewma,exhaustion,drift,p,low,high"
@@ -35,11 +36,7 @@ fn main() -> anyhow::Result<()> {
         for ((at, simple), outlook) in series.at_ms.iter().zip(&series.simple).zip(&said) {
             let o = outlook.ok_or_else(|| anyhow::anyhow!("the model gives no number"))?[HORIZONS - 1];
             write!(table, "{what},{at},{inject},{failure},{},{},", simple.level, simple.ewma)?;
-            writeln!(
-                table,
-                "{},{},{},{},{}",
-                simple.exhaustion, simple.drift, o.probability, o.low, o.high
-            )?;
+            writeln!(table, "{},{},{},{},{}", simple.exhaustion, simple.drift, o.probability, o.low, o.high)?;
         }
     }
     println!("{NAMELESS}");

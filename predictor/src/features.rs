@@ -181,7 +181,8 @@ impl FeatureExtractor {
                 block.fill(0.0);
                 continue;
             }
-            let peer = if self.heard_ms < HEARD_MS && self.peers[i].is_finite() { self.peers[i] } else { 0.0 };
+            let peer =
+                if self.heard_ms < HEARD_MS && self.peers[i].is_finite() { self.peers[i] } else { 0.0 };
             // Load matters in what it explains; its own z would only say how busy the day is.
             let damp = if track.spec().role == Role::Load { 0.25 } else { 0.5 };
             block.copy_from_slice(&[

@@ -30,7 +30,8 @@ pub mod train;
 pub use correlation::Correlation;
 pub use drift::Drift;
 pub use features::{
-    FEATURES_VERSION, FeatureExtractor, N_FEATURES, N_NAMELESS, NAMELESS, PER_METRIC, Pushed, STRIDE_MS, Vitals,
+    FEATURES_VERSION, FeatureExtractor, N_FEATURES, N_NAMELESS, NAMELESS, PER_METRIC, Pushed, STRIDE_MS,
+    Vitals,
 };
 pub use judges::{HORIZONS, Judge, Logits, Shown, horizons};
 pub use model::{Description, Ensemble, Model, ModelError};

@@ -92,7 +92,7 @@ impl Ensemble {
     /// The bounds of the probability at one horizon; `None` when the judges gave no number.
     pub(crate) fn interval(&self, horizon: usize, said: &[Logits; JUDGES]) -> Option<Interval> {
         let logit = self.logit(horizon, said);
-        (!logit.is_nan()).then(|| self.calibration[horizon].interval(logit))
+        logit.is_finite().then(|| self.calibration[horizon].interval(logit))
     }
 }
 
@@ -221,7 +221,11 @@ impl Model {
         let model = Self { net: fitted.net, parts, description };
         // Finite weights can still overflow; a calm subject must get a number.
         let calm = model.panel().said(&[0.0; N_NAMELESS]);
-        if calm.iter().flatten().all(|l| l.is_finite()) { Ok(model) } else { Err(ModelError::NotFinite("output")) }
+        if calm.iter().flatten().all(|l| l.is_finite()) {
+            Ok(model)
+        } else {
+            Err(ModelError::NotFinite("output"))
+        }
     }
 
     /// The model committed with this crate; its card is `src/default_model/card.md`.

@@ -129,7 +129,6 @@ fn add_scaled(sum: &mut [f32], x: f32, row: &[f32]) {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +146,8 @@ mod tests {
         let mut rng = Rng::new(4);
         let mut steps: Vec<Shown> = vec![[0.0; N_NAMELESS]; window];
         for _ in 0..2 * window {
-            let step: Shown = std::array::from_fn(|_| if rng.unit() < 0.5 { 0.0 } else { 4.0 * rng.unit() - 1.0 });
+            let step: Shown =
+                std::array::from_fn(|_| if rng.unit() < 0.5 { 0.0 } else { 4.0 * rng.unit() - 1.0 });
             live.push(&step);
             steps.push(step);
             let newest = &steps[steps.len() - window..];

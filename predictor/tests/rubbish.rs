@@ -47,7 +47,11 @@ fn rubbish_is_named_and_ignored() {
 #[test]
 fn a_clock_that_jumps_is_a_flag() {
     let jumps = |i: usize| i == 200 || i == 201;
-    let said = stays_calm(|i, s| if i == 200 { s.at_ms = 3 });
+    let said = stays_calm(|i, s| {
+        if i == 200 {
+            s.at_ms = 3
+        }
+    });
     assert!(said.iter().enumerate().all(|(i, p)| p.clock_jump == jumps(i)));
     let clean = stays_calm(|_, _| {});
     for (jumped, clean) in said.iter().zip(&clean) {

@@ -114,10 +114,11 @@ pub(crate) fn unseen(
     kinds.dedup();
     // Calm runs go around. With a single kind of fault there is none to leave out: its runs go around too.
     let folds = if kinds.len() > 1 { kinds.len() } else { 4 };
-    let fold = |i: usize, s: &Series| match kinds.iter().position(|k| s.kind != RunKind::Calm && *k == s.fault) {
-        Some(kind) if kinds.len() > 1 => kind,
-        _ => i % folds,
-    };
+    let fold =
+        |i: usize, s: &Series| match kinds.iter().position(|k| s.kind != RunKind::Calm && *k == s.fault) {
+            Some(kind) if kinds.len() > 1 => kind,
+            _ => i % folds,
+        };
     let mut said: Vec<Said> = vec![Vec::new(); train.len()];
     for out in 0..folds {
         progress(&format!("without {}", kinds.get(out).filter(|_| kinds.len() > 1).unwrap_or(&"a part")));

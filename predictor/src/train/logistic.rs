@@ -28,7 +28,9 @@ pub(crate) fn fit(cases: Cases<'_>, how: How<'_>) -> (Vec<f32>, f32) {
     let (mean, spread) = moments(x, columns);
     let scaled: Vec<f32> = x
         .chunks_exact(columns)
-        .flat_map(|row| row.iter().zip(&mean).zip(&spread).map(|((x, m), s)| ((f64::from(*x) - m) / s) as f32))
+        .flat_map(|row| {
+            row.iter().zip(&mean).zip(&spread).map(|((x, m), s)| ((f64::from(*x) - m) / s) as f32)
+        })
         .collect();
     let positives = y.iter().filter(|y| **y).count() as f64;
     let base = ((positives + 1.0) / (rows - positives + 1.0)).ln();

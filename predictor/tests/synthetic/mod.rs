@@ -79,8 +79,12 @@ pub fn run(seed: u64, kind: RunKind, fault: &str, round: usize) -> Run {
         memory: noise.range(0.1, 0.6),
     };
     let name = format!("{}-{fault}-{round:02}", kind.name());
-    let mut run =
-        Run { header: RunHeader::new(name, kind, fault, round as u64), samples: vec![], events: vec![], peer: vec![] };
+    let mut run = Run {
+        header: RunHeader::new(name, kind, fault, round as u64),
+        samples: vec![],
+        events: vec![],
+        peer: vec![],
+    };
     let (inject, length) = (noise.range(8.0, 15.0), noise.range(14.0, 28.0));
     let power = [1.0, 2.0, 0.6][(noise.unit() * 3.0) as usize % 3];
     let short = if kind == RunKind::StoppedShort { noise.range(0.1, 0.4) } else { 1.05 };
