@@ -92,7 +92,7 @@ impl Ensemble {
     /// The bounds of the probability at one horizon; `None` when the judges gave no number.
     pub(crate) fn interval(&self, horizon: usize, said: &[Logits; JUDGES]) -> Option<Interval> {
         let logit = self.logit(horizon, said);
-        (!logit.is_nan()).then(|| self.calibration[horizon].interval(logit))
+        logit.is_finite().then(|| self.calibration[horizon].interval(logit))
     }
 }
 
