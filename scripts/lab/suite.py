@@ -14,7 +14,8 @@ from .shell import ROOT, LabError
 
 CARGO_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.M)
 # Instruments first: what they measure with must be right before it is believed.
-LAB_MODULES = ("test_instruments", "test_commands", "test_forwarding", "test_tunnels", "test_failover", "test_workers", "test_observe")
+LAB_MODULES = ("test_instruments", "test_commands", "test_forwarding", "test_tunnels", "test_failover", "test_workers",
+               "test_observe")
 
 
 class Tally:
@@ -68,9 +69,22 @@ def capture(tally: Tally) -> None:
     cargo(tally, "capture", *captures.TEST, env=captures.environment(folder))
 
 
+def build(tally: Tally) -> None:
+    """The engine, unless `unit` has built it with its tests: alone it has other features of what it depends on, and all of that
+    would be compiled once more."""
+    if "FORESHIFT_BIN" not in os.environ:
+        cargo(tally, "build", "build", "-p", "foreshift")
+
+
+def unit(tally: Tally) -> None:
+    """Every test of every crate."""
+    cargo(tally, "unit", "test", "--workspace", "--no-fail-fast")
+    os.environ.setdefault("FORESHIFT_BIN", str(binary()))
+
+
 def instructions(tally: Tally) -> None:
     """The walk takes no more instructions a packet than benches/instructions.json allows."""
-    cargo(tally, "build", "build", "-p", "foreshift")
+    build(tally)
     command = [sys.executable, "-m", "benches.instructions", "--foreshift", str(binary())]
     print(f"== instructions: {' '.join(command)}", flush=True)
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
@@ -80,7 +94,7 @@ def instructions(tally: Tally) -> None:
 STEPS = {
     "fmt": lambda t: cargo(t, "fmt", "fmt", "--check", "--all"),
     "clippy": lambda t: cargo(t, "clippy", "clippy", "--workspace", "--all-targets", "--", "-D", "warnings"),
-    "unit": lambda t: cargo(t, "unit", "test", "--workspace"),
+    "unit": unit,
     "capture": capture,
     "doc": lambda t: cargo(t, "doc", "doc", "--no-deps", "--workspace", env={"RUSTDOCFLAGS": "-D warnings"}),
     "loom": lambda t: cargo(t, "loom", "test", "-p", "foreshift-sync", "--lib", "--target-dir",
@@ -105,7 +119,7 @@ def main(argv=None) -> int:
         if step != "lab":
             STEPS[step](tally)
     if "lab" in chosen:
-        cargo(tally, "build", "build", "-p", "foreshift")
+        build(tally)
         lab(tally, args.lab)
     if tally.broken:
         print(f"failed in: {', '.join(tally.broken)}")
