@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Writes what fuzzing starts from: DIR/<parser>/<name>, the same each time. The corpus (corpus/) is what came of it."""
 import json
+import math
 import pathlib
 import struct
 import sys
@@ -207,14 +208,17 @@ def model():
     whole = (ENGINE.parent / "predictor/src/default_model/model.safetensors").read_bytes()
     length = struct.unpack("<Q", whole[:8])[0]
     header = json.loads(whole[8:8 + length])
-    features = header["gru.input.weight"]["shape"][1]
-    about = json.loads(header["__metadata__"]["foreshift"]) | {"hidden": 1, "window": 2}
-    small, at = {"__metadata__": {"foreshift": json.dumps(about)}}, 0
-    for name, shape in (("gru.input.weight", [3, features]), ("gru.input.bias", [3]), ("gru.state.weight", [3, 1]),
-                        ("gru.state.bias", [3]), ("head.weight", [1, 1]), ("head.bias", [1])):
-        size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-        small[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
-        at += size
+    about, trees = json.loads(header["__metadata__"]["foreshift"])
+    hidden, about["hidden"], about["window"] = about["hidden"], 1, 2
+    trees = [booster | {"trees": booster["trees"][:1]} for booster in trees]
+    small, at = {"__metadata__": {"foreshift": json.dumps([about, trees])}}, 0
+    for name, tensor in sorted(header.items()):
+        if name != "__metadata__":
+            state = name.startswith(("gru", "head"))
+            shape = [{hidden: 1, 3 * hidden: 3}.get(n, n) if state else n for n in tensor["shape"]]
+            size = 4 * math.prod(shape)
+            small[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+            at += size
     text = json.dumps(small).encode()
     text += b" " * (-len(text) % 8)
     yield "small", struct.pack("<Q", len(text)) + text + bytes(at)
