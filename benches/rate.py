@@ -34,7 +34,7 @@ cores = [{core}]
 control_core = {other}
 idle = {{ mode = "spin" }}
 memory_mb = 512
-mbufs = 66048
+mbufs = 69632
 
 [[port]]
 name = "lan0"
