@@ -1,5 +1,7 @@
 //! What is normal for a metric: median and spread of the subject's own past.
 
+use crate::median::median;
+
 /// Values kept. When full, every second one goes and the sampling interval doubles, so that
 /// the memory starts short (quick warm-up) and ends long.
 const KEPT: usize = 96;
@@ -89,13 +91,6 @@ impl Baseline {
         }
         self.spread = (median(values) * MAD_TO_SIGMA).max(self.noise);
     }
-}
-
-/// Median of a non-empty slice, which it reorders.
-fn median(values: &mut [f32]) -> f32 {
-    values.sort_unstable_by(f32::total_cmp);
-    let mid = values.len() / 2;
-    if values.len() % 2 == 1 { values[mid] } else { 0.5 * (values[mid - 1] + values[mid]) }
 }
 
 #[cfg(test)]

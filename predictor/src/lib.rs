@@ -17,6 +17,7 @@ mod features;
 pub mod forecast;
 pub mod gbdt;
 mod judges;
+mod median;
 pub mod metrics;
 mod model;
 mod net;

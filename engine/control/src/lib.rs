@@ -12,6 +12,7 @@ pub mod decision;
 mod failure;
 mod ha;
 pub mod health;
+pub mod installs;
 pub mod io;
 pub mod message;
 mod peers;

@@ -160,12 +160,12 @@ impl Engine {
                 self.input(Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt });
             }
             Event::InboundInstalled(spi) => {
-                if let Some(input) = self.sas.inbound_installed(spi) {
+                if let Some(input) = self.sas.installs.inbound_installed(spi) {
                     self.input(input);
                 }
             }
             Event::OutboundInstalled(tunnel, spi) => {
-                if let Some(input) = self.sas.outbound_installed(worker, tunnel, spi) {
+                if let Some(input) = self.sas.installs.outbound_installed(worker, tunnel, spi) {
                     self.input(input);
                 }
             }

@@ -5,18 +5,18 @@ use crate::peer::{Direction, KeyLog, SaName, Session};
 use crate::plan::EspPlan;
 use anyhow::{Context as _, Result};
 use control::config::TunnelConfig;
-use control::io::Input;
+use control::installs::Installs;
 use control::message::SaParameters;
 use dataplane::id::{Spi, TunnelId, WorkerId};
 use dataplane::message::{Command, Inbound};
 use dataplane::sa::{AeadProvider, InboundSa, Limits, OutboundSa, SaKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// SAs on their way to the workers, and those in use.
 #[derive(Default)]
 pub struct SecurityAssociations {
-    installing: BTreeMap<(TunnelId, u64), BTreeSet<Spi>>,
-    switching: BTreeMap<(TunnelId, u64), Vec<(WorkerId, Spi)>>,
+    /// Those that not all workers have yet.
+    pub installs: Installs,
     inbound: BTreeMap<(TunnelId, u64), Vec<Spi>>,
     outbound: BTreeMap<TunnelId, Vec<Spi>>,
     refused: BTreeMap<TunnelId, String>,
@@ -56,9 +56,9 @@ impl SecurityAssociations {
                 "worker {owner} is stuck"
             );
         }
-        let key = (order.tunnel.id, order.generation);
-        self.installing.insert(key, order.spis.iter().copied().collect());
-        self.inbound.insert(key, order.spis.to_vec());
+        let (tunnel, generation) = (order.tunnel.id, order.generation);
+        self.installs.begin_inbound(tunnel, generation, order.spis);
+        self.inbound.insert((tunnel, generation), order.spis.to_vec());
         Ok(())
     }
 
@@ -91,7 +91,7 @@ impl SecurityAssociations {
         }
         self.refused.remove(&order.tunnel.id);
         self.outbound.insert(order.tunnel.id, awaited.iter().map(|&(_, spi)| spi).collect());
-        self.switching.insert((order.tunnel.id, order.generation), awaited);
+        self.installs.begin_outbound(order.tunnel.id, order.generation, awaited);
         Ok(())
     }
 
@@ -103,31 +103,6 @@ impl SecurityAssociations {
             let owner = WorkerId((spi.0 % workers.len() as u32) as u16);
             workers.command(owner, Command::RemoveInbound(spi));
         }
-    }
-
-    /// A worker has installed an inbound SA. The input for the controller once all have.
-    pub fn inbound_installed(&mut self, spi: Spi) -> Option<Input> {
-        let (&key, left) = self.installing.iter_mut().find(|(_, left)| left.contains(&spi))?;
-        left.remove(&spi);
-        let done = left.is_empty();
-        done.then(|| {
-            self.installing.remove(&key);
-            Input::InboundInstalled { tunnel: key.0, generation: key.1 }
-        })
-    }
-
-    /// A worker uses an outbound SA. The input for the controller once all do.
-    pub fn outbound_installed(&mut self, worker: WorkerId, tunnel: TunnelId, spi: Spi) -> Option<Input> {
-        let (&key, left) = self
-            .switching
-            .iter_mut()
-            .find(|((id, _), left)| *id == tunnel && left.contains(&(worker, spi)))?;
-        left.retain(|awaited| *awaited != (worker, spi));
-        let done = left.is_empty();
-        done.then(|| {
-            self.switching.remove(&key);
-            Input::OutboundInstalled { tunnel: key.0, generation: key.1 }
-        })
     }
 
     /// The peer's offer was refused for what it says. True if that is news: offers are repeated.

@@ -9,7 +9,8 @@
 use std::collections::VecDeque;
 
 use super::cell::{Cell, Scale, Scales, Step};
-use super::order::{Order, median};
+use super::order::Order;
+use crate::median::median;
 
 /// What is known of a metric from the runs trained on.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -47,24 +47,10 @@ impl Order {
     }
 }
 
-/// The median, which sorts `values`; NaN of none.
-pub(super) fn median(values: &mut [f32]) -> f32 {
-    let n = values.len();
-    if n == 0 {
-        return f32::NAN;
-    }
-    let (_, upper, _) = values.select_nth_unstable_by(n / 2, f32::total_cmp);
-    let upper = *upper;
-    if n % 2 == 1 {
-        return upper;
-    }
-    let lower = values[..n / 2].iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    lower / 2.0 + upper / 2.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::median::median;
     use crate::rng::Rng;
 
     #[test]

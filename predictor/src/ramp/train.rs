@@ -9,9 +9,9 @@ use super::events::Events;
 use super::features::{Layout, N_FEATURES, Prior};
 use super::figures::{Outcome, average_precision, judge};
 use super::model::{Ensemble, Named, RampModel, run_features};
-use super::order::median;
 use crate::calibrate::{Scored, VennAbers};
 use crate::gbdt::{Binned, Booster, Loss, Params, Rows, Target};
+use crate::median::median;
 use crate::rng::Rng;
 
 /// Parts that are left out in turn, at most.

@@ -16,7 +16,7 @@ use crate::wire::gre::Gre;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
 use crate::wire::{EtherType, Protocol, TrafficClass};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Source, destination and traffic class of the outermost header.
 #[inline]
@@ -71,7 +71,7 @@ fn unless_transit<A: PacketPool>(
 /// As [`outer`], the addresses as [`as_bits`] has them: parse has noted those of IPv4.
 #[inline(always)]
 fn ends<P: Packet>(packet: &P, meta: &Meta) -> Result<(u128, u128, TrafficClass), DropReason> {
-    let mapped = |bits: u32| 0xffff_0000_0000 | u128::from(bits);
+    let mapped = |bits: u32| as_bits(Ipv4Addr::from_bits(bits).into());
     match (meta.version, packet.data()) {
         (Version::V4, &[_, class, ..]) => Ok((mapped(meta.src_v4), mapped(meta.dst_v4), TrafficClass(class))),
         _ => outer(packet, meta.version).map(|(src, dst, class)| (as_bits(src), as_bits(dst), class)),

@@ -153,8 +153,10 @@ impl Plane {
                     Event::ProbeReply { tunnel, sequence, reflector_sequence, rtt } => {
                         Some(Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt })
                     }
-                    Event::InboundInstalled(spi) => self.sas.inbound_installed(spi),
-                    Event::OutboundInstalled(tunnel, spi) => self.sas.outbound_installed(worker, tunnel, spi),
+                    Event::InboundInstalled(spi) => self.sas.installs.inbound_installed(spi),
+                    Event::OutboundInstalled(tunnel, spi) => {
+                        self.sas.installs.outbound_installed(worker, tunnel, spi)
+                    }
                     Event::SoftLimit(tunnel) => Some(Input::SaSoftLimit { tunnel }),
                     // Neighbours are known beforehand; what is retired is freed here.
                     _ => None,

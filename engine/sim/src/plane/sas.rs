@@ -3,14 +3,14 @@
 use super::tape::Recorder;
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
-use control::io::Input;
+use control::installs::Installs;
 use control::message::Endpoints;
 use dataplane::id::{Spi, TunnelId, WorkerId};
 use dataplane::links::ControlLinks;
 use dataplane::message::{Command, Inbound};
 use dataplane::replay::WindowSize;
 use dataplane::sa::{Algorithm, InboundSa, Limits, OutboundSa, SaKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 const ALGORITHM: Algorithm = Algorithm::Aes256Gcm;
@@ -35,8 +35,8 @@ pub struct Order {
 pub struct Sas {
     recorder: Recorder,
     sabotage: Option<Sabotage>,
-    installing: BTreeMap<(TunnelId, u64), BTreeSet<Spi>>,
-    switching: BTreeMap<(TunnelId, u64), Vec<(WorkerId, Spi)>>,
+    /// Those that not all workers have yet.
+    pub installs: Installs,
     inbound: BTreeMap<(TunnelId, u64), Order>,
 }
 
@@ -48,10 +48,9 @@ impl Sas {
 
     /// Installs inbound SAs, each on the worker that its SPI names.
     pub fn install_inbound(&mut self, order: Order, links: &mut [ControlLinks]) {
-        let key = (order.tunnel, order.generation);
-        self.installing.insert(key, order.spis.iter().copied().collect());
+        self.installs.begin_inbound(order.tunnel, order.generation, &order.spis);
         self.put_inbound(&order, links);
-        self.inbound.insert(key, order);
+        self.inbound.insert((order.tunnel, order.generation), order);
     }
 
     fn put_inbound(&self, order: &Order, links: &mut [ControlLinks]) {
@@ -80,7 +79,7 @@ impl Sas {
             let _ = worker.commands.push(Command::InstallOutbound(order.tunnel, Box::new(sa)));
             awaited.push((WorkerId(awaited.len() as u16), spi));
         }
-        self.switching.insert((order.tunnel, order.generation), awaited);
+        self.installs.begin_outbound(order.tunnel, order.generation, awaited);
     }
 
     /// Removes the inbound SAs of `generation` and older.
@@ -91,29 +90,6 @@ impl Sas {
             let owner = spi.0 as usize % links.len();
             let _ = links[owner].commands.push(Command::RemoveInbound(spi));
         }
-    }
-
-    /// A worker has installed an inbound SA. The input for the controller once all have.
-    pub fn inbound_installed(&mut self, spi: Spi) -> Option<Input> {
-        let (&key, left) = self.installing.iter_mut().find(|(_, left)| left.contains(&spi))?;
-        left.remove(&spi);
-        left.is_empty().then(|| {
-            self.installing.remove(&key);
-            Input::InboundInstalled { tunnel: key.0, generation: key.1 }
-        })
-    }
-
-    /// A worker uses an outbound SA. The input for the controller once all do.
-    pub fn outbound_installed(&mut self, worker: WorkerId, tunnel: TunnelId, spi: Spi) -> Option<Input> {
-        let (&key, left) = self
-            .switching
-            .iter_mut()
-            .find(|((id, _), left)| *id == tunnel && left.contains(&(worker, spi)))?;
-        left.retain(|awaited| *awaited != (worker, spi));
-        left.is_empty().then(|| {
-            self.switching.remove(&key);
-            Input::OutboundInstalled { tunnel: key.0, generation: key.1 }
-        })
     }
 
     /// The key of one SA: of the connection's secret and the SA's name, which both ends know.
