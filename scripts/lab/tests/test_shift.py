@@ -9,7 +9,8 @@ from .base import EngineLab, settle
 
 UDP_FLOWS, TCP_FLOWS = 600, 500
 BUCKETS = 65_536
-STEPS = {0, 3277, 16_384, 32_768, BUCKETS}
+PARTS = {0, 3277, 16_384, 32_768, BUCKETS}
+STEPS = PARTS | {BUCKETS - part for part in PARTS}  # there and back
 
 
 class Shift(EngineLab):
