@@ -17,6 +17,8 @@ pub struct ControllerConfig {
     pub groups: Vec<GroupConfig>,
     /// The pair it belongs to; `None` for a site with one engine.
     pub ha: Option<HaConfig>,
+    /// BFD sessions, by their place.
+    pub bfd: Vec<BfdConfig>,
     /// Other sites whose leases this engine votes on, as their witness.
     pub votes_for: Vec<String>,
     /// Workers, at least 1: SPI `i` of a generation belongs to worker `i`.
@@ -47,6 +49,15 @@ pub struct TunnelConfig {
     pub endpoints: Endpoints,
     /// What it is made of.
     pub protocol: Protocol,
+}
+
+/// A BFD session as the controller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BfdConfig {
+    /// Its name.
+    pub name: String,
+    /// Tunnels that lead over this neighbour: down while it is.
+    pub tunnels: Vec<TunnelId>,
 }
 
 /// What a tunnel is made of, as far as the controller cares.

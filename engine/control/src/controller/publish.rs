@@ -78,7 +78,17 @@ impl Controller {
 
     pub(super) fn tunnel_up(&self, tunnel: &TunnelConfig) -> bool {
         let gone = self.peers.get(&tunnel.peer).is_some_and(|p| p.gone);
-        !gone && self.sas.can_send(tunnel.id) && self.health[&tunnel.id].up()
+        !gone
+            && !self.is_over_silence(tunnel.id)
+            && self.sas.can_send(tunnel.id)
+            && self.health[&tunnel.id].up()
+    }
+
+    /// Whether a neighbour that a tunnel leads over is no longer heard.
+    pub(super) fn is_over_silence(&self, tunnel: TunnelId) -> bool {
+        let leads_over =
+            |session: &usize| self.config.bfd.get(*session).is_some_and(|bfd| bfd.tunnels.contains(&tunnel));
+        self.silent.iter().any(leads_over)
     }
 
     pub(super) fn is_fenced(&self, engine: &str) -> bool {
