@@ -84,6 +84,18 @@ pub struct GroupConfig {
     pub site: String,
     /// The tunnels.
     pub members: Vec<Member>,
+    /// How those to one far engine share its part.
+    pub spread: Spread,
+}
+
+/// How the part of a far engine is shared by the tunnels to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// All carry the same.
+    #[default]
+    Parallel,
+    /// The first that can carries all; the others are made and probed, and wait.
+    First,
 }
 
 /// One tunnel of a group.

@@ -151,6 +151,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
             name: "far".to_owned(),
             site: if in_a { "b" } else { "a" }.to_owned(),
             members: vec![Member { tunnel: FIRST, kind: MemberKind::Own }, Member { tunnel: SECOND, kind }],
+            spread: Spread::Parallel,
         }],
         ha,
         bfd: Vec::new(),

@@ -3,7 +3,7 @@
 
 use super::types::{
     BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role,
-    WithoutWitness,
+    Spread, WithoutWitness,
 };
 use super::value::{Probability, Whole};
 use dataplane::replay::WindowSize;
@@ -236,6 +236,8 @@ pub struct Group {
     pub site: Name,
     /// Its tunnels.
     pub members: Vec<Name>,
+    /// How those to one engine share its part.
+    pub spread: Spread,
     /// Whether TCP SYNs' MSS is lowered to fit.
     pub mss_clamp: bool,
 }

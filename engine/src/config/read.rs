@@ -4,7 +4,7 @@ use super::model::*;
 use super::section::{Read, Section};
 use super::types::{
     BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, ProtocolName,
-    WithoutWitness,
+    Spread, WithoutWitness,
 };
 use super::value::{Probability, Whole};
 use dataplane::replay::WindowSize;
@@ -237,8 +237,8 @@ impl Read for Bfd {
 impl Read for Group {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Group> {
         let (name, site, members) = (s.required("name"), s.required("site"), s.required("members"));
-        let mss_clamp = s.or("mss_clamp", true);
-        Some(Group { index, name: name?, site: site?, members: members?, mss_clamp })
+        let (mss_clamp, spread) = (s.or("mss_clamp", true), s.or("spread", Spread::Parallel));
+        Some(Group { index, name: name?, site: site?, members: members?, spread, mss_clamp })
     }
 }
 

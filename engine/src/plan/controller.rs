@@ -6,7 +6,7 @@ use crate::config::model::{self, Protocol};
 use crate::config::types::{self, Mode, Name, Role};
 use control::config::{
     BfdConfig, ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, PredictionConfig,
-    ProbeConfig, ShiftConfig, TunnelConfig, WithoutWitness,
+    ProbeConfig, ShiftConfig, Spread, TunnelConfig, WithoutWitness,
 };
 use control::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
@@ -78,6 +78,10 @@ fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {
         name: group.name.to_string(),
         site: group.site.to_string(),
         members: group.members.iter().map(member).collect(),
+        spread: match group.spread {
+            types::Spread::Parallel => Spread::Parallel,
+            types::Spread::First => Spread::First,
+        },
     }
 }
 
