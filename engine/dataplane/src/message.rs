@@ -28,6 +28,8 @@ pub enum Command {
     ResetSequence(TunnelId),
     /// Send a STAMP probe inside a tunnel.
     Probe { tunnel: TunnelId, sequence: u32 },
+    /// Keep the mapping of the NAT in front of this end of a tunnel alive.
+    Keepalive(TunnelId),
     /// Ask for a neighbour, its last known address first if given.
     Solicit { interface: InterfaceId, ip: IpAddr, unicast: Option<MacAddr> },
     /// Tell the link that `ip` is here.
@@ -55,6 +57,11 @@ pub enum Event {
     /// A router on the way carries no larger outer packet than this, bytes (RFC 1191, RFC 8201). For ESP
     /// control checks that `spi` is one that some worker sends with.
     PathMtu { tunnel: TunnelId, spi: Option<Spi>, mtu: u16 },
+    /// The newest authentic packet of a tunnel whose far end is behind a NAT came from another address or UDP port than
+    /// those it is sent to.
+    FarEnd { tunnel: TunnelId, ip: IpAddr, port: u16 },
+    /// Such a far end has sent a probe, from its own address.
+    FarInside { tunnel: TunnelId, ip: IpAddr },
     /// State taken out of use, to be freed.
     Retired(Retired),
 }

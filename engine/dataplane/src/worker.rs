@@ -1,11 +1,12 @@
 //! A worker: it polls its queues and runs the packet's whole walk.
 
-mod observed;
-
 mod commands;
+mod held;
+mod observed;
+mod shaped;
 
 use crate::batch::{Batch, Slot};
-use crate::context::{Context, Egress, MAX_INBOUND, Meta, SaTable, TunnelSequence};
+use crate::context::{Context, MAX_INBOUND, Meta, SaTable, TunnelSequence};
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
 use crate::fib::recent::Recent;
@@ -13,16 +14,16 @@ use crate::id::{Nanos, PortId, WorkerId};
 use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::{Handoff, WorkerLinks};
-use crate::message::{Command, Event};
+use crate::message::Command;
 use crate::neighbor::HoldQueue;
-use crate::observe::{Eyes, Origin, Outcome, Point};
+use crate::observe::{Eyes, Origin, Point};
 use crate::packet::{BURST, Burst, PacketPool, Port};
 use crate::reassembly::Reassembly;
+use crate::shaper::Shapers;
 use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
-use crate::stage::icmp_error::{self, Problem};
 use crate::stage::parse::Ingress;
-use crate::stage::rewrite::{neighbor as neighbor_of, rewrite};
+use crate::stage::rewrite::rewrite;
 use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble, steer};
 use crate::telemetry::{Counters, Latency};
 use arrayvec::ArrayVec;
@@ -78,6 +79,8 @@ pub struct Worker<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     latency_out: mailbox::Sender<Latency>,
     handoff_out: Vec<Option<Producer<Handoff<Q::Packet>>>>,
     handoff_in: Vec<Consumer<Handoff<Q::Packet>>>,
+    shapers: Shapers<Q::Packet>,
+    shaped: bool,
     eyes: Eyes,
     last_poll: Nanos,
     last_packet: Nanos,
@@ -123,6 +126,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             latency_out: links.latency_out,
             handoff_out: links.handoff_out,
             handoff_in: links.handoff_in,
+            shapers: Shapers::new(&[]),
+            shaped: false,
             eyes: Eyes::default(),
             last_poll: now,
             last_packet: now,
@@ -165,8 +170,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// The walk of an IP packet, from the outermost header to the wire.
     #[inline]
     fn walk<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
-        if batch.metas().iter().any(decap::is_tunnelled) {
-            if batch.metas().iter().any(reassemble::is_tunnelled) {
+        let wrapped = self.context.snapshot.wrapped();
+        if batch.metas().iter().any(|meta| wrapped.has(meta.protocol)) {
+            if batch.metas().iter().any(|meta| meta.fragment && wrapped.has(meta.protocol)) {
                 self.join_tunnelled::<OBSERVED>(batch);
             }
             self.stage::<OBSERVED>(Point::Decap, batch, decap::decap);
@@ -193,6 +199,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// The second half of the walk, where own packets join; their routes are known. One pass: a packet's headers stay at hand.
     #[inline]
     fn way_out<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
+        if self.shaped {
+            return self.shaped_way_out::<OBSERVED>(batch);
+        }
         batch.drain(|mut packet, meta| {
             let sent = self.out::<OBSERVED>(&mut packet, meta);
             self.send::<OBSERVED>(packet, meta, sent);
@@ -206,6 +215,13 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         packet: &mut Q::Packet,
         meta: &mut Meta,
     ) -> Result<Option<PortId>, DropReason> {
+        self.towards::<OBSERVED>(packet, meta)?;
+        self.wrapped::<OBSERVED>(packet, meta)
+    }
+
+    /// Where it goes, and whether it may.
+    #[inline(always)]
+    fn towards<const OBSERVED: bool>(&mut self, packet: &mut Q::Packet, meta: &mut Meta) -> Verdict {
         let context = &mut self.context;
         let way = lookup::lookup(context, packet, meta);
         if OBSERVED {
@@ -222,7 +238,17 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if OBSERVED {
             self.eyes.note(context, Point::Forward, packet, meta, forwarded);
         }
-        forwarded?;
+        forwarded
+    }
+
+    /// What it is in on its way there.
+    #[inline(always)]
+    fn wrapped<const OBSERVED: bool>(
+        &mut self,
+        packet: &mut Q::Packet,
+        meta: &mut Meta,
+    ) -> Result<Option<PortId>, DropReason> {
+        let context = &mut self.context;
         access::leave(packet, meta);
         let wrapped = encap::encap(context, packet, meta);
         if OBSERVED {
@@ -254,7 +280,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[cold]
     fn join_tunnelled<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         reassemble::reassemble(&mut self.context, &mut self.fragments, batch, |context, packet, meta| {
-            reassemble::is_tunnelled(meta) && reassemble::is_between_ends(context, packet, meta)
+            let wrapped = context.snapshot.wrapped();
+            meta.fragment && wrapped.has(meta.protocol) && reassemble::is_between_ends(context, packet, meta)
         });
         self.hand_off::<OBSERVED>(batch);
     }
@@ -320,22 +347,6 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.look::<OBSERVED>(Origin::Own, &mut batch);
             lookup::routes(&self.context.snapshot.fib, &mut batch);
             self.way_out::<OBSERVED>(&mut batch);
-        }
-    }
-
-    /// Keeps a packet until its neighbour is known.
-    #[cold]
-    fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
-        let Some((interface, ip)) = neighbor_of(&self.context, meta) else {
-            self.eyes.dropped(self.context.now, Point::Transmit, meta.trace, DropReason::NoRoute);
-            return self.context.count_drop(DropReason::NoRoute);
-        };
-        self.eyes.left(self.context.now, meta.trace, Outcome::Held);
-        self.context.report_neighbor(Event::NeighborWanted { interface, ip });
-        // By name: the next snapshot numbers its adjacencies anew.
-        let meta = Meta { egress: Egress::Neighbor { interface, ip }, ..*meta };
-        if let Some(oldest) = self.held.push(interface, ip, Slot { packet, meta }, self.context.now) {
-            self.give_up(oldest);
         }
     }
 
@@ -418,6 +429,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if let Some(sessions) = &mut self.context.sessions {
             sessions.sweep(now, &self.context.counters);
         }
+        if self.shapers.waiting() > 0 {
+            self.release_shaped();
+        }
         let counters = &self.context.counters;
         self.fragments.sweep(now, &mut |reason| counters.dropped(reason).add(1));
     }
@@ -431,47 +445,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
-    /// Ends a packet whose neighbour does not answer, and tells its sender.
-    #[cold]
-    fn unresolved(&mut self, mut slot: Slot<Q::Packet>) {
-        let Slot { packet, meta } = &mut slot;
-        // Encapsulation has left another header in front.
-        if !meta.own
-            && parse::ip_header(packet, meta).is_ok()
-            && let Ok((src, ..)) = decap::outer(packet, meta.version)
-            && !self.context.snapshot.is_local(src)
-        {
-            icmp_error::send(&mut self.context, packet, meta, Problem::Unresolved);
-        }
-        self.give_up(slot);
-    }
-
-    /// Sends what waited for a neighbour that the new snapshot knows.
-    fn release_held(&mut self) {
-        loop {
-            let mut released = Batch::default();
-            let adjacencies = &self.context.snapshot.adjacencies;
-            let resolves = |interface, ip| adjacencies.resolves(interface, ip);
-            self.held.release(resolves, BURST, |_, _, slot| released.push(slot));
-            if released.is_empty() {
-                return;
-            }
-            self.look::<true>(Origin::Held, &mut released);
-            released.drain(|mut packet, meta| {
-                // The lease may have run out while they waited.
-                let may_go = self.context.may_forward() || !meta.forwarded();
-                let sent = match may_go {
-                    true => rewrite(&self.context, &mut packet, meta),
-                    false => Err(DropReason::LeaseExpired),
-                };
-                self.send::<true>(packet, meta, sent);
-            });
-        }
-    }
-
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.held.len() + self.fragments.held();
+        let mut waiting = self.held.len() + self.fragments.held() + self.shapers.waiting();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {
                 Self::flush(port, tx, &self.context.counters);

@@ -93,6 +93,15 @@ pub fn tunnel() -> TunnelStatus {
         outbound_generation: None,
         fenced: false,
         buckets: 49_152,
+        shaper: Some(ShaperStatus {
+            rate_kbps: 100_000,
+            classes: vec![ClassStatus {
+                name: "voice".into(),
+                rate_kbps: Some(20_000),
+                waited: 7,
+                dropped: 2,
+            }],
+        }),
     }
 }
 

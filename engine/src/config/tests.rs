@@ -263,6 +263,58 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
         "no GRE checksums",
         "remove it",
     ),
+    (
+        "\"esp\"\n",
+        "\"ipip\"\nesn = true\n",
+        "tunnel[0].esn",
+        "does not belong to protocol \"ipip\"",
+        "remove it",
+    ),
+    ("\"esp\"\n", "\"esp\"\nnat = \"local\"\n", "tunnel[0].nat", "does not belong", "change the protocol"),
+    (
+        "\"esp\"\n",
+        "\"esp-udp\"\nnat = \"both\"\n",
+        "tunnel[0].nat",
+        "\"both\" is not one",
+        "\"none\" or \"local\" or \"remote\"",
+    ),
+    (
+        "\"esp\"\n",
+        "\"esp-udp\"\nudp_remote_port = 0\n",
+        "tunnel[0].udp_remote_port",
+        "0 is out of range",
+        "from 1 to 65535",
+    ),
+    ("\"esp\"\n", "\"vxlan\"\n", "tunnel[0].vxlan_vni", "is missing", "write vxlan_vni"),
+    (
+        "\"esp\"\n",
+        "\"vxlan\"\nvxlan_vni = 16777216\n",
+        "tunnel[0].vxlan_vni",
+        "out of range",
+        "from 0 to 16777215",
+    ),
+    (
+        "\"esp\"\n",
+        "\"vxlan\"\nvxlan_vni = 1\nvxlan_local_mac = \"01:00:5e:00:00:01\"\n",
+        "tunnel[0].vxlan_local_mac",
+        "not one station's",
+        "six hexadecimal bytes",
+    ),
+    (
+        "\"esp\"\n",
+        "\"vxlan\"\nvxlan_vni = 1\nvxlan_remote_mac = \"02:56:c0:00:02:0b\"\n",
+        "tunnel[0].vxlan_remote_mac",
+        "both ends",
+        "far end",
+    ),
+    (
+        "remote = \"10.1.255.2\"",
+        "remote = \"10.1.255.2\"\n[[tunnel]]\nname = \"again\"\npeer = \"b1\"\nprotocol = \"esp\"\n\
+         local = \"192.0.2.11\"\nremote = \"198.51.100.20\"",
+        "tunnel[2].remote",
+        "already that of tunnel[0]",
+        "gre_key or vxlan_vni",
+    ),
     ("\"esp\"\n", "\"direct\"\n", "tunnel[0].protocol", "is of another", "\"esp\""),
     ("\"10.1.255.2\"", "\"198.51.100.9\"", "tunnel[1].remote", "not a neighbour", "one network"),
     (
@@ -306,6 +358,93 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
     ("[api]", "[predictions]\n[api]", "predictions", "unknown section", "did you mean \"prediction\"?"),
     ("[[route]]", "[[rout]]", "rout", "unknown section", "did you mean \"route\"?"),
 ];
+
+/// A tunnel's shaper, with the mistakes in it.
+#[test]
+fn classes_of_a_shaper_are_told_apart() {
+    let shaper = "remote = \"198.51.100.20\"\n[tunnel.shaper]\nrate_kbps = 100_000\n\
+        [[tunnel.shaper.class]]\nname = \"voice\"\ndscp = [46]\nrate_kbps = 20_000\n\
+        [[tunnel.shaper.class]]\nname = \"rest\"\nqueue = 100\n";
+    let good = GOOD.replacen("remote = \"198.51.100.20\"\n", shaper, 1);
+    assert_eq!(errors(&good), []);
+    let mistakes = [
+        ("rate_kbps = 100_000", "rate_kbps = 1", "tunnel[0].shaper.rate_kbps", "out of range"),
+        ("rate_kbps = 100_000", "burst_kib = 64", "tunnel[0].shaper.rate_kbps", "is missing"),
+        (
+            "rate_kbps = 100_000",
+            "rate_kbps = 100_000\nburst_kib = 1",
+            "tunnel[0].shaper.burst_kib",
+            "out of range",
+        ),
+        ("dscp = [46]", "dscp = [64]", "tunnel[0].shaper.class[0].dscp[0]", "out of range"),
+        ("dscp = [46]", "", "tunnel[0].shaper.class", "no DSCP"),
+        ("queue = 100", "dscp = [46]", "tunnel[0].shaper.class", "of two classes"),
+        ("\"rest\"", "\"voice\"", "tunnel[0].shaper.class", "two are called"),
+        ("queue = 100", "queue = 5000", "tunnel[0].shaper.class[1].queue", "out of range"),
+        ("queue = 100", "weight = 5", "tunnel[0].shaper.class[1].weight", "unknown key"),
+    ];
+    for (from, to, path, what) in mistakes {
+        assert!(good.contains(from), "the base lacks {from:?}");
+        let problems = errors(&good.replacen(from, to, 1));
+        let found = problems.iter().any(|p| p.path == path && p.what.contains(what));
+        assert!(found, "{from:?} -> {to:?}: wanted {path}: …{what}…\ngot {problems:#?}");
+    }
+}
+
+/// A peer of another make, with SAs agreed on.
+const FOREIGN: &str = r#"
+[[peer]]
+name = "gw"
+site = "c"
+foreign = true
+[[tunnel]]
+name = "a1-gw"
+peer = "gw"
+protocol = "esp"
+local = "192.0.2.11"
+remote = "198.51.100.30"
+[tunnel.static_sa]
+spi_in = 4097
+spi_out = 8193
+key_file_in = "in.key"
+key_file_out = "out.key"
+state_folder = "/var/lib/foreshift"
+"#;
+
+#[test]
+fn static_sas_are_for_foreign_peers() {
+    let good = GOOD.to_owned() + FOREIGN;
+    assert_eq!(errors(&good), []);
+    let mistakes = [
+        (
+            "foreign = true",
+            "foreign = true\naddress = \"10.255.0.30:7000\"",
+            "peer[2].address",
+            "no control connection",
+        ),
+        ("foreign = true", "", "peer[2].address", "is missing"),
+        ("foreign = true", "address = \"10.255.0.30:7000\"", "tunnel[2].static_sa", "are negotiated"),
+        ("spi_in = 4097", "spi_in = 255", "tunnel[2].static_sa.spi_in", "out of range"),
+        ("in.key", "out.key", "tunnel[2].static_sa.key_file_out", "nonces would meet"),
+        ("state_folder = \"/var/lib/foreshift\"\n", "", "tunnel[2].static_sa.state_folder", "is missing"),
+        ("peer = \"a2\"\nwitness", "peer = \"gw\"\nwitness", "ha.peer", "knows nothing of leases"),
+        ("cores = [0]", "cores = [0, 1]", "tunnel[2].static_sa", "several workers"),
+        (
+            "peer = \"gw\"\nprotocol = \"esp\"",
+            "peer = \"gw\"\nprotocol = \"gre\"",
+            "tunnel[2].static_sa",
+            "does not belong",
+        ),
+    ];
+    for (from, to, path, what) in mistakes {
+        assert!(good.contains(from), "the base lacks {from:?}");
+        let problems = errors(&good.replacen(from, to, 1));
+        let found = problems.iter().any(|p| p.path == path && p.what.contains(what));
+        assert!(found, "{from:?} -> {to:?}: wanted {path}: …{what}…\ngot {problems:#?}");
+    }
+    let without = good.split("[tunnel.static_sa]").next().expect("the text before it");
+    assert!(errors(without).iter().any(|p| p.path == "tunnel[2].static_sa" && p.what.contains("foreign")));
+}
 
 fn errors(text: &str) -> Vec<Problem> {
     Config::parse(text).map(|_| Vec::new()).unwrap_or_else(|errors| errors.problems)

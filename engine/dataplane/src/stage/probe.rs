@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::id::{Nanos, TunnelId};
 use crate::message::Event;
 use crate::packet::{Packet, PacketPool};
-use crate::snapshot::Encapsulation;
+use crate::snapshot::{Encapsulation, EspUdp, Nat, Tunnel};
 use crate::stage::decap::outer;
 use crate::wire::ipv4::{Fragmentation, Ipv4Fields};
 use crate::wire::ipv6::Ipv6Fields;
@@ -22,7 +22,8 @@ const SENDER_PORT: u16 = 49_862;
 /// Sends probe `sequence` inside `tunnel`.
 pub fn send<A: PacketPool>(context: &mut Context<A>, tunnel: TunnelId, sequence: u32) {
     let Some(ends) = context.snapshot.tunnels.get(tunnel.index()) else { return };
-    let ends = ((ends.local, SENDER_PORT), (ends.remote, stamp::PORT));
+    let Some(remote) = inside(ends) else { return };
+    let ends = ((ends.local, SENDER_PORT), (remote, stamp::PORT));
     let sent = context.now;
     datagram(context, tunnel, ends, |payload| {
         Probe { sequence, session: tunnel.0, sent }.write(payload).is_ok()
@@ -38,8 +39,14 @@ pub fn reflect<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, 
     // Decapsulated, not forwarded: the TTL is the one it was sent with.
     let (sequence, now) = (*reflected, context.now);
     let reflection = Reflection { sequence, sent: now, received: now, probe, probe_ttl: TTL };
-    let ends = &context.snapshot.tunnels[tunnel.index()];
-    let ends = ((ends.local, stamp::PORT), (ends.remote, SENDER_PORT));
+    let (from, to, _) = outer(packet, meta.version)?;
+    if let Encapsulation::EspUdp(EspUdp { nat: Nat::Remote, inside, .. }) =
+        context.snapshot.tunnels[tunnel.index()].encapsulation
+        && inside != Some(from)
+    {
+        context.report(Event::FarInside { tunnel, ip: from });
+    }
+    let ends = ((to, stamp::PORT), (from, SENDER_PORT));
     datagram(context, tunnel, ends, |payload| reflection.write(payload).is_ok());
     Err(DropReason::ProbeConsumed)
 }
@@ -62,6 +69,14 @@ fn payload<'a, P: Packet>(packet: &'a P, meta: &Meta) -> Result<&'a [u8], DropRe
     datagram.get(udp::HEADER_LENGTH..).ok_or(DropReason::Truncated)
 }
 
+/// Where probes reach the far end; `None` behind a NAT before it has sent one itself.
+fn inside(tunnel: &Tunnel) -> Option<IpAddr> {
+    match tunnel.encapsulation {
+        Encapsulation::EspUdp(EspUdp { nat: Nat::Remote, inside, .. }) => inside,
+        _ => Some(tunnel.remote),
+    }
+}
+
 /// The tunnel a probe came by: only its own far end may send one.
 fn arrived_by<A: PacketPool>(
     context: &Context<A>,
@@ -69,11 +84,16 @@ fn arrived_by<A: PacketPool>(
     meta: &Meta,
 ) -> Result<TunnelId, DropReason> {
     let (src, dst, _) = outer(packet, meta.version)?;
+    let ends = |tunnel: &&Tunnel| match tunnel.encapsulation {
+        // Its ICV says that it is the far end's; by which address it knows itself is its own affair.
+        Encapsulation::EspUdp(EspUdp { nat: Nat::Remote, .. }) => tunnel.local == dst,
+        _ => (tunnel.remote, tunnel.local) == (src, dst),
+    };
     context
         .snapshot
         .tunnels
         .iter()
-        .filter(|tunnel| (tunnel.remote, tunnel.local) == (src, dst))
+        .filter(ends)
         .find(|tunnel| match tunnel.encapsulation {
             Encapsulation::Direct => meta.tunnel_in.is_none() && tunnel.interface == meta.interface,
             _ => meta.tunnel_in == Some(tunnel.id),

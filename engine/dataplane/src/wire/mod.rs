@@ -4,6 +4,7 @@
 pub mod arp;
 pub mod checksum;
 pub mod esp;
+pub mod esp_udp;
 pub mod ethernet;
 pub mod flow;
 pub mod gre;
@@ -18,6 +19,7 @@ pub mod stamp;
 pub mod tcp;
 pub mod traffic_class;
 pub mod udp;
+pub mod vxlan;
 
 mod fuzz;
 #[cfg(test)]
