@@ -2,6 +2,7 @@
 
 mod commands;
 mod held;
+mod marked;
 mod observed;
 mod shaped;
 
@@ -9,6 +10,7 @@ use crate::batch::{Batch, Slot};
 use crate::context::{Context, MAX_INBOUND, Meta, SaTable, TunnelSequence};
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
+use crate::ecmp::mark::Marks;
 use crate::fib::recent::Recent;
 use crate::id::{Nanos, PortId, WorkerId};
 use crate::lease::Lease;
@@ -24,7 +26,8 @@ use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
 use crate::stage::parse::Ingress;
 use crate::stage::rewrite::rewrite;
-use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble, steer};
+use crate::stage::steer::{Passage, steer};
+use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble};
 use crate::telemetry::{Counters, Latency};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
@@ -102,6 +105,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             sas: SaTable { inbound, outbound: (0..tunnels).map(|_| None).collect() },
             sequences: vec![TunnelSequence::default(); tunnels].into(),
             steering: (0..groups).map(|_| Steering::new()).collect(),
+            marks: Marks::default(),
             counters: links.counters,
             events: links.events,
             pool: parts.pool,
@@ -215,30 +219,38 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         packet: &mut Q::Packet,
         meta: &mut Meta,
     ) -> Result<Option<PortId>, DropReason> {
-        self.towards::<OBSERVED>(packet, meta)?;
-        self.wrapped::<OBSERVED>(packet, meta)
+        match self.towards::<OBSERVED>(packet, meta)? {
+            Passage::Goes => self.wrapped::<OBSERVED>(packet, meta),
+            Passage::Waits => Ok(None),
+        }
     }
 
     /// Where it goes, and whether it may.
     #[inline(always)]
-    fn towards<const OBSERVED: bool>(&mut self, packet: &mut Q::Packet, meta: &mut Meta) -> Verdict {
+    fn towards<const OBSERVED: bool>(
+        &mut self,
+        packet: &mut Q::Packet,
+        meta: &mut Meta,
+    ) -> Result<Passage, DropReason> {
         let context = &mut self.context;
         let way = lookup::lookup(context, packet, meta);
         if OBSERVED {
             self.eyes.note(context, Point::Lookup, packet, meta, way.map(drop));
         }
         if let Some(way) = way? {
-            let steered = steer::steer(context, packet, meta, way);
+            let steered = steer(context, packet, meta, way);
             if OBSERVED {
-                self.eyes.note(context, Point::Steer, packet, meta, steered);
+                self.eyes.note(context, Point::Steer, packet, meta, steered.map(drop));
             }
-            steered?;
+            if steered? == Passage::Waits {
+                return Ok(Passage::Waits);
+            }
         }
         let forwarded = forward::forward(context, packet, meta);
         if OBSERVED {
             self.eyes.note(context, Point::Forward, packet, meta, forwarded);
         }
-        forwarded
+        forwarded.map(|()| Passage::Goes)
     }
 
     /// What it is in on its way there.
@@ -350,7 +362,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
-    /// Out, or held until the neighbour is known, or counted.
+    /// Out, or held, or counted.
     #[inline(always)]
     fn send<const OBSERVED: bool>(
         &mut self,
@@ -420,6 +432,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             let Some(command) = self.commands.pop() else { break };
             self.carry_out(command);
         }
+        if self.context.marks.round().is_some() {
+            self.release_marked();
+        }
         if self.eyes.open() {
             self.look_no_longer_than_asked(now);
         }
@@ -447,7 +462,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.held.len() + self.fragments.held() + self.shapers.waiting();
+        let mut waiting = self.held.len() + self.fragments.held();
+        waiting += self.context.marks.len() + self.shapers.waiting();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {
                 Self::flush(port, tx, &self.context.counters);

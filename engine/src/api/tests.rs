@@ -48,6 +48,8 @@ pub fn status() -> Status {
             steps: 4,
             elapsed_ms: 1500,
         }),
+
+        moves: MovesStatus { idle: 7, gap: 5, marked: 3, wait_ms: 12.5, ..MovesStatus::default() },
         generation: 7,
         peers_up: vec!["b1".into()],
         crypto: "ipsec-mb".into(),
@@ -145,6 +147,9 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             ApiRequest::Command { command, reply } => drop(reply.send(Ok(format!("{command:?}")))),
             ApiRequest::Observe { reply, .. } => drop(reply.send(Err("somebody else is looking".into()))),
             ApiRequest::Fault { reply, .. } => drop(reply.send(Err("no faults here".into()))),
+            ApiRequest::Shape { tunnel, class, kbps, reply } => {
+                drop(reply.send(Ok(format!("{tunnel} {class:?} {kbps}"))));
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Packets that wait for a neighbour's address.
+//! Packets that wait for a neighbour's MAC address.
 
 use super::{Clock, Worker};
 use crate::batch::{Batch, Slot};
@@ -12,9 +12,12 @@ use crate::stage::rewrite::{neighbor as neighbor_of, rewrite};
 use crate::stage::{decap, parse};
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
-    /// Keeps a packet until its neighbour is known.
+    /// Keeps a packet until its neighbour is known, or its bucket has moved.
     #[cold]
     pub(super) fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
+        if meta.egress == Egress::Unknown {
+            return self.wait_for_mark(packet, meta);
+        }
         let Some((interface, ip)) = neighbor_of(&self.context, meta) else {
             self.eyes.dropped(self.context.now, Point::Transmit, meta.trace, DropReason::NoRoute);
             return self.context.count_drop(DropReason::NoRoute);

@@ -7,6 +7,7 @@ use crate::drop_reason::DropReason;
 use crate::observe::{Origin, Outcome};
 use crate::packet::{BURST, Packet, PacketPool, Port};
 use crate::shaper::{Admission, Shaper, Shapers};
+use crate::stage::steer::Passage;
 use crate::tunnel::ecn;
 use std::sync::Arc;
 
@@ -23,13 +24,15 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[inline(never)]
     pub(super) fn shaped_way_out<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         batch.drain(|mut packet, meta| {
-            let sent =
-                match self.towards::<OBSERVED>(&mut packet, meta).and_then(|()| self.admitted(&packet, meta))
-                {
+            let sent = match self.towards::<OBSERVED>(&mut packet, meta) {
+                Err(reason) => Err(reason),
+                Ok(Passage::Waits) => Ok(None),
+                Ok(Passage::Goes) => match self.admitted(&packet, meta) {
                     Err(reason) => Err(reason),
                     Ok(None) => self.wrapped::<OBSERVED>(&mut packet, meta),
                     Ok(Some(class)) => return self.wait(Slot { packet, meta: *meta }, class),
-                };
+                },
+            };
             self.send::<OBSERVED>(packet, meta, sent);
         });
     }

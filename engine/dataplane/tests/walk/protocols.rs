@@ -15,6 +15,7 @@ use dataplane::tunnel::vxlan::derived_mac;
 use dataplane::wire::checksum;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 const FOUR: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
@@ -257,13 +258,16 @@ fn esp_in_udp_shares_its_port() {
     }
 }
 
-/// Engine 1 is behind a NAT: engine 2 follows its newest authentic packet, and no other.
-#[test]
-fn the_far_end_behind_a_nat_is_followed() {
+/// What engine 2 is told of its tunnel.
+fn behind_nat(remote_port: u16, nat: Nat, inside: Option<IpAddr>) -> Encapsulation {
+    Encapsulation::EspUdp(EspUdp { local_port: 4500, remote_port, nat, inside })
+}
+
+/// Engine 1 is behind a NAT that calls it engine 3's address, and engine 2 is told so.
+fn natted() -> (Engine, Engine) {
     let side = |engine: u8, far: u8, nat| {
         let mut draft = Draft::new(engine, engine);
-        let settings = EspUdp { local_port: 4500, remote_port: 4500, nat, inside: None };
-        let tunnel = draft.tunnel(Encapsulation::EspUdp(settings), false, far);
+        let tunnel = draft.tunnel(behind_nat(4500, nat, None), false, far);
         draft.group(far, &[(tunnel, 1)], &[tunnel]);
         Engine::new(draft)
     };
@@ -271,11 +275,27 @@ fn the_far_end_behind_a_nat_is_followed() {
     key(&mut a, &mut b, TunnelId(0), TunnelId(0), 0x1000);
     key(&mut b, &mut a, TunnelId(0), TunnelId(0), 0x2000);
     b.events();
-    let translated = |sent: &[u8], port: u16| {
-        let outer = without_zero_checksum(sent);
-        let packet = Ip::new(wan_v4(3), wan_v4(2)).datagram(port, 4500, &payload(&outer)[8..]);
-        frame(engine_mac(2, 1), engine_mac(3, 1), None, &packet)
-    };
+    (a, b)
+}
+
+/// What engine 1 sent as its NAT sends it on.
+fn translated(sent: &[u8], port: u16) -> Vec<u8> {
+    let outer = without_zero_checksum(sent);
+    let packet = Ip::new(wan_v4(3), wan_v4(2)).datagram(port, 4500, &payload(&outer)[8..]);
+    frame(engine_mac(2, 1), engine_mac(3, 1), None, &packet)
+}
+
+/// What engine 2 sent as the NAT brings it home.
+fn home(sent: &[u8]) -> Vec<u8> {
+    let outer = without_zero_checksum(sent);
+    let packet = Ip::new(wan_v4(2), wan_v4(1)).datagram(4500, 4500, &payload(&outer)[8..]);
+    frame(engine_mac(1, 1), engine_mac(2, 1), None, &packet)
+}
+
+/// RFC 7296 §2.23: the newest authentic packet says where the far end is, and no other.
+#[test]
+fn the_far_end_behind_a_nat_is_followed() {
+    let (mut a, mut b) = natted();
     let sent: Vec<_> = (0..3).map(|_| wire(&mut a, &Ip::between(1, 2, false).udp(1, 64))).collect();
     let learnt = |b: &mut Engine| {
         let ends = b.events().into_iter().filter_map(|event| match event {
@@ -294,50 +314,49 @@ fn the_far_end_behind_a_nat_is_followed() {
     b.refuses(WAN, &forged, DropReason::Authentication);
     assert_eq!(learnt(&mut b), []);
     // Control follows, and what is sent goes there.
-    b.draft.tunnels[0].remote = wan_v4(3);
-    b.draft.tunnels[0].next_hop = wan_v4(3);
-    let settings = EspUdp { local_port: 4500, remote_port: 61_000, nat: Nat::Remote, inside: None };
-    b.draft.tunnels[0].encapsulation = Encapsulation::EspUdp(settings);
+    let tunnel = &mut b.draft.tunnels[0];
+    (tunnel.remote, tunnel.next_hop) = (wan_v4(3), wan_v4(3));
+    tunnel.encapsulation = behind_nat(61_000, Nat::Remote, None);
     b.publish();
     let back = Ip::between(2, 1, false).udp(1, 10);
     let back = b.pass(LAN, &frame(engine_mac(2, 0), host_mac(), None, &back), WAN);
     let outer = without_zero_checksum(&back[0]);
     assert_eq!((addresses(&outer).1, &payload(&outer)[..4]), (wan_v4(3), &[0x11, 0x94, 0xee, 0x48][..]));
+    assert_eq!(deliver(&mut a, &[home(&back[0])]).len(), 1);
     assert_eq!(b.pass(WAN, &translated(&sent[2], 61_000), LAN).len(), 1);
     assert_eq!(learnt(&mut b), [], "as expected by now");
-    // Probes inside go by the far end's own address, once it has sent one, and come back.
-    b.command(0, Command::Probe { tunnel: TunnelId(0), sequence: 1 });
-    b.poll();
-    assert!(b.take(WAN).is_empty(), "where to is not known yet");
-    a.command(0, Command::Probe { tunnel: TunnelId(0), sequence: 1 });
+    // The mapping is kept alive from inside.
+    a.command(0, Command::Keepalive(TunnelId(0)));
     a.poll();
-    let probe = a.take(WAN).remove(0);
-    let reflected = b.pass(WAN, &translated(&probe, 61_000), WAN);
+    let outer = without_zero_checksum(&a.take(WAN)[0]);
+    assert_eq!(payload(&outer), [0x11, 0x94, 0x11, 0x94, 0, 9, 0, 0, 0xff]);
+}
+
+/// Probes inside go by the far end's own address, which it alone knows until it has sent one.
+#[test]
+fn probes_come_back_through_a_nat() {
+    let (mut a, mut b) = natted();
+    let probe = |engine: &mut Engine, sequence| {
+        engine.command(0, Command::Probe { tunnel: TunnelId(0), sequence });
+        engine.poll();
+        engine.take(WAN)
+    };
+    assert!(probe(&mut b, 1).is_empty(), "where to is not known yet");
+    let sent = probe(&mut a, 1);
+    let reflected = b.pass(WAN, &translated(&sent[0], 61_000), WAN);
     let inside = b.events().into_iter().find_map(|event| match event {
         Event::FarInside { ip, .. } => Some(ip),
         _ => None,
     });
     assert_eq!(inside, Some(wan_v4(1)));
-    let home = |esp: &[u8]| {
-        let packet = Ip::new(wan_v4(2), wan_v4(1)).datagram(4500, 4500, esp);
-        frame(engine_mac(1, 1), engine_mac(2, 1), None, &packet)
-    };
-    let esp = |sent: &[u8]| payload(&without_zero_checksum(sent))[8..].to_vec();
-    a.refuses(WAN, &home(&esp(&reflected[0])), DropReason::ProbeConsumed);
+    a.refuses(WAN, &home(&reflected[0]), DropReason::ProbeConsumed);
     assert!(a.events().iter().any(|event| matches!(event, Event::ProbeReply { sequence: 1, .. })));
-    b.draft.tunnels[0].encapsulation = Encapsulation::EspUdp(EspUdp { inside, ..settings });
+    b.draft.tunnels[0].encapsulation = behind_nat(61_000, Nat::Remote, inside);
     b.publish();
-    b.command(0, Command::Probe { tunnel: TunnelId(0), sequence: 2 });
-    b.poll();
-    let probe = b.take(WAN).remove(0);
-    let reflected = a.pass(WAN, &home(&esp(&probe)), WAN);
+    let sent = probe(&mut b, 2);
+    let reflected = a.pass(WAN, &home(&sent[0]), WAN);
     b.refuses(WAN, &translated(&reflected[0], 61_000), DropReason::ProbeConsumed);
-    // The mapping is kept alive from inside.
-    a.command(0, Command::Keepalive(TunnelId(0)));
-    a.poll();
-    let kept = a.take(WAN);
-    let outer = without_zero_checksum(&kept[0]);
-    assert_eq!(payload(&outer), [0x11, 0x94, 0x11, 0x94, 0, 9, 0, 0, 0xff]);
+    assert!(b.events().iter().any(|event| matches!(event, Event::ProbeReply { sequence: 2, .. })));
 }
 
 /// Fragments of tunnel packets are joined before they are opened, whatever the protocol.
