@@ -1,8 +1,8 @@
 //! `foreshift show`: the status structs as JSON, or as tables for a person.
 
 use super::Engine;
-use super::access;
 use super::table::Table;
+use super::{access, cluster};
 use crate::api::Request;
 use crate::api::status::*;
 use anyhow::Result;
@@ -37,6 +37,8 @@ enum What {
     Drops,
     /// What was decided, and why
     Decisions,
+    /// The state store, and what engines share there
+    Cluster,
     /// Sessions, of all workers
     Sessions,
     /// The access list
@@ -54,6 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Workers => ask(arguments, &Request::Workers, |w: &Vec<WorkerStatus>| workers(w))?,
         What::Drops => ask(arguments, &Request::Drops, drops)?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
+        What::Cluster => ask(arguments, &Request::Cluster, cluster::cluster)?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
         What::Acl => access(arguments, |access| access.acl, access::acl)?,
         What::Nat => access(arguments, |access| access.nat, access::nat)?,
@@ -124,6 +127,9 @@ pub fn status(s: &Status) -> String {
     let peer = yes(s.peer_alarm, " (and at the other engine)", "");
     line("alarm", format!("{}{peer}", yes(s.alarm, "RAISED", "none")));
     line("shift", s.shift.as_ref().map_or("none".to_owned(), shift));
+    if let Some(store) = &s.store {
+        line("state store", cluster::store(store));
+    }
     line("generation", s.generation.to_string());
     line("crypto", format!("{}: {}", s.crypto, s.crypto_why));
     let mut groups = Table::new(&["group", "site", "tunnel", "peer", "share %", "buckets", "tx packets"]);
@@ -149,7 +155,7 @@ fn shift(s: &ShiftStatus) -> String {
 }
 
 /// `1d 02h 03m`, `4m 05s`, `6.7 s`.
-fn duration(ms: u64) -> String {
+pub(super) fn duration(ms: u64) -> String {
     let s = ms / 1000;
     match s {
         0..60 => format!("{:.1} s", ms as f64 / 1000.0),

@@ -1,6 +1,7 @@
 //! What the sections must say of each other.
 
 mod access;
+mod cluster;
 mod engines;
 mod links;
 mod tunnels;
@@ -17,6 +18,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     engines::check(&mut check);
     tunnels::check(&mut check);
     access::check(&mut check);
+    cluster::check(&mut check);
 }
 
 struct Check<'a> {
