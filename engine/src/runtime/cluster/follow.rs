@@ -69,7 +69,10 @@ async fn follow<S: Store>(
         let update = match follower.next().await {
             Ok(update) => update,
             Err(error) => {
-                tracing::debug!(region, %error, "the watch of a region was interrupted");
+                match error {
+                    StoreError::Refused(_) => tracing::error!(region, %error, "a region may not be watched"),
+                    _ => tracing::debug!(region, %error, "the watch of a region was interrupted"),
+                }
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }

@@ -1,8 +1,10 @@
 //! The store's tasks on a real embedded store, the test in the controller's place.
 
 use super::*;
+use cluster::{Entry, Guard, Key, LeaseId, Revision, Snapshot, Watch};
 use control::state::{ConfigRecord, StateChange, Topic};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 struct Folder(PathBuf);
 
@@ -93,4 +95,131 @@ async fn a_store_that_cannot_be_reached_is_said_to_be() {
     let Input::StoreLost { reason } = next(&mut inputs).await else { panic!("lost") };
     assert!(reason.contains("/nonexistent/password"), "{reason}");
     store.end().await;
+}
+
+/// An embedded store that can be cut off, or made to refuse.
+#[derive(Clone)]
+struct Moody {
+    inner: Embedded,
+    mood: Arc<Mutex<Option<StoreError>>>,
+}
+
+impl Moody {
+    fn now(&self) -> Result<(), StoreError> {
+        self.mood.lock().expect("whole").clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Store for Moody {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.now()?;
+        self.inner.revision().await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StoreError> {
+        self.now()?;
+        self.inner.get(key).await
+    }
+
+    async fn list(&self, prefix: &Prefix) -> Result<Snapshot, StoreError> {
+        self.now()?;
+        self.inner.list(prefix).await
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        value: Vec<u8>,
+        guard: Guard,
+        lease: Option<LeaseId>,
+    ) -> Result<Revision, StoreError> {
+        self.now()?;
+        self.inner.put(key, value, guard, lease).await
+    }
+
+    async fn delete(&self, key: &Key, guard: Guard) -> Result<Option<Revision>, StoreError> {
+        self.now()?;
+        self.inner.delete(key, guard).await
+    }
+
+    async fn watch(&self, prefix: &Prefix, after: Revision) -> Result<Watch, StoreError> {
+        self.now()?;
+        self.inner.watch(prefix, after).await
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.now()?;
+        self.inner.grant(ttl).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        match self.now() {
+            Err(error @ StoreError::Unavailable(_)) => Err(error),
+            _ => self.inner.keep_alive(lease).await,
+        }
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.now()?;
+        self.inner.revoke(lease).await
+    }
+}
+
+#[tokio::test]
+async fn outages_and_refusals_are_told_once_they_last_and_end_with_everything_asked_again() {
+    let folder = Folder::new("moody");
+    let inner = Embedded::open(&folder.0.join("state.redb"), HISTORY).expect("a store");
+    let mood = Arc::new(Mutex::new(None));
+    let set = |error: Option<StoreError>| *mood.lock().expect("whole") = error;
+    let store = Moody { inner, mood: mood.clone() };
+    let (inputs_tx, mut inputs) = mpsc::channel(WAITING);
+    let (writes, to_write) = mpsc::unbounded_channel();
+    let writer = tokio::spawn(Writer::new(store.clone(), inputs_tx).run(to_write));
+    assert_eq!(next(&mut inputs).await, Input::StoreReady);
+    let there = |generation: u64| {
+        let store = store.clone();
+        async move {
+            let (key, ..) = write(0, Expected::Any);
+            let found = store.inner.get(&Key::new(key.path()).expect("a key")).await.expect("an answer");
+            let record = found.map(|entry| Record::decode(&key.topic, &entry.value).expect("a record"));
+            matches!(record, Some(Record::Config(config)) if config.generation == generation)
+        }
+    };
+    let arrives = async |generation: u64| {
+        let arrived = async {
+            while !there(generation).await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), arrived).await.expect("written")
+    };
+
+    // Shorter than anybody's patience: nobody hears of it, and what was asked meanwhile is written.
+    set(Some(StoreError::Unavailable("an election".into())));
+    writes.send(write(1, Expected::Any)).expect("open");
+    writes.send(write(2, Expected::Any)).expect("open");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    set(None);
+    arrives(2).await;
+    assert!(inputs.try_recv().is_err(), "an election is no outage");
+
+    set(Some(StoreError::Unavailable("no leader".into())));
+    assert_eq!(next(&mut inputs).await, Input::StoreLost { reason: "no leader".into() });
+    set(None);
+    while next(&mut inputs).await != Input::StoreReady {}
+
+    set(Some(StoreError::Refused("no permission".into())));
+    writes.send(write(3, Expected::Any)).expect("open");
+    for _ in 0..2 {
+        assert_eq!(
+            next(&mut inputs).await,
+            Input::StoreLost { reason: "no permission".into() },
+            "it stays lost"
+        );
+    }
+    set(None);
+    while next(&mut inputs).await != Input::StoreReady {}
+    arrives(3).await;
+    drop(writes);
+    writer.await.expect("ended");
 }

@@ -22,6 +22,8 @@ pub struct Writer<S> {
     lease: Option<LeaseId>,
     /// By key: a newer record takes the place of an older one.
     pending: BTreeMap<StateKey, (Record, Expected)>,
+    /// What it did not let us write: until it does, it is of no use to us.
+    refused: Option<Write>,
     answered: Instant,
     ready: bool,
 }
@@ -29,7 +31,7 @@ pub struct Writer<S> {
 impl<S: Store> Writer<S> {
     pub fn new(store: S, inputs: mpsc::Sender<Input>) -> Writer<S> {
         let answered = Instant::now();
-        Writer { store, inputs, lease: None, pending: BTreeMap::new(), answered, ready: false }
+        Writer { store, inputs, lease: None, pending: BTreeMap::new(), refused: None, answered, ready: false }
     }
 
     /// Writes until there is nobody any more who asks.
@@ -80,18 +82,24 @@ impl<S: Store> Writer<S> {
             },
             kept => kept,
         };
-        match kept {
-            Ok(()) => {
-                self.answered = Instant::now();
-                if !self.ready {
-                    self.ready = true;
-                    self.pending.clear();
-                    tracing::info!("the state store is ready");
-                    self.tell(Input::StoreReady).await;
-                }
-            }
-            Err(error) => self.failed(error).await,
+        if let Err(error) = kept {
+            return self.failed(error).await;
         }
+        self.answered = Instant::now();
+        if self.ready {
+            return;
+        }
+        if let Some((key, record, expected)) = &self.refused {
+            match self.put(key, record, *expected).await {
+                Ok(_) | Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return self.lost(&error).await,
+            }
+        }
+        self.ready = true;
+        self.refused = None;
+        self.pending.clear();
+        tracing::info!("the state store is ready");
+        self.tell(Input::StoreReady).await;
     }
 
     async fn failed(&mut self, error: StoreError) {
@@ -99,10 +107,13 @@ impl<S: Store> Writer<S> {
         if self.answered.elapsed() < PATIENCE && self.lease.is_some() {
             return;
         }
-        if self.ready {
+        self.lost(&error).await;
+    }
+
+    async fn lost(&mut self, error: &StoreError) {
+        if std::mem::take(&mut self.ready) {
             tracing::warn!(%error, "the state store is lost");
         }
-        self.ready = false;
         self.tell(Input::StoreLost { reason: error.to_string() }).await;
     }
 
@@ -117,6 +128,12 @@ impl<S: Store> Writer<S> {
             Err(StoreError::Conflict { .. }) => Ok(()),
             Err(StoreError::LeaseGone) => {
                 self.beat().await;
+                Ok(())
+            }
+            Err(error @ StoreError::Refused(_)) => {
+                tracing::error!(key = key.path(), %error, "the state store lets this engine not write");
+                self.refused = Some((key, record, expected));
+                self.lost(&error).await;
                 Ok(())
             }
             Err(error) => {
