@@ -26,7 +26,7 @@ pub fn from_client(error: Error) -> StoreError {
         }
         // The stream that kept a lease ended with the lease.
         Error::LeaseKeepAliveError(_) => return StoreError::LeaseGone,
-        other => return unavailable(chain(&other)),
+        other => return unavailable(with_cause(&other.to_string(), &other)),
     };
     let message = status.message().to_owned();
     match i32::from(status.code()) {
@@ -36,7 +36,7 @@ pub fn from_client(error: Error) -> StoreError {
         INVALID_ARGUMENT | PERMISSION_DENIED | FAILED_PRECONDITION | UNAUTHENTICATED | OUT_OF_RANGE => {
             refused(message)
         }
-        _ => unavailable(chain(&status)),
+        _ => unavailable(with_cause(&message, &status)),
     }
 }
 
@@ -45,14 +45,11 @@ pub fn compacted(oldest: i64) -> StoreError {
     StoreError::Compacted { oldest: Revision(oldest.unsigned_abs()) }
 }
 
-/// An error with its causes: the transport's alone says only "transport error".
-fn chain(error: &dyn std::error::Error) -> String {
+/// What an error says, with its first cause: "transport error" alone would help nobody.
+fn with_cause(says: &str, error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
-    let mut said = error.to_string();
-    for cause in causes.map(ToString::to_string) {
-        if !said.contains(&cause) {
-            said = format!("{said}: {cause}");
-        }
+    match causes.last().map(ToString::to_string) {
+        Some(cause) if !says.contains(&cause) => format!("{says}: {cause}"),
+        _ => says.to_owned(),
     }
-    said
 }

@@ -49,7 +49,7 @@ const WRONG: &[(&str, &str, &str, &str, &str)] = &[
     ("\"etcd\"\n", "\"etcd\"\npath = \"x\"\n", "cluster.path", "does not belong", "change the store"),
     ("\"etcd\"\n", "\"etcd\"\npassword = \"x\"\n", "cluster.password", "", ""),
     ("https://10.255.0.31:2379", "10.255.0.31:2379", "cluster.endpoints[0]", "neither https", "client URL"),
-    ("https://10.255.0.31:2379", "https://10.255.0.31", "cluster.endpoints[0]", "not a port", "client URL"),
+    ("https://10.255.0.31:2379", "https://10.255.0.31", "cluster.endpoints[0]", "names no port", "client URL"),
     ("https://10.255.0.31:2379", "https://a b:1", "cluster.endpoints[0]", "names no host", "client URL"),
     ("https://10.255.0.31:2379", "https://h:0", "cluster.endpoints[0]", "0 is not a port", "client URL"),
     ("https://10.255.0.31:2379", "http://10.255.0.31:2379", "cluster.endpoints[0]", "in clear", "https://"),

@@ -223,3 +223,48 @@ async fn outages_and_refusals_are_told_once_they_last_and_end_with_everything_as
     drop(writes);
     writer.await.expect("ended");
 }
+
+#[tokio::test]
+async fn another_region_is_known_before_it_is_reached_and_followed_from_where_it_was_left() {
+    let folder = Folder::new("remote");
+    let store = Embedded::open(&folder.0.join("us.redb"), HISTORY).expect("a store");
+    let mirror = Arc::new(Mirror::open(&folder.0.join("keep.redb")).expect("a mirror"));
+    let put = async |generation: u64| {
+        let (mut key, record, _) = write(generation, Expected::Any);
+        key.region = "us".into();
+        let key = Key::new(key.path()).expect("a key");
+        store.put(&key, record.encode(), Guard::Any, None).await.expect("put")
+    };
+    let follow = |reachable: bool| {
+        let (inputs_tx, inputs) = mpsc::channel(WAITING);
+        let (store, mirror) = (store.clone(), mirror.clone());
+        let connect = async move || match reachable {
+            true => Ok(store.clone()),
+            false => Err(StoreError::Unavailable("no way there".into())),
+        };
+        (tokio::spawn(follow::remote(connect, "us".into(), Some(mirror), inputs_tx)), inputs)
+    };
+    put(1).await;
+    let (task, mut inputs) = follow(true);
+    generation(&mut inputs, 1).await;
+    let last = put(2).await;
+    generation(&mut inputs, 2).await;
+    let kept = async {
+        while mirror.load(&prefix("us")).expect("readable").is_none_or(|known| known.revision < last) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), kept).await.expect("kept");
+    task.abort();
+
+    let (task, mut inputs) = follow(false);
+    let Input::StoreChanged { region, whole: true, changes } = next(&mut inputs).await else { panic!("all") };
+    assert_eq!((region.as_str(), changes.len(), changes[0].revision), ("us", 1, last.0));
+    task.abort();
+
+    put(3).await;
+    let (task, mut inputs) = follow(true);
+    assert!(matches!(next(&mut inputs).await, Input::StoreChanged { whole: true, .. }), "what was kept");
+    assert!(matches!(next(&mut inputs).await, Input::StoreChanged { whole: false, .. }), "what came since");
+    task.abort();
+}

@@ -66,16 +66,18 @@ impl Engine {
 }
 
 fn writes(outputs: &[Output]) -> BTreeMap<&Topic, (&Record, Expected)> {
-    let write = |output| match output {
-        &Output::StoreWrite { ref key, ref record, expected } => Some((&key.topic, (record, expected))),
-        _ => None,
-    };
-    outputs.iter().filter_map(write).collect()
+    let mut written = BTreeMap::new();
+    for output in outputs {
+        if let Output::StoreWrite { key, record, expected } = output {
+            written.insert(&key.topic, (record, *expected));
+        }
+    }
+    written
 }
 
 fn decisions(outputs: &[Output]) -> Vec<&str> {
     let action = |output| match output {
-        &Output::Decision(ref decision) => Some(decision.action.as_str()),
+        Output::Decision(decision) => Some(decision.action.as_str()),
         _ => None,
     };
     outputs.iter().filter_map(action).collect()
