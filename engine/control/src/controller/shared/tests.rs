@@ -76,11 +76,13 @@ fn writes(outputs: &[Output]) -> BTreeMap<&Topic, (&Record, Expected)> {
 }
 
 fn decisions(outputs: &[Output]) -> Vec<&str> {
-    let action = |output| match output {
-        Output::Decision(decision) => Some(decision.action.as_str()),
-        _ => None,
-    };
-    outputs.iter().filter_map(action).collect()
+    let mut actions = Vec::new();
+    for output in outputs {
+        if let Output::Decision(decision) = output {
+            actions.push(decision.action.as_str());
+        }
+    }
+    actions
 }
 
 #[test]
