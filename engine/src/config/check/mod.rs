@@ -1,6 +1,7 @@
 //! What the sections must say of each other.
 
 mod access;
+mod bfd;
 mod cluster;
 mod engines;
 mod links;
@@ -17,6 +18,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     links::check(&mut check);
     engines::check(&mut check);
     tunnels::check(&mut check);
+    bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
 }
