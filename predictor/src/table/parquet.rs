@@ -14,6 +14,8 @@ use super::{Column, Table, TableError, TextBuilder};
 
 /// Values read in one go.
 const BATCH: usize = 16_384;
+/// The longest table. A damaged page of a few bytes can claim any number of equal values.
+const ROWS_MAX: usize = 1 << 26;
 
 pub(super) fn read(path: &Path) -> Result<Table, TableError> {
     // The library panics on pages that are damaged in some ways (fuzzing found them). Nothing outlives the attempt.
@@ -24,10 +26,17 @@ pub(super) fn read(path: &Path) -> Result<Table, TableError> {
 fn columns(path: &Path) -> Result<Table, TableError> {
     let file = File::open(path).map_err(|source| TableError::Io { path: path.to_owned(), source })?;
     let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
+    let rows = usize::try_from(reader.metadata().file_metadata().num_rows()).ok();
+    let rows = rows.filter(|rows| *rows <= ROWS_MAX).ok_or_else(|| {
+        broken(
+            path,
+            &ParquetError::General(format!("it claims more than {ROWS_MAX} rows, or fewer than none")),
+        )
+    })?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
     let mut named = Vec::with_capacity(schema.num_columns());
     for (at, descriptor) in schema.columns().iter().enumerate() {
-        let mut target = Target::new(path, descriptor)?;
+        let mut target = Target::new(path, descriptor, rows)?;
         for group in 0..reader.num_row_groups() {
             reader
                 .get_row_group(group)
@@ -61,10 +70,15 @@ struct Target<'a> {
     nullable: bool,
     values: Values,
     rows: usize,
+    rows_claimed: usize,
 }
 
 impl<'a> Target<'a> {
-    fn new(path: &'a Path, descriptor: &ColumnDescriptor) -> Result<Target<'a>, TableError> {
+    fn new(
+        path: &'a Path,
+        descriptor: &ColumnDescriptor,
+        rows_claimed: usize,
+    ) -> Result<Target<'a>, TableError> {
         use parquet::basic::Type as Physical;
         let values = match descriptor.physical_type() {
             _ if descriptor.max_rep_level() > 0 || descriptor.max_def_level() > 1 => None,
@@ -77,7 +91,7 @@ impl<'a> Target<'a> {
         let name = descriptor.path().string();
         let nullable = descriptor.max_def_level() == 1;
         match values {
-            Some(values) => Ok(Target { path, name, nullable, values, rows: 0 }),
+            Some(values) => Ok(Target { path, name, nullable, values, rows: 0, rows_claimed }),
             None => Err(TableError::Type {
                 path: path.to_owned(),
                 column: name,
@@ -116,6 +130,10 @@ impl<'a> Target<'a> {
                 .map_err(|error| broken(self.path, &error))?;
             if records == 0 {
                 return Ok(());
+            }
+            if self.rows + records > self.rows_claimed {
+                let what = "a column has more rows than the file says".into();
+                return Err(broken(self.path, &ParquetError::General(what)));
             }
             let mut present = values.iter();
             let mut levels = levels.iter();
