@@ -6,6 +6,7 @@ use crate::neighbor::Claim;
 use crate::observe::Observer;
 use crate::sa::{InboundSa, OutboundSa};
 use crate::wire::MacAddr;
+use crate::wire::bfd::{Diagnostic, State};
 use std::net::IpAddr;
 
 /// An inbound SA and the tunnel it belongs to.
@@ -62,6 +63,8 @@ pub enum Event {
     FarEnd { tunnel: TunnelId, ip: IpAddr, port: u16 },
     /// Such a far end has sent a probe, from its own address.
     FarInside { tunnel: TunnelId, ip: IpAddr },
+    /// A BFD session, by its place, has this state now, and last left Up for this reason.
+    Bfd { session: usize, state: State, diagnostic: Diagnostic },
     /// State taken out of use, to be freed.
     Retired(Retired),
 }

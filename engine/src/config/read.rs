@@ -5,7 +5,7 @@ mod tunnel;
 use super::model::*;
 use super::section::{Read, Section};
 use super::types::{
-    BondMode, BondPolicy, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, WithoutWitness,
+    BondMode, BondPolicy, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Spread, WithoutWitness,
 };
 use super::value::{Probability, Whole};
 use dataplane::wire::VlanId;
@@ -174,11 +174,29 @@ impl Read for Peer {
     }
 }
 
+impl Read for Bfd {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Bfd> {
+        let (name, interface, remote) = (s.required("name"), s.required("interface"), s.required("remote"));
+        let interval_ms = s.or("interval_ms", Whole::constant::<50>());
+        let multiplier = s.or("multiplier", Whole::constant::<3>());
+        let tunnels = s.or("tunnels", Vec::new());
+        Some(Bfd {
+            index,
+            name: name?,
+            interface: interface?,
+            remote: remote?,
+            interval_ms,
+            multiplier,
+            tunnels,
+        })
+    }
+}
+
 impl Read for Group {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Group> {
         let (name, site, members) = (s.required("name"), s.required("site"), s.required("members"));
-        let mss_clamp = s.or("mss_clamp", true);
-        Some(Group { index, name: name?, site: site?, members: members?, mss_clamp })
+        let (mss_clamp, spread) = (s.or("mss_clamp", true), s.or("spread", Spread::Parallel));
+        Some(Group { index, name: name?, site: site?, members: members?, spread, mss_clamp })
     }
 }
 

@@ -1,5 +1,6 @@
 //! The running engine: one loop that feeds the controller and carries out what it asks for.
 
+use super::bfd::BfdStates;
 use super::faults::Faults;
 use super::forwarding::Forwarding;
 use super::nat::Keepalives;
@@ -82,6 +83,8 @@ pub struct Engine {
     pub predictor: Predictor,
     /// What the peers said of themselves.
     pub vitals: PeerVitals,
+    /// What workers said of watched neighbours.
+    pub bfd: BfdStates,
     /// Its last word.
     pub prediction: Option<Prediction>,
     /// Where samples are recorded, if asked for.
@@ -190,6 +193,9 @@ impl Engine {
             }
             Event::FarEnd { tunnel, ip, port } => self.far_end(tunnel, ip, port),
             Event::FarInside { tunnel, ip } => self.forwarding.set_far_inside(tunnel, ip),
+            Event::Bfd { session, state, diagnostic } => {
+                self.bfd_changed(session, state, diagnostic);
+            }
             // Freed here, off the worker.
             Event::Retired(retired) => drop(retired),
         }

@@ -9,7 +9,8 @@ use crate::packet::{Packet, PacketPool};
 use crate::snapshot::{Encapsulation, Tunnel};
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
-use crate::stage::{neighbor, probe};
+use crate::stage::{bfd, neighbor, probe};
+use crate::wire::bfd as wire_bfd;
 use crate::wire::esp::Esp;
 use crate::wire::icmp::{self, Icmp, IcmpError};
 use crate::wire::icmpv6::{self, Icmpv6, Icmpv6Error};
@@ -170,6 +171,7 @@ impl Quoted {
 fn datagram<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
     match UdpHeader::parse(payload) {
+        Ok((header, _)) if header.dst_port() == wire_bfd::PORT => bfd::receive(context, packet, meta),
         Ok((header, _)) if header.dst_port() == stamp::PORT => probe::reflect(context, packet, meta),
         Ok((header, _)) if header.src_port() == stamp::PORT => probe::home(context, packet, meta),
         Ok(_) => refuse(context, packet, meta, Problem::NoPort),

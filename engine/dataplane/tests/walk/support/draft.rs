@@ -70,6 +70,8 @@ pub struct Draft {
     pub nat: Option<NatConfig>,
     /// By tunnel; none beyond the end. What the workers are made with.
     pub shapers: Vec<Option<Arc<Shaper>>>,
+    /// BFD sessions of the first worker.
+    pub bfd: Vec<dataplane::bfd::Parameters>,
     /// The last FIB and its prefixes, the n-th of which leads to next hop n + 1: it takes longer to make than the rest.
     pub built: RefCell<Option<(Vec<IpNet>, Arc<Fib>)>>,
 }
@@ -125,6 +127,7 @@ impl Draft {
             sessions: None,
             nat: None,
             shapers: vec![],
+            bfd: Vec::new(),
             built: RefCell::default(),
         }
     }
