@@ -58,13 +58,13 @@ pub enum Event {
     /// A router on the way carries no larger outer packet than this, bytes (RFC 1191, RFC 8201). For ESP
     /// control checks that `spi` is one that some worker sends with.
     PathMtu { tunnel: TunnelId, spi: Option<Spi>, mtu: u16 },
+    /// A BFD session, by its place, has this state now, and last left Up for this reason.
+    Bfd { session: usize, state: State, diagnostic: Diagnostic },
     /// The newest authentic packet of a tunnel whose far end is behind a NAT came from another address or UDP port than
     /// those it is sent to.
     FarEnd { tunnel: TunnelId, ip: IpAddr, port: u16 },
     /// Such a far end has sent a probe, from its own address.
     FarInside { tunnel: TunnelId, ip: IpAddr },
-    /// A BFD session, by its place, has this state now, and last left Up for this reason.
-    Bfd { session: usize, state: State, diagnostic: Diagnostic },
     /// State taken out of use, to be freed.
     Retired(Retired),
 }

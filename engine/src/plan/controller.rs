@@ -68,6 +68,11 @@ fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig
     }
 }
 
+fn bfd_config(config: &Config, bfd: &model::Bfd) -> BfdConfig {
+    let tunnels = bfd.tunnels.iter().map(|name| tunnel_id(config, name)).collect();
+    BfdConfig { name: bfd.name.to_string(), tunnels }
+}
+
 /// As both ends call the tunnel.
 fn endpoints(tunnel: &model::Tunnel) -> Endpoints {
     let (kind, nat) = match tunnel.protocol {
@@ -87,11 +92,6 @@ fn endpoints(tunnel: &model::Tunnel) -> Endpoints {
         Nat::Local => Endpoints { local: nobody, remote: tunnel.remote, kind },
         Nat::Remote => Endpoints { local: tunnel.local, remote: nobody, kind },
     }
-}
-
-fn bfd_config(config: &Config, bfd: &model::Bfd) -> BfdConfig {
-    let tunnels = bfd.tunnels.iter().map(|name| tunnel_id(config, name)).collect();
-    BfdConfig { name: bfd.name.to_string(), tunnels }
 }
 
 fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {

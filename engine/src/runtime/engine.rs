@@ -191,11 +191,11 @@ impl Engine {
                     self.path_mtus.learn(tunnel, mtu, now, &mut self.forwarding);
                 }
             }
-            Event::FarEnd { tunnel, ip, port } => self.far_end(tunnel, ip, port),
-            Event::FarInside { tunnel, ip } => self.forwarding.set_far_inside(tunnel, ip),
             Event::Bfd { session, state, diagnostic } => {
                 self.bfd_changed(session, state, diagnostic);
             }
+            Event::FarEnd { tunnel, ip, port } => self.far_end(tunnel, ip, port),
+            Event::FarInside { tunnel, ip } => self.forwarding.set_far_inside(tunnel, ip),
             // Freed here, off the worker.
             Event::Retired(retired) => drop(retired),
         }

@@ -78,9 +78,12 @@ fn draw(shaper: &Shaper, class: usize, bytes: usize, now: Nanos) -> bool {
     drawn
 }
 
+/// A shaper, which all workers draw from, and what waits for it on one.
+type Shaped<P> = (Arc<Shaper>, Queues<P>);
+
 /// The shaped tunnels of a worker, with its queues.
 pub struct Shapers<P> {
-    tunnels: Box<[Option<(Arc<Shaper>, Queues<P>)>]>,
+    tunnels: Box<[Option<Shaped<P>>]>,
     waiting: usize,
 }
 

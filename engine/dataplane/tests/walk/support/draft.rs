@@ -68,10 +68,10 @@ pub struct Draft {
     pub acl: Option<Arc<Acl>>,
     pub sessions: Option<SessionConfig>,
     pub nat: Option<NatConfig>,
-    /// By tunnel; none beyond the end. What the workers are made with.
-    pub shapers: Vec<Option<Arc<Shaper>>>,
     /// BFD sessions of the first worker.
     pub bfd: Vec<dataplane::bfd::Parameters>,
+    /// By tunnel; none beyond the end. What the workers are made with.
+    pub shapers: Vec<Option<Arc<Shaper>>>,
     /// The last FIB and its prefixes, the n-th of which leads to next hop n + 1: it takes longer to make than the rest.
     pub built: RefCell<Option<(Vec<IpNet>, Arc<Fib>)>>,
 }
@@ -126,8 +126,8 @@ impl Draft {
             acl: None,
             sessions: None,
             nat: None,
-            shapers: vec![],
             bfd: Vec::new(),
+            shapers: vec![],
             built: RefCell::default(),
         }
     }
