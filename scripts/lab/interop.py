@@ -7,6 +7,7 @@ through each tunnel. What the engine counts into and out of the tunnel, what sca
 import argparse
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import signal
@@ -197,8 +198,8 @@ class Interop:
     def _secgw(self) -> None:
         sys.path.insert(0, str(ROOT))
         from benches import peers
-        work = Path("/var/cache/foreshift-interop")
-        work.mkdir(exist_ok=True)
+        work = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "interop"
+        work.mkdir(parents=True, exist_ok=True)
         shutil.copytree(peers.EXAMPLES / "common", work / "common", dirs_exist_ok=True)
         program = peers.build_one(work, "ipsec-secgw")
         (case,), topo = self._of("secgw"), self.topo

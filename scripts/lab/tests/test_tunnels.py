@@ -125,6 +125,31 @@ class Vxlan(EngineLab):
         self.assertEqual(download(self.topo, v6=True)["bytes"], 2_000_000)
 
 
+class Shaped(EngineLab):
+    """8 Mbit/s into every tunnel, until somebody says otherwise."""
+
+    @classmethod
+    def change(cls, config):
+        return configfile.use_protocol(super().change(config), protocol="esp", shaper={"rate_kbps": 8000})
+
+    def test_a_download_has_the_rate_it_is_given(self):
+        engine = self.engines["b1"]
+        slow = download(self.topo)
+        self.assertEqual(slow["bytes"], 2_000_000)
+        self.assertGreater(slow["seconds"], (2_000_000 - 65_536) * 8 / 8_000_000)
+        shapers = {name: t["shaper"] for name, t in engine.tunnels().items() if t["shaper"]}
+        rest = [s["classes"][-1] for s in shapers.values()]
+        self.assertGreater(sum(c["waited"] for c in rest), 100, shapers)
+        for name in shapers:
+            engine.command("shape", name, "200000")
+        fast = download(self.topo)
+        self.assertLess(fast["seconds"], slow["seconds"] / 2, (slow, fast))
+        # What waited or was dropped is the rest: probes went first, and the tunnels stayed up.
+        control = [s["classes"][0]["dropped"] for s in shapers.values()]
+        self.assertEqual(sum(control), 0, shapers)
+        self.assertTrue(all(t["state"] == "up" for t in engine.tunnels().values()))
+
+
 class Rekey(EngineLab):
     """New keys every few seconds by packet count, under traffic."""
 

@@ -175,7 +175,7 @@ fn gre<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &m
         in_sequence(&mut context.sequences[tunnel.index()].gre_rx, header.sequence)?;
     }
     packet.adj(meta.upper as usize + length);
-    inside(context, packet, meta, tunnel, class)
+    inside_here(context, packet, meta, tunnel, class)
 }
 
 /// RFC 2890 §2.2: the last number and the 2^31 − 1 before it are out of sequence.
@@ -190,9 +190,20 @@ fn in_sequence(last: &mut Option<u32>, number: Option<u32>) -> Verdict {
     Ok(())
 }
 
-/// The inner packet takes the place of the outer one.
-#[inline(always)]
+/// The inner packet takes the place of the outer one. Out of line: what opens ESP is large enough without it.
+#[inline(never)]
 pub(crate) fn inside<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    tunnel: TunnelId,
+    outer: TrafficClass,
+) -> Verdict {
+    inside_here(context, packet, meta, tunnel, outer)
+}
+
+#[inline(always)]
+fn inside_here<A: PacketPool>(
     context: &mut Context<A>,
     packet: &mut A::Packet,
     meta: &mut Meta,
