@@ -29,6 +29,8 @@ pub struct ControllerConfig {
     pub shift: ShiftConfig,
     /// How paths are measured.
     pub probe: ProbeConfig,
+    /// What it shares through a state store, if there is one.
+    pub cluster: Option<ClusterConfig>,
     /// No epoch at or below this is ever taken or granted. Pass UNIX time in seconds at process start (or
     /// a persisted epoch): epochs then stay unique even when every voter restarts at once.
     pub epoch_floor: u64,
@@ -114,6 +116,15 @@ pub enum MemberKind {
     Own,
     /// The link to the other engine of this site, which forwards through its own tunnel.
     Direct,
+}
+
+/// An engine's part in what engines share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Its region.
+    pub region: String,
+    /// SHA-256 of its configuration file, hexadecimal.
+    pub digest: String,
 }
 
 /// The pair of engines of one site.

@@ -10,6 +10,7 @@ use crate::io::{Input, Output};
 use crate::message::{Message, Share};
 use crate::peers::Peer;
 use crate::rng::SplitMix;
+use crate::shared::Shared;
 use crate::shift::Shift;
 use crate::steering::BUCKETS;
 use crate::tunnels::SaManager;
@@ -20,6 +21,7 @@ mod commands;
 mod inputs;
 mod moves;
 mod publish;
+mod shared;
 mod view;
 
 /// A longer gap between two steps is our own stall, not the paths'.
@@ -63,6 +65,8 @@ pub struct Controller {
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
+    /// What is known of the state store, if there is one.
+    shared: Option<Shared>,
     /// Messages that must follow what this step publishes.
     after: Vec<Output>,
     decisions: VecDeque<Decision>,
@@ -109,6 +113,7 @@ impl Controller {
             silent: BTreeSet::new(),
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
+            shared: config.cluster.is_some().then(Shared::new),
             after: Vec::new(),
             decisions: VecDeque::new(),
             decided: 0,
@@ -177,6 +182,7 @@ impl Controller {
         self.drive_shift(out);
         self.hand_over_if_cut_off(out);
         self.expire_proposal();
+        self.share(out);
     }
 
     /// Tells the other engine of the site how our paths are, so that it can judge us as a target.

@@ -2,6 +2,7 @@
 //! socket, thread or randomness of its own, so every decision can be replayed.
 
 use crate::message::{Message, SaParameters};
+use crate::state::{Expected, Record, StateChange, StateKey};
 use dataplane::id::{Epoch, GroupId, Nanos, Spi, TunnelId};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,8 @@ pub struct Assessment {
     pub probability: f32,
     /// Drift from the engine's own baseline, 0–1.
     pub drift: f32,
+    /// The bounds of `probability` (Venn–Abers), if it has any.
+    pub interval: Option<(f32, f32)>,
     /// The horizon of `probability`, milliseconds.
     pub horizon_ms: u64,
     /// The metrics that drove it and how much, strongest first.
@@ -69,6 +72,12 @@ pub enum Input {
     PeerDown { peer: String },
     /// `peer` says.
     Message { peer: String, message: Message },
+    /// The state store answers, for the first time or again; what was written before may be lost.
+    StoreReady,
+    /// The state store does not answer: `reason` is what it, or the way to it, says.
+    StoreLost { reason: String },
+    /// What the store has for `region`: all of it, if `whole`, or what changed.
+    StoreChanged { region: String, whole: bool, changes: Vec<StateChange> },
     /// A person says; answered by [`Output::Reply`] with the same `id`.
     Command { id: u64, command: OperatorCommand },
     /// The engine is asked to end: tell the peers.
@@ -104,6 +113,9 @@ pub enum Output {
     OfferRefused { tunnel: TunnelId, ours: SaParameters, theirs: SaParameters },
     /// Delete the inbound SAs of `generation` and older.
     RemoveInbound { tunnel: TunnelId, generation: u64 },
+    /// Write a record to the state store where `expected` is true of its key. It is written again after the next
+    /// [`Input::StoreReady`]; until then a newer one for the same key replaces it.
+    StoreWrite { key: StateKey, record: Record, expected: Expected },
     /// A decision with everything that explains it.
     Decision(crate::decision::Decision),
     /// The answer to a person.

@@ -88,6 +88,11 @@ impl SaManager {
         self.sas.get(&tunnel).map_or((None, None), |sa| (sa.in_use, sa.outbound))
     }
 
+    /// SPIs of the inbound SAs that are installed, of all generations.
+    pub fn inbound_spis(&self, tunnel: TunnelId) -> Vec<Spi> {
+        self.sas.get(&tunnel).into_iter().flat_map(|sa| sa.live.values().flatten()).copied().collect()
+    }
+
     pub fn peer_up(&mut self, peer: &str, out: &mut Vec<Output>) {
         for (&id, sa) in self.sas.iter_mut().filter(|(_, sa)| sa.peer == peer) {
             sa.connected = true;

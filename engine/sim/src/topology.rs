@@ -160,6 +160,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
         prediction: options.prediction.clone(),
         shift: ShiftConfig::default(),
         probe: ProbeConfig::default(),
+        cluster: None,
         epoch_floor,
         seed,
     }

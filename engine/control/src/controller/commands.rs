@@ -43,6 +43,9 @@ impl Controller {
         if let Some(shift) = self.shift() {
             return Err(format!("a shift to {} is under way, at {} %", shift.target, shift.percent));
         }
+        if let Some(fault) = self.store_fault() {
+            return Err(fault);
+        }
         self.target_ready().map_err(|reason| format!("{peer} cannot take the traffic: {reason}"))?;
         self.proposal = None;
         let action = self.shift_action();
@@ -63,6 +66,9 @@ impl Controller {
                 Ok(()) => Ok(format!("{} owns the site: {peer} is not there to ask", self.config.engine)),
                 Err(reason) => Err(format!("{peer} is not connected; {reason}")),
             };
+        }
+        if let Some(fault) = self.store_fault() {
+            return Err(fault);
         }
         // From now on what reaches us is ours again: sent on to the owner, it would come back.
         self.linger_until = self.now;

@@ -26,6 +26,11 @@ impl Controller {
             Input::PeerUp { peer } => self.peer_up(&peer, out),
             Input::PeerDown { peer } => self.peer_down(&peer),
             Input::Message { peer, message } => self.message(&peer, &message, out),
+            Input::StoreReady => self.store_ready(out),
+            Input::StoreLost { reason } => self.store_lost(reason, out),
+            Input::StoreChanged { region, whole, changes } => {
+                self.store_changed(&region, whole, changes, out);
+            }
             Input::Command { id, command } => {
                 let result = self.command(command, out);
                 out.push(Output::Reply { id, result });

@@ -106,6 +106,9 @@ impl Controller {
                 "the target's own alarm is raised: the model is suspected".into(),
             ));
         }
+        if let Some(fault) = self.store_fault() {
+            return Err((Hold::NoStore, fault));
+        }
         if self.now < self.settled_at {
             return Err((Hold::Cooldown, "the site was handed over just now".into()));
         }

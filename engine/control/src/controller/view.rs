@@ -19,10 +19,9 @@ impl Controller {
         self.config.tunnels.iter().map(|t| self.tunnel_status(t)).collect()
     }
 
-    fn tunnel_status(&self, tunnel: &TunnelConfig) -> TunnelStatus {
-        let (inbound_generation, outbound_generation) = self.sas.generations(tunnel.id);
+    pub(super) fn tunnel_state(&self, tunnel: &TunnelConfig) -> TunnelState {
         let path = &self.health[&tunnel.id];
-        let state = if self.peers.get(&tunnel.peer).is_some_and(|p| p.gone) {
+        if self.peers.get(&tunnel.peer).is_some_and(|p| p.gone) {
             TunnelState::Draining
         } else if !path.probing() {
             TunnelState::Proposed
@@ -32,16 +31,20 @@ impl Controller {
             TunnelState::Down
         } else {
             TunnelState::Probing
-        };
+        }
+    }
+
+    fn tunnel_status(&self, tunnel: &TunnelConfig) -> TunnelStatus {
+        let (inbound_generation, outbound_generation) = self.sas.generations(tunnel.id);
         TunnelStatus {
             id: tunnel.id,
             name: tunnel.name.clone(),
             peer: tunnel.peer.clone(),
-            state,
+            state: self.tunnel_state(tunnel),
             fenced: self.is_fenced(&tunnel.peer),
             inbound_generation,
             outbound_generation,
-            path: path.stats(),
+            path: self.health[&tunnel.id].stats(),
         }
     }
 

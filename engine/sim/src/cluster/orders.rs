@@ -63,6 +63,9 @@ impl Cluster {
                 node.told.sas.entry(tunnel).or_default().inbound.retain(|g, _| *g > generation);
                 plane.sas.remove_inbound(tunnel, generation, &mut plane.links);
             }
+            Output::StoreWrite { .. } => {
+                checkers.log.violate(now, crate::checkers::Rule::Orders, format!("{name} has no store"));
+            }
             Output::Decision(decision) => node.decisions.push((now, decision)),
             Output::Reply { result, .. } => node.replies.push(result),
         }
