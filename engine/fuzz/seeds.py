@@ -229,6 +229,31 @@ def model():
     yield "header-only", struct.pack("<Q", length) + whole[8:8 + length]
 
 
+def state():
+    """A record of each kind under its key, and sealed key material."""
+    root = "/foreshift/v1/eu/"
+    session = {"parameters": {"algorithm": "aes-256-gcm", "esn": True}, "inbound_generation": 3,
+               "inbound_spis": [256, 512], "outbound_generation": None}
+    records = {
+        "config": ("engine/a1/config", {"generation": 1700000000, "digest": "ab12", "site": "a"}),
+        "health": ("engine/a1/health", {"site": "a", "owner": True, "epoch": 1700000001, "alarm": False,
+                                        "tunnels_up": 1, "tunnels": 2, "peers": ["a2", "b1"]}),
+        "risk": ("engine/a1/risk", {"probability": 0.25, "interval": [0.125, 0.5], "horizon_ms": 30000, "drift": 0.5,
+                                    "drivers": [["loss_tx", 1.5]]}),
+        "tunnel": ("engine/a1/tunnel/a1-b1", {"peer": "b1", "local": "192.0.2.11", "remote": "2001:db8::20",
+                                              "state": "up", "session": session}),
+        "intent": ("site/a/intent", {"epoch": 5, "owner": "a1", "shifting_to": "a2", "shares": [
+            {"engine": "a1", "buckets": 60000}, {"engine": "a2", "buckets": 5536}]}),
+    }
+    for name, (key, record) in records.items():
+        yield name, f"{root}{key}\n{json.dumps({'schema': 1} | record, separators=(',', ':'))}".encode()
+    yield "schema", f'{root}engine/a1/risk\n{{"schema":2}}'.encode()
+    part = bytes(range(32)) + struct.pack(">H", 52) + bytes(52)
+    sealed = b"".join(bytes([len(name)]) + name + part for name in (b"a2", b"b1"))
+    yield "wrapped", b"/\n" + bytes([1, 2]) + sealed
+    yield "wrapped-long", b"/\n" + bytes([1, 1]) + sealed
+
+
 def ramp():
     """A ramp model's body with one tree of one split, and with a second ensemble that knows a metric by name."""
     calibration = {"bins": [[-2.0, -1.0], [0.0, 1.0]],
@@ -277,7 +302,7 @@ def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "table": table, "ramp": ramp, "filter": filters}
+               "state": state, "table": table, "ramp": ramp, "filter": filters}
     for parser, seeds in parsers.items():
         folder = out / parser
         folder.mkdir(parents=True, exist_ok=True)

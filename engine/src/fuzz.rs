@@ -6,7 +6,9 @@ use crate::config::Config;
 use crate::peer::frame;
 use crate::plan::Plan;
 use crate::routes::Targets;
+use cluster::wrap::Wrapped;
 use control::message::Message;
+use control::state::{Record, StateKey};
 use std::sync::LazyLock;
 
 /// A configuration file: an accepted one has a plan, a refused one says why.
@@ -71,6 +73,25 @@ pub fn api(data: &[u8]) {
     let _ = serde_json::from_slice::<Answer>(data);
 }
 
+/// A line with a key of the state store, and what stands under it: a record that is read can be written and reads back,
+/// and so does sealed key material.
+pub fn state(data: &[u8]) {
+    let at = data.iter().position(|octet| *octet == b'\n').unwrap_or(data.len());
+    let (path, value) = data.split_at(at);
+    let value = value.get(1..).unwrap_or_default();
+    if let Ok(path) = std::str::from_utf8(path)
+        && let Some(key) = StateKey::parse(path)
+    {
+        assert_eq!(key.path(), path);
+        if let Ok(record) = Record::decode(&key.topic, value) {
+            assert_eq!(Record::decode(&key.topic, &record.encode()).expect("as written"), record);
+        }
+    }
+    if let Ok(wrapped) = Wrapped::decode(value) {
+        assert_eq!(wrapped.encode(), value);
+    }
+}
+
 /// The result of a future that waits for nothing: its bytes are in memory.
 fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
@@ -97,5 +118,6 @@ mod tests {
         corpus("routes").iter().for_each(|data| super::routes(data));
         corpus("peer").iter().for_each(|data| super::peer(data));
         corpus("api").iter().for_each(|data| super::api(data));
+        corpus("state").iter().for_each(|data| super::state(data));
     }
 }

@@ -9,6 +9,7 @@ mod tests;
 
 pub use access::AccessPlan;
 
+use crate::config::cluster::Cluster;
 use crate::config::model::{self, Protocol, RouteTarget};
 use crate::config::types::{self, CryptoProvider, LogLevel, Name};
 use crate::config::{Config, underlay};
@@ -53,6 +54,8 @@ pub struct Plan {
     pub tunnels: Vec<TunnelPlan>,
     /// What the controller is told. `epoch_floor` and `seed` are 0: the runtime sets them at each start.
     pub controller: ControllerConfig,
+    /// The state store, if any.
+    pub cluster: Option<Cluster>,
     /// The control connections, if any.
     pub control: Option<ControlPlan>,
     /// The predictor's model; the built-in one if absent.
@@ -209,6 +212,7 @@ impl Plan {
             tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel_plan(t, TunnelId(id))).collect(),
             controller: controller::config(config),
             control: config.control.as_ref().map(|control| control_plan(config, control)),
+            cluster: config.cluster.clone(),
             model: config.prediction.model.clone(),
             api_socket: config.api.socket.clone(),
             metrics: config.api.metrics,

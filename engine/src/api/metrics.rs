@@ -112,6 +112,9 @@ fn engine(page: &mut Page, status: &Status) {
     page.gauge("shift_active", "1 while traffic is being shifted.")
         .sample(&[], u8::from(status.shift.is_some()));
     access(page, &status.access);
+    if let Some(store) = &status.store {
+        page.gauge("store_ready", "1 while the state store answers.").sample(&[], u8::from(store.ready));
+    }
     let mut peers = page.gauge("peer_connected", "1 for each engine whose control connection is up.");
     status.peers_up.iter().for_each(|peer| peers.sample(&[("peer", peer)], 1));
 }

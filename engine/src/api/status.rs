@@ -62,6 +62,43 @@ pub struct Status {
     pub crypto_why: String,
     /// Who may pass.
     pub access: AccessStatus,
+    /// The state store, if there is one.
+    pub store: Option<StoreStatus>,
+}
+
+/// The state store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// `embedded` or `etcd`.
+    pub kind: String,
+    /// This engine's region.
+    pub region: String,
+    /// It answers; without that, planned moves wait.
+    pub ready: bool,
+    /// Since so many milliseconds it does, or does not.
+    pub for_ms: u64,
+    /// Why it does not.
+    pub reason: Option<String>,
+}
+
+/// What engines share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// The store.
+    pub store: StoreStatus,
+    /// What it had when it was last heard of, of all regions, by key.
+    pub records: Vec<RecordStatus>,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordStatus {
+    /// Its key.
+    pub key: String,
+    /// Since this revision of its region's store.
+    pub revision: u64,
+    /// It, as in the store.
+    pub record: serde_json::Value,
 }
 
 /// Access list, sessions and NAT.

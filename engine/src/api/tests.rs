@@ -67,6 +67,13 @@ pub fn status() -> Status {
             }),
             nat: Some(NatStatus { addresses: 1, ports_in_use: 8, exhausted: 0, untranslatable: 9 }),
         },
+        store: Some(StoreStatus {
+            kind: "etcd".into(),
+            region: "eu".into(),
+            ready: false,
+            for_ms: 12_000,
+            reason: Some("no leader".into()),
+        }),
     }
 }
 
@@ -130,6 +137,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             }
             ApiRequest::Drops(reply) => drop(reply.send(drops())),
             ApiRequest::Decisions(reply) => drop(reply.send(Vec::new())),
+            ApiRequest::Cluster(reply) => drop(reply.send(None)),
             ApiRequest::ChangeRoutes(batch, reply) => drop(reply.send(batch.changes.len())),
             ApiRequest::Routes(_, reply) => drop(reply.send(Vec::new())),
             ApiRequest::RouteCount(reply) => drop(reply.send(RouteCount::default())),

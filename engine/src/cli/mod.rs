@@ -2,6 +2,7 @@
 
 mod access;
 mod check;
+mod cluster;
 mod observe;
 mod predict;
 mod remote;

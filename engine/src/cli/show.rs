@@ -1,9 +1,9 @@
 //! `foreshift show`: the status structs as JSON, or as tables for a person.
 
 use super::Engine;
-use super::access;
 use super::shifts::{self, Shifts, shift};
 use super::table::Table;
+use super::{access, cluster};
 use crate::api::Request;
 use crate::api::status::*;
 use anyhow::Result;
@@ -42,6 +42,8 @@ enum What {
     Bfd,
     /// What was decided, and why
     Decisions,
+    /// The state store, and what engines share there
+    Cluster,
     /// Sessions, of all workers
     Sessions,
     /// The access list
@@ -61,6 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Shifts => part(arguments, |status| Shifts::of(&status), shifts::shifts)?,
         What::Bfd => part(arguments, |status| status.bfd, |sessions| bfd(sessions))?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
+        What::Cluster => ask(arguments, &Request::Cluster, cluster::cluster)?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
         What::Acl => access(arguments, |access| access.acl, access::acl)?,
         What::Nat => access(arguments, |access| access.nat, access::nat)?,
@@ -139,6 +142,9 @@ pub fn status(s: &Status) -> String {
     let peer = yes(s.peer_alarm, " (and at the other engine)", "");
     line("alarm", format!("{}{peer}", yes(s.alarm, "RAISED", "none")));
     line("shift", s.shift.as_ref().map_or("none".to_owned(), shift));
+    if let Some(store) = &s.store {
+        line("state store", cluster::store(store));
+    }
     line("generation", s.generation.to_string());
     line("crypto", format!("{}: {}", s.crypto, s.crypto_why));
     let mut groups = Table::new(&["group", "site", "tunnel", "peer", "share %", "buckets", "tx packets"]);

@@ -3,6 +3,7 @@
 
 pub mod access;
 mod check;
+pub mod cluster;
 pub mod model;
 mod problem;
 mod read;
@@ -18,6 +19,7 @@ mod warn;
 pub use problem::{ConfigErrors, Problem};
 
 use access::{AccessList, NatSection, SessionSection};
+use cluster::Cluster;
 use model::*;
 use section::{Read, Section};
 use std::collections::BTreeMap;
@@ -61,6 +63,8 @@ pub struct Config {
     pub probe: Probe,
     /// What computes ESP.
     pub crypto: Crypto,
+    /// The state that it shares with others, if it does.
+    pub cluster: Option<Cluster>,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -77,6 +81,8 @@ pub struct Config {
     pub log: Log,
     /// What nobody wants in production.
     pub debug: Debug,
+    /// SHA-256 of the text it was read from, hexadecimal.
+    pub digest: String,
 }
 
 /// Every `name` of each array of tables, valid element or not: a reference to an element that has another
@@ -112,7 +118,7 @@ impl Config {
             check::check(config, &names(&table), &mut problems);
         }
         match config {
-            Some(config) if problems.is_empty() => Ok(config),
+            Some(config) if problems.is_empty() => Ok(Config { digest: digest(text), ..config }),
             _ => Err(ConfigErrors { file: None, problems }),
         }
     }
@@ -140,6 +146,7 @@ impl Config {
         let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (acl, sessions, nat) = (s.table("acl"), s.table("sessions"), s.table("nat"));
+        let cluster = s.table("cluster");
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
             engine: engine?,
@@ -159,6 +166,7 @@ impl Config {
             shift: shift?,
             probe: probe?,
             crypto: crypto?,
+            cluster: cluster.flatten(),
             api: api?,
             telemetry: telemetry?,
             acl: acl.flatten(),
@@ -167,6 +175,7 @@ impl Config {
             icmp: icmp?,
             log: log?,
             debug: debug?,
+            digest: String::new(),
         })
     }
 
@@ -178,7 +187,8 @@ impl Config {
             &mut self.telemetry.record,
             &mut self.debug.export_esp_keys,
         ];
-        let all = control.chain(optional.into_iter().flatten()).chain([&mut self.api.socket]);
+        let cluster = self.cluster.iter_mut().flat_map(Cluster::paths);
+        let all = control.chain(optional.into_iter().flatten()).chain(cluster).chain([&mut self.api.socket]);
         all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
     }
 }
@@ -194,6 +204,17 @@ fn required<T: Read>(s: &mut Section<'_>, key: &'static str) -> Option<T> {
 fn default<T: Read>(s: &mut Section<'_>, key: &'static str) -> Option<T> {
     let written = s.table(key).flatten();
     written.or_else(|| section::read(&Table::new(), key.to_owned(), 0, &mut Vec::new()))
+}
+
+/// A value as its text reads, for tests.
+#[cfg(test)]
+pub fn value_of<T: value::Text>(text: &str) -> T {
+    T::from_text(text).unwrap_or_else(|(what, _)| panic!("{what}"))
+}
+
+fn digest(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn names(table: &Table) -> Names {

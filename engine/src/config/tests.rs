@@ -2,6 +2,7 @@
 
 mod access;
 mod bfd;
+mod cluster;
 
 use super::*;
 

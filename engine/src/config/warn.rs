@@ -1,6 +1,7 @@
 //! What is doubtful on this machine: it may be right on the one that will run it.
 
 use super::Config;
+use super::cluster::Cluster;
 use super::model::{Idle, RouteTarget};
 use super::problem::Problem;
 use std::num::NonZero;
@@ -87,6 +88,9 @@ fn files(config: &Config) -> Vec<Problem> {
         file("control.ca", &control.ca, remedy);
         file("control.cert", &control.cert, remedy);
         file("control.key", &control.key, remedy);
+    }
+    for (path, name) in config.cluster.iter().flat_map(Cluster::files) {
+        file(&path, name, "put it there before the engine starts; until then the state store counts as lost");
     }
     if let Some(model) = &config.prediction.model {
         file("prediction.model", model, "train one, or remove the key for the built-in model");

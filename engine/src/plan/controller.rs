@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::config::model::{self, Protocol};
 use crate::config::types::{self, Mode, Name, Role};
 use control::config::{
-    BfdConfig, ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, PredictionConfig,
-    ProbeConfig, ShiftConfig, Spread, TunnelConfig, WithoutWitness,
+    BfdConfig, ClusterConfig, ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind,
+    PredictionConfig, ProbeConfig, ShiftConfig, Spread, TunnelConfig, WithoutWitness,
 };
 use control::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
@@ -33,6 +33,10 @@ pub fn config(config: &Config) -> ControllerConfig {
             interval_mean: millis(config.probe.interval_ms),
             detect: millis(config.probe.detect_ms),
         },
+        cluster: config.cluster.as_ref().map(|cluster| ClusterConfig {
+            region: cluster.region.to_string(),
+            digest: config.digest.clone(),
+        }),
         epoch_floor: 0,
         seed: 0,
     }

@@ -1,6 +1,7 @@
 //! The running engine: one loop that feeds the controller and carries out what it asks for.
 
 use super::bfd::BfdStates;
+use super::cluster::StateStore;
 use super::faults::Faults;
 use super::forwarding::Forwarding;
 use super::neighbors::Neighbors;
@@ -89,14 +90,25 @@ pub struct Engine {
     pub faults: Faults,
     /// Counts commands.
     pub next_reply: u64,
+    /// The state that it shares, if it does.
+    pub store: Option<StateStore>,
+}
+
+/// What comes from outside, beside the workers' events.
+pub struct Sources {
+    /// From the control connections.
+    pub peers: mpsc::Receiver<PeerEvent>,
+    /// From those who ask.
+    pub api: mpsc::Receiver<ApiRequest>,
+    /// From the state store.
+    pub store: mpsc::Receiver<Input>,
 }
 
 impl Engine {
     /// Runs until `stop` resolves, then ends cleanly: peers told, traffic handed over.
     pub async fn supervise(
         &mut self,
-        mut peers: mpsc::Receiver<PeerEvent>,
-        mut api: mpsc::Receiver<ApiRequest>,
+        mut from: Sources,
         links: Option<PeerLinks>,
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
@@ -110,8 +122,12 @@ impl Engine {
         while ending.is_none_or(|end| Instant::now() < end) {
             tokio::select! {
                 biased;
-                Some(event) = peers.recv() => self.peer_event(event),
-                Some(request) = api.recv() => self.api_request(request),
+                Some(event) = from.peers.recv() => self.peer_event(event),
+                Some(request) = from.api.recv() => self.api_request(request),
+                Some(input) = from.store.recv() => {
+                    self.input(input);
+                    self.publish();
+                }
                 () = &mut stop, if ending.is_none() => {
                     tracing::info!("stopping: peers are told, traffic is handed over");
                     self.input(Input::Shutdown);
@@ -128,6 +144,9 @@ impl Engine {
         }
         if let Some(links) = links {
             links.shutdown().await;
+        }
+        if let Some(store) = self.store.take() {
+            store.end().await;
         }
         Ok(())
     }
@@ -241,6 +260,11 @@ impl Engine {
         self.input(Input::Assessment(Assessment {
             probability: prediction.probability,
             drift: prediction.drift,
+            interval: prediction
+                .outlook
+                .last()
+                .filter(|_| prediction.probability.is_finite())
+                .map(|outlook| (outlook.low, outlook.high)),
             horizon_ms: prediction.horizon_ms,
             drivers: drivers.map(|driver| (driver.metric.name().to_owned(), driver.contribution)).collect(),
         }));

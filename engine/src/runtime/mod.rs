@@ -2,6 +2,7 @@
 
 mod access;
 mod bfd;
+mod cluster;
 mod engine;
 mod faults;
 mod forwarding;
@@ -22,11 +23,12 @@ use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan};
 use crate::routes::{self, Targets};
 use anyhow::{Context as _, Result};
+use cluster::StateStore;
 use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
 use dataplane::wire::MacAddr;
 use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
-use engine::{Engine, unix_ms};
+use engine::{Engine, Sources, unix_ms};
 use forwarding::Forwarding;
 use live_routes::Routes;
 use neighbors::Neighbors;
@@ -77,6 +79,11 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
     let targets = Arc::new(Targets::new(&engine.plan.forwarding));
     let handle = ApiHandle::new(api_tx, targets);
     let _serving = api::start(&engine.plan, handle).await.context("the API could not be started")?;
+    let cluster = engine.plan.cluster.as_ref();
+    let store = cluster.map(|cluster| StateStore::start(&engine.plan.name, cluster)).transpose()?;
+    // Without a store nothing ever comes from it.
+    let (store, store_rx) = store.map_or((None, mpsc::channel(1).1), |(store, inputs)| (Some(store), inputs));
+    engine.store = store;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
@@ -86,7 +93,7 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
         }
     };
     tracing::info!(engine = engine.plan.controller.engine, "ready");
-    engine.supervise(peer_rx, api_rx, links, stop).await
+    engine.supervise(Sources { peers: peer_rx, api: api_rx, store: store_rx }, links, stop).await
 }
 
 fn peer_config(name: &str, control: &ControlPlan) -> PeerConfig {
@@ -195,6 +202,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         faults: faults::Faults::default(),
         next_reply: 0,
         recorder,
+        store: None,
         key_log,
         clock,
         workers,

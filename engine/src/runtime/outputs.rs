@@ -52,6 +52,11 @@ impl Engine {
             Output::RemoveInbound { tunnel, generation } => {
                 self.sas.remove_inbound(tunnel, generation, &mut self.workers);
             }
+            Output::StoreWrite { key, record, expected } => {
+                if let Some(store) = &self.store {
+                    store.write((key, record, expected));
+                }
+            }
             Output::Decision(decision) => log(&decision),
             Output::Reply { id, result } => {
                 if let Some(reply) = self.replies.remove(&id) {

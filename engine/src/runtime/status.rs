@@ -26,6 +26,7 @@ impl Engine {
             ApiRequest::Decisions(reply) => {
                 drop(reply.send(self.controller.decisions().cloned().collect()));
             }
+            ApiRequest::Cluster(reply) => drop(reply.send(self.cluster_status())),
             ApiRequest::ChangeRoutes(batch, reply) => {
                 self.forwarding.routes.enqueue(batch);
                 self.publish();
@@ -97,6 +98,7 @@ impl Engine {
             crypto: self.crypto.provider.name().into(),
             crypto_why: self.crypto.why.clone(),
             access: self.access(),
+            store: self.store_status(),
         }
     }
 

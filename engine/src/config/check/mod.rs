@@ -2,6 +2,7 @@
 
 mod access;
 mod bfd;
+mod cluster;
 mod engines;
 mod links;
 mod tunnels;
@@ -19,6 +20,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     tunnels::check(&mut check);
     bfd::check(&mut check);
     access::check(&mut check);
+    cluster::check(&mut check);
 }
 
 struct Check<'a> {
