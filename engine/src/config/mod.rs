@@ -188,7 +188,13 @@ impl Config {
             &mut self.debug.export_esp_keys,
         ];
         let cluster = self.cluster.iter_mut().flat_map(Cluster::paths);
-        let all = control.chain(optional.into_iter().flatten()).chain(cluster).chain([&mut self.api.socket]);
+        let keys = self.tunnels.iter_mut().filter_map(|tunnel| tunnel.protocol.static_sa_mut());
+        let keys = keys.flat_map(|sa| [&mut sa.key_file_in, &mut sa.key_file_out, &mut sa.state_folder]);
+        let all = control
+            .chain(keys)
+            .chain(cluster)
+            .chain(optional.into_iter().flatten())
+            .chain([&mut self.api.socket]);
         all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
     }
 }
