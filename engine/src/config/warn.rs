@@ -89,6 +89,9 @@ fn files(config: &Config) -> Vec<Problem> {
         file("control.cert", &control.cert, remedy);
         file("control.key", &control.key, remedy);
     }
+    for (path, name) in config.cluster.iter().flat_map(Cluster::files) {
+        file(&path, name, "put it there before the engine starts; until then the state store counts as lost");
+    }
     for tunnel in &config.tunnels {
         let Some(sa) = tunnel.protocol.static_sa() else { continue };
         for (key, path) in [("key_file_in", &sa.key_file_in), ("key_file_out", &sa.key_file_out)] {
