@@ -14,6 +14,10 @@ pub struct Assessment {
     pub drift: f32,
     /// The horizon of `probability`, milliseconds.
     pub horizon_ms: u64,
+    /// The probability from which the model was trained to alarm; 0 if it says none.
+    pub alarm_from: f32,
+    /// How busy this engine's workers are, 0–1; NaN if unknown.
+    pub busy: f32,
     /// The metrics that drove it and how much, strongest first.
     pub drivers: Vec<(String, f32)>,
 }

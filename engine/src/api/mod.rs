@@ -40,6 +40,8 @@ pub enum ApiRequest {
     Drops(oneshot::Sender<DropsStatus>),
     /// The last decisions, oldest first.
     Decisions(oneshot::Sender<Vec<Decision>>),
+    /// Samples after a time (UNIX ms), of the last seconds.
+    Telemetry(u64, oneshot::Sender<Vec<Measured>>),
     /// Changes of routes; the answer says how many wait now.
     ChangeRoutes(Batch, oneshot::Sender<usize>),
     /// Routes inside a prefix, or the one that an address takes: at most so many.
@@ -87,6 +89,11 @@ pub enum Request {
     Drops,
     /// See [`ApiRequest::Decisions`].
     Decisions,
+    /// See [`ApiRequest::Telemetry`].
+    Telemetry {
+        /// Only what is newer (UNIX ms).
+        since_ms: u64,
+    },
     /// Route changes and questions.
     Routes {
         /// Which.
@@ -157,6 +164,9 @@ impl ApiHandle {
             Request::Workers => self.ask(ApiRequest::Workers).await.map(json),
             Request::Drops => self.ask(ApiRequest::Drops).await.map(json),
             Request::Decisions => self.ask(ApiRequest::Decisions).await.map(json),
+            Request::Telemetry { since_ms } => {
+                self.ask(|reply| ApiRequest::Telemetry(since_ms, reply)).await.map(json)
+            }
             Request::Routes { request } => Ok(self.routes(request).await),
             Request::Command { command } => {
                 let done = self.ask(|reply| ApiRequest::Command { command, reply }).await;

@@ -174,7 +174,13 @@ impl Config {
             &mut self.telemetry.record,
             &mut self.debug.export_esp_keys,
         ];
-        let all = control.chain(optional.into_iter().flatten()).chain([&mut self.api.socket]);
+        let learning = self.prediction.learning.iter_mut().flat_map(|learning| {
+            [Some(&mut learning.store), learning.history.as_mut(), learning.recordings.as_mut()]
+        });
+        let all = control
+            .chain(optional.into_iter().flatten())
+            .chain(learning.flatten())
+            .chain([&mut self.api.socket]);
         all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
     }
 }

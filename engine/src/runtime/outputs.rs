@@ -52,7 +52,10 @@ impl Engine {
             Output::RemoveInbound { tunnel, generation } => {
                 self.sas.remove_inbound(tunnel, generation, &mut self.workers);
             }
-            Output::Decision(decision) => log(&decision),
+            Output::Decision(decision) => {
+                self.journal.decision(self.started_unix_ms + decision.at.as_millis(), &decision);
+                log(&decision);
+            }
             Output::Reply { id, result } => {
                 if let Some(reply) = self.replies.remove(&id) {
                     // Whoever asked may have gone.

@@ -25,6 +25,7 @@ impl Engine {
             ApiRequest::Decisions(reply) => {
                 drop(reply.send(self.controller.decisions().cloned().collect()));
             }
+            ApiRequest::Telemetry(since_ms, reply) => drop(reply.send(self.journal.since(since_ms))),
             ApiRequest::ChangeRoutes(batch, reply) => {
                 self.forwarding.routes.enqueue(batch);
                 self.publish();

@@ -30,7 +30,9 @@ pub(super) fn read(path: &Path) -> Result<Table, TableError> {
         }
         named.push((descriptor.name().to_owned(), target.finish()));
     }
-    Ok(Table::new(path, named))
+    let said = reader.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+    let metadata = said.filter_map(|said| Some((said.key.clone(), said.value.clone()?))).collect();
+    Ok(Table { metadata, ..Table::new(path, named) })
 }
 
 fn broken(path: &Path, error: &ParquetError) -> TableError {
