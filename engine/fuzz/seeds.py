@@ -211,6 +211,10 @@ def model():
     about, trees = json.loads(header["__metadata__"]["foreshift"])
     hidden, about["hidden"], about["window"] = about["hidden"], 1, 2
     trees = [booster | {"trees": booster["trees"][:1]} for booster in trees]
+    # Two bins a horizon, and the bounds around them: a fuzzer is to change what is small.
+    for calibration in about["ensemble"]["calibration"]:
+        bins, bounds = calibration["bins"], calibration["bounds"]
+        calibration["bins"], calibration["bounds"] = bins[:2], bounds[:4] + bounds[-1:]
     small, at = {"__metadata__": {"foreshift": json.dumps([about, trees])}}, 0
     for name, tensor in sorted(header.items()):
         if name != "__metadata__":
@@ -225,10 +229,55 @@ def model():
     yield "header-only", struct.pack("<Q", length) + whole[8:8 + length]
 
 
+def ramp():
+    """A ramp model's body with one tree of one split, and with a second ensemble that knows a metric by name."""
+    calibration = {"bins": [[-2.0, -1.0], [0.0, 1.0]],
+                   "bounds": [[0.0, 0.1], [0.0, 0.1], [0.1, 0.5], [0.5, 1.0], [0.5, 1.0]]}
+
+    def ensemble(features):
+        tree = {"feature": [3, 0, 0], "threshold": [0.5, 0.0, 0.0], "left": [1, 0, 0],
+                "missing_left": [True, False, False], "value": [0.0, -0.1, 0.2], "gain": [1.0, 0.0, 0.0]}
+        booster = {"features": features, "base": -1.5, "loss": {"logistic": {"positive_weight": 2.0}}, "trees": [tree]}
+        return {"boosters": [booster] * 3, "calibration": calibration}
+    held_out = {"rows": 9.0, "base_rate": 0.1, "auc_pr": 0.5, "brier": 0.1, "ece": 0.1, "recall": 0.5, "precision": 0.5}
+    card = {"runs": 1, "crashed": 1, "rows": 9, "metrics": 1, "faults": ["x"], "split": "by run", "trees": 1,
+            "named": False, "seed": 1, "held_out": held_out}
+    whole = {"priors": {"x": {"peers": 1.0, "own": 2.0}}, "plain": ensemble(139), "card": card}
+    yield "plain", json.dumps(whole | {"named": None}).encode()
+    for metrics in (1, 2):
+        named = {"metrics": ["x", "y"][:metrics], "ensemble": ensemble(139 + 5 * metrics), "share": 0.5}
+        yield f"named-{metrics}", json.dumps(whole | {"named": named}).encode()
+        yield f"bare-{metrics}", json.dumps(whole | {"named": named, "priors": {}}).encode()
+
+
+def filters():
+    """The language of trace and capture; behind a zero byte, a packet it is asked about."""
+    texts = ("", "udp", "host 10.1.0.9 and not icmp", "net 10.1.0.0/16 or net 2001:db8::/32", "inner tcp and outer esp",
+             "port 53", "src port 1-9 and dst host 10.2.0.9", "tunnel 1 and (proto 47 or vlan 100)", "spi 0x4000", "not not ip6")
+    packets = [raw(packet) for packet in (*from_hosts(), *from_wan())]
+    for n, text in enumerate(texts):
+        yield f"text-{n}", text.encode()
+        yield f"asked-{n}", text.encode() + b"\0" + packets[n % len(packets)]
+
+
+def table():
+    """By the first byte CSV, Parquet, NumPy."""
+    csv = "run,node,minute,cpu,heap\n" + "".join(f"r,{n},{m},0.{m},{m}\n" for m in range(4) for n in "ab")
+    yield "telemetry", b"\0" + csv.encode()
+    yield "quoted", b"\0" + b'run,node,minute,"a ""b"""\nr,"n,1",1,NaN\nr,n,2,\n'
+    yield "events", b"\0" + b"run,fault,inject_minute,crash_minute,node_a,node_b\nr,heap,1,3,a,\ns,link,1,-1,a,b\n"
+    yield "short-row", b"\0" + b"run,node\nr\n"
+    for path in sorted((ENGINE.parent / "predictor/tests/tables").rglob("*")):
+        kind = {".csv": b"\0", ".parquet": b"\1", ".npz": b"\2"}.get(path.suffix)
+        if kind:
+            yield path.stem, kind + path.read_bytes()
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
-               "api": api, "config": config, "routes": routes, "recording": recording, "model": model}
+               "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
+               "table": table, "ramp": ramp, "filter": filters}
     for parser, seeds in parsers.items():
         folder = out / parser
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import argparse
 import array
 import json
 import math
+import selectors
 import signal
 import socket
 import struct
@@ -169,7 +170,74 @@ def tcp_fetch(args) -> None:
     _live(bytes=total, seconds=(end - begin) / 1e9, error=error)
 
 
-ROLES = {"udp-send": udp_send, "udp-recv": udp_recv, "tcp-serve": tcp_serve, "tcp-fetch": tcp_fetch}
+def tcp_pulse(args) -> None:
+    """Serve any number of clients: --size bytes to each of them in turn, --pps times a second in all. Tells how often TCP
+    sent something again."""
+    listener = _socket(args.bind, socket.SOCK_STREAM, args.dscp)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((args.bind, args.port))
+    listener.listen(4096)
+    listener.setblocking(False)
+    _live(ready=True)
+    peers, sent, refused, turn, due = [], 0, 0, 0, time.monotonic()
+    try:
+        while True:
+            try:
+                while True:
+                    peers.append(listener.accept()[0])
+                    peers[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except BlockingIOError:
+                pass
+            time.sleep(max(0.0, due - time.monotonic()))
+            due += 1.0 / args.pps
+            if peers:
+                turn = (turn + 1) % len(peers)
+                try:
+                    sent += peers[turn].send(bytes(args.size))
+                except OSError:
+                    refused += 1
+    except Ended:
+        pass
+    # tcpi_total_retrans in struct tcp_info of linux/tcp.h.
+    again = sum(struct.unpack_from("I", peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), 100)[0]
+                for peer in peers)
+    _live(peers=len(peers), sent=sent, refused=refused, retransmissions=again)
+
+
+def tcp_many(args) -> None:
+    """Hold --flows connections and read all that comes; tells how many have ended, and the bytes."""
+    watch, received, ended = selectors.DefaultSelector(), 0, 0
+    for _ in range(args.flows):
+        sock = _socket(args.to, socket.SOCK_STREAM, args.dscp)
+        sock.setblocking(False)
+        sock.connect_ex((args.to, args.port))
+        watch.register(sock, selectors.EVENT_WRITE)
+    opening = args.flows
+    while opening:
+        for key, _ in watch.select():
+            if error := key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, "cannot connect")
+            watch.modify(key.fileobj, selectors.EVENT_READ)
+            opening -= 1
+    _live(ready=True)
+    try:
+        while True:
+            for key, _ in watch.select(0.2):
+                try:
+                    data = key.fileobj.recv(65536)
+                except OSError:
+                    data = b""
+                received += len(data)
+                if not data:
+                    ended += 1
+                    watch.unregister(key.fileobj)
+    except Ended:
+        pass
+    _live(received=received, ended=ended)
+
+
+ROLES = {"udp-send": udp_send, "udp-recv": udp_recv, "tcp-serve": tcp_serve, "tcp-fetch": tcp_fetch,
+         "tcp-pulse": tcp_pulse, "tcp-many": tcp_many}
 
 
 def main() -> int:

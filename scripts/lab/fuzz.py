@@ -19,9 +19,9 @@ TARGET = "x86_64-unknown-linux-gnu"
 FUZZ = ROOT / "engine" / "fuzz"
 # Each parser's package, and its longest input: what a frame, a message or a file of ours has at most.
 PARSERS = {
-    "wire": ("packet", 4096), "esp": ("packet", 2048), "walk": ("packet", 8192), "config": ("shell", 16384),
-    "routes": ("shell", 2048), "peer": ("shell", 4096), "api": ("shell", 4096), "recording": ("model", 8192),
-    "model": ("model", 16384),
+    "wire": ("packet", 4096), "esp": ("packet", 2048), "walk": ("packet", 8192), "filter": ("packet", 1024),
+    "config": ("shell", 16384), "routes": ("shell", 2048), "peer": ("shell", 4096), "api": ("shell", 4096),
+    "recording": ("model", 8192), "model": ("model", 16384), "table": ("model", 8192), "ramp": ("model", 8192),
 }
 # SanitizerCoverage as LLVM has it, which the stable rustc can run; all of the fuzzers' own workspace is built so.
 RUSTFLAGS = " ".join((
@@ -34,7 +34,7 @@ STATUS = re.compile(r"^#(\d+)\s+\S+\s+cov: (\d+) ft: (\d+) corp: (\d+)/", re.M)
 EXECUTED = re.compile(r"^stat::number_of_executed_units: (\d+)", re.M)
 POLL_S = 0.5
 # What a repository should carry of each corpus, bytes; the rest stays in target/fuzz/work.
-KEPT_BYTES = 32 * 1024
+KEPT_BYTES = 64 * 1024
 
 
 def build(packages: set[str], folder: Path) -> Path:
@@ -131,14 +131,24 @@ def minimise(parser: str, bins: Path, folder: Path, seeds: Path) -> None:
     subprocess.run([str(a) for a in argv], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir(parents=True)
-    files, size = sorted(fresh.iterdir(), key=lambda file: (file.stat().st_size, file.name)), 0
-    for number, file in enumerate(files):
-        size += file.stat().st_size
-        if size > KEPT_BYTES:
-            print(f"{parser}: the {number} shortest of {len(files)} inputs are kept", flush=True)
-            return
+    files = sorted(fresh.iterdir(), key=lambda file: (file.stat().st_size, file.name))
+    chosen = within(files, KEPT_BYTES // 2)
+    # The longest are whole files, of which the parser reads the most; many short ones are refused early.
+    chosen += within([file for file in reversed(files) if file not in chosen], KEPT_BYTES // 2)
+    for file in chosen:
         shutil.copy(file, kept)
-    print(f"{parser}: {len(files)} inputs, {size} bytes", flush=True)
+    print(f"{parser}: {len(chosen)} of {len(files)} inputs, {sum(f.stat().st_size for f in chosen)} bytes", flush=True)
+
+
+def within(files: list[Path], room: int) -> list[Path]:
+    """The first of these files that have this much room together, bytes."""
+    chosen = []
+    for file in files:
+        room -= file.stat().st_size
+        if room < 0:
+            break
+        chosen.append(file)
+    return chosen
 
 
 def main(argv=None) -> int:

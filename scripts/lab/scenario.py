@@ -40,11 +40,12 @@ class Outcome:
 class Scenario:
     """A context manager: entered, the engines are ready and the hosts reach each other."""
 
-    def __init__(self, label: str, fault: str, change, progress: Progress, load: Load = Load()):
+    def __init__(self, label: str, fault: str, change, progress: Progress, load: Load = Load(),
+                 topology=Topology):
         self.label, self.fault_name, self.load = label, fault, load
         self._change, self._progress = change, progress
         self._begin = time.monotonic()
-        self.topo = Topology()
+        self.topo = topology()
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> "Scenario":

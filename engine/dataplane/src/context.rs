@@ -3,6 +3,7 @@
 use crate::batch::Slot;
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
+use crate::ecmp::mark::Marks;
 use crate::fib::recent::Recent;
 use crate::id::{AdjacencyId, InterfaceId, Nanos, NextHopId, Spi, TunnelId, WorkerId};
 use crate::lease::Lease;
@@ -179,6 +180,8 @@ pub struct Context<A: PacketPool> {
     pub sequences: Box<[TunnelSequence]>,
     /// By [`crate::id::GroupId`].
     pub steering: Box<[Steering]>,
+    /// What waits for a MARK.
+    pub marks: Marks<Slot<A::Packet>>,
     /// Counters that the outside reads.
     pub counters: Arc<Counters>,
     /// To control.

@@ -150,6 +150,8 @@ drop_reasons! {
     NoRoom = "no_room",
     /// The TX ring stayed full.
     TxFull = "tx_full",
+    /// More packets of moving buckets wait for a MARK than there is room for.
+    HoldFull = "hold_full",
     /// The ring to the worker that owns the SA was full.
     HandoffFull = "handoff_full",
 }

@@ -6,6 +6,7 @@
 //! [`Steering`] for each group: where each bucket's packets go now, which differs from the table's
 //! target until the bucket can move without reordering.
 
+pub mod mark;
 mod shares;
 mod steering;
 
@@ -13,7 +14,7 @@ mod steering;
 mod tests;
 
 pub use shares::{BUCKETS, Shares, SharesError, buckets_of};
-pub use steering::{MoveKind, Moved, Moves, Steered, Steering};
+pub use steering::{MoveKind, Moved, Moves, Old, Steered, Steering};
 
 use crate::id::{Bucket, TunnelId};
 use std::cmp::Ordering;
@@ -101,6 +102,13 @@ impl BucketTable {
     /// The number of buckets whose tunnel differs.
     pub fn distance(&self, other: &BucketTable) -> usize {
         self.targets.iter().zip(other.targets.iter()).filter(|(a, b)| a.cmp(b) != Ordering::Equal).count()
+    }
+
+    /// The bucket's tunnel, or while that cannot be used another one; `None` if no member can.
+    #[inline]
+    pub fn usable_target(&self, bucket: Bucket, usable: impl Fn(TunnelId) -> bool) -> Option<TunnelId> {
+        let target = self.target(bucket);
+        if usable(target) { Some(target) } else { self.substitute(bucket, usable) }
     }
 
     /// In place of a tunnel that is down, before control has rebalanced: the target of some other

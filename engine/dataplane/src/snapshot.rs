@@ -319,6 +319,12 @@ impl Snapshot {
         &self.outers[id.index()]
     }
 
+    /// Whether a tunnel may carry traffic; false for one that is not there.
+    #[inline]
+    pub fn is_up(&self, id: TunnelId) -> bool {
+        self.tunnels.get(id.index()).is_some_and(|tunnel| tunnel.up)
+    }
+
     /// Whether `ip` is an address of this engine now.
     #[inline]
     pub fn is_local(&self, ip: IpAddr) -> bool {

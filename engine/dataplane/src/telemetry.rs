@@ -91,6 +91,29 @@ impl SessionCounters {
     }
 }
 
+/// Buckets that were held behind a MARK on one worker.
+#[derive(Debug, Default)]
+pub struct MarkCounters {
+    /// MARKs sent.
+    pub sent: Counter,
+    /// MARKs answered in time.
+    pub answered: Counter,
+    /// Packets that waited.
+    pub packets: Counter,
+    /// Time that rounds waited, nanoseconds in all.
+    pub wait_ns: Counter,
+    /// The longest of them.
+    pub wait_ns_max: Counter,
+}
+
+impl MarkCounters {
+    /// A round waited so long.
+    pub fn waited(&self, wait: Nanos) {
+        self.wait_ns.add(wait.0);
+        self.wait_ns_max.set(self.wait_ns_max.get().max(wait.0));
+    }
+}
+
 /// One worker's counters. After every poll:
 /// received + originated + handed_in = transmitted + Σ dropped + held + handed_out.
 #[derive(Debug)]
@@ -101,7 +124,7 @@ pub struct Counters {
     pub originated: Counter,
     /// Packets that a port accepted.
     pub transmitted: Counter,
-    /// Packets waiting for a neighbour or for room in a TX ring, now.
+    /// Packets waiting for a neighbour, a fragment, a MARK or room in a TX ring, now.
     pub held: Counter,
     /// Packets taken from other workers' handoff rings.
     pub handed_in: Counter,
@@ -119,6 +142,8 @@ pub struct Counters {
     pub fib_epoch: Counter,
     /// Sessions, where they are kept.
     pub sessions: SessionCounters,
+    /// What moved behind MARKs.
+    pub marks: MarkCounters,
     moved: [Counter; 4],
     dropped: Box<[Counter]>,
     tunnels: Box<[TunnelCounters]>,
@@ -140,6 +165,7 @@ impl Counters {
             generation: Counter::default(),
             fib_epoch: Counter::default(),
             sessions: SessionCounters::default(),
+            marks: MarkCounters::default(),
             moved: Default::default(),
             dropped: DropReason::ALL.iter().map(|_| Counter::default()).collect(),
             tunnels: (0..tunnels).map(|_| TunnelCounters::default()).collect(),

@@ -1,29 +1,31 @@
 //! A worker: it polls its queues and runs the packet's whole walk.
 
+mod commands;
+mod held;
+mod marked;
 mod observed;
 
-mod commands;
-
 use crate::batch::{Batch, Slot};
-use crate::context::{Context, Egress, MAX_INBOUND, Meta, SaTable, TunnelSequence};
+use crate::context::{Context, MAX_INBOUND, Meta, SaTable, TunnelSequence};
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
+use crate::ecmp::mark::Marks;
 use crate::fib::recent::Recent;
 use crate::id::{Nanos, PortId, WorkerId};
 use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::{Handoff, WorkerLinks};
-use crate::message::{Command, Event};
+use crate::message::Command;
 use crate::neighbor::HoldQueue;
-use crate::observe::{Eyes, Origin, Outcome, Point};
+use crate::observe::{Eyes, Origin, Point};
 use crate::packet::{BURST, Burst, PacketPool, Port};
 use crate::reassembly::Reassembly;
 use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
-use crate::stage::icmp_error::{self, Problem};
 use crate::stage::parse::Ingress;
-use crate::stage::rewrite::{neighbor as neighbor_of, rewrite};
-use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble, steer};
+use crate::stage::rewrite::rewrite;
+use crate::stage::steer::{Passage, steer};
+use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble};
 use crate::telemetry::{Counters, Latency};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
@@ -99,6 +101,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             sas: SaTable { inbound, outbound: (0..tunnels).map(|_| None).collect() },
             sequences: vec![TunnelSequence::default(); tunnels].into(),
             steering: (0..groups).map(|_| Steering::new()).collect(),
+            marks: Marks::default(),
             counters: links.counters,
             events: links.events,
             pool: parts.pool,
@@ -212,11 +215,13 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.eyes.note(context, Point::Lookup, packet, meta, way.map(drop));
         }
         if let Some(way) = way? {
-            let steered = steer::steer(context, packet, meta, way);
+            let steered = steer(context, packet, meta, way);
             if OBSERVED {
-                self.eyes.note(context, Point::Steer, packet, meta, steered);
+                self.eyes.note(context, Point::Steer, packet, meta, steered.map(drop));
             }
-            steered?;
+            if steered? == Passage::Waits {
+                return Ok(None);
+            }
         }
         let forwarded = forward::forward(context, packet, meta);
         if OBSERVED {
@@ -323,23 +328,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
-    /// Keeps a packet until its neighbour is known.
-    #[cold]
-    fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
-        let Some((interface, ip)) = neighbor_of(&self.context, meta) else {
-            self.eyes.dropped(self.context.now, Point::Transmit, meta.trace, DropReason::NoRoute);
-            return self.context.count_drop(DropReason::NoRoute);
-        };
-        self.eyes.left(self.context.now, meta.trace, Outcome::Held);
-        self.context.report_neighbor(Event::NeighborWanted { interface, ip });
-        // By name: the next snapshot numbers its adjacencies anew.
-        let meta = Meta { egress: Egress::Neighbor { interface, ip }, ..*meta };
-        if let Some(oldest) = self.held.push(interface, ip, Slot { packet, meta }, self.context.now) {
-            self.give_up(oldest);
-        }
-    }
-
-    /// Out, or held until the neighbour is known, or counted.
+    /// Out, or held, or counted.
     #[inline(always)]
     fn send<const OBSERVED: bool>(
         &mut self,
@@ -409,6 +398,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             let Some(command) = self.commands.pop() else { break };
             self.carry_out(command);
         }
+        if self.context.marks.round().is_some() {
+            self.release_marked();
+        }
         if self.eyes.open() {
             self.look_no_longer_than_asked(now);
         }
@@ -431,47 +423,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
-    /// Ends a packet whose neighbour does not answer, and tells its sender.
-    #[cold]
-    fn unresolved(&mut self, mut slot: Slot<Q::Packet>) {
-        let Slot { packet, meta } = &mut slot;
-        // Encapsulation has left another header in front.
-        if !meta.own
-            && parse::ip_header(packet, meta).is_ok()
-            && let Ok((src, ..)) = decap::outer(packet, meta.version)
-            && !self.context.snapshot.is_local(src)
-        {
-            icmp_error::send(&mut self.context, packet, meta, Problem::Unresolved);
-        }
-        self.give_up(slot);
-    }
-
-    /// Sends what waited for a neighbour that the new snapshot knows.
-    fn release_held(&mut self) {
-        loop {
-            let mut released = Batch::default();
-            let adjacencies = &self.context.snapshot.adjacencies;
-            let resolves = |interface, ip| adjacencies.resolves(interface, ip);
-            self.held.release(resolves, BURST, |_, _, slot| released.push(slot));
-            if released.is_empty() {
-                return;
-            }
-            self.look::<true>(Origin::Held, &mut released);
-            released.drain(|mut packet, meta| {
-                // The lease may have run out while they waited.
-                let may_go = self.context.may_forward() || !meta.forwarded();
-                let sent = match may_go {
-                    true => rewrite(&self.context, &mut packet, meta),
-                    false => Err(DropReason::LeaseExpired),
-                };
-                self.send::<true>(packet, meta, sent);
-            });
-        }
-    }
-
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.held.len() + self.fragments.held();
+        let mut waiting = self.held.len() + self.fragments.held() + self.context.marks.len();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {
                 Self::flush(port, tx, &self.context.counters);

@@ -178,3 +178,30 @@ fn a_shift_of_100_000_flows_loses_reorders_and_duplicates_nothing() {
         assert!(sent > 100_000, "{sent} packets");
     }
 }
+
+/// Flows that never pause for as long as their paths differ: they move behind MARKs.
+#[test]
+fn a_shift_of_flows_that_never_pause_keeps_their_order() {
+    for slow in ["a1", "a2"] {
+        let mut options = Options::seed(9);
+        options.flows = 64;
+        options.spacing = [(Nanos::from_millis(1), Nanos::from_millis(4)); 2];
+        let mut cluster = Cluster::new(options);
+        cluster.set_delay((slow, "b1"), 32);
+        cluster.set_delay(("b1", slow), 32);
+        cluster.run_ms(6000);
+        cluster.hosts.talking = true;
+        cluster.run_ms(1000);
+        cluster.apply(Fault::Predict("a1", Predictor::Constant(0.8)));
+        cluster.run_ms(8000);
+        assert_eq!((cluster.owner(), cluster.gateway()), (Some("a2"), Some("a2")));
+        cluster.settle();
+        cluster.assert_rules();
+        for engine in ["a1", "b1"] {
+            let (moved, longest) = cluster.nodes[engine].plane.as_ref().expect("it lives").marked();
+            println!("{slow} 30 ms slower: {engine} moved {moved} buckets behind MARKs, {longest:?} at most");
+            assert!(moved >= 20, "{engine}: {moved} buckets were held");
+            assert!(longest <= Nanos::from_millis(110), "{engine}: {longest:?}");
+        }
+    }
+}

@@ -49,3 +49,29 @@ fn seed_1159_an_owner_that_had_no_buffers_announces_the_gateway_later() {
     cluster.must_deliver(500);
     cluster.assert_rules();
 }
+
+/// Seed 5209: hosts turn to the new owner while the old one's last packets for it are on the cable between them.
+#[test]
+fn seed_5209_what_was_handed_over_leaves_before_what_the_host_sends_next() {
+    let mut cluster = Cluster::new(Options::seed(5209));
+    for way in [("a1", "a2"), ("a2", "a1")] {
+        cluster.set_delay(way, 12);
+    }
+    cluster.run_ms(6000);
+    cluster.hosts.talking = true;
+    cluster.run_ms(1000);
+    cluster.apply(Fault::Predict("a1", Predictor::Constant(0.9)));
+    cluster.run_ms(8000);
+    assert_eq!((cluster.owner(), cluster.gateway()), (Some("a2"), Some("a2")));
+    cluster.settle();
+    cluster.assert_rules();
+}
+
+/// Seeds whose last order was to move: the end of the story met ownership on its way.
+#[test]
+fn seeds_that_once_failed_do_not() {
+    for seed in [5209, 5240] {
+        let outcome = scenario::run(seed);
+        assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}\n{}", outcome.violations, outcome.story);
+    }
+}

@@ -24,6 +24,7 @@ pub fn text(report: &Report) -> String {
     let mut page = Page(String::new());
     engine(&mut page, &report.status);
     groups(&mut page, &report.status.groups);
+    moves(&mut page, &report.status.moves);
     ports(&mut page, &report.ports);
     tunnels(&mut page, &report.tunnels);
     workers(&mut page, &report.workers);
@@ -190,6 +191,16 @@ fn tunnels(page: &mut Page, tunnels: &[TunnelStatus]) {
     for (name, help, count) in counters {
         page.each(("counter", name, help), tunnels, |t| (t.name.clone(), Some(count(t))), "tunnel");
     }
+}
+
+fn moves(page: &mut Page, moves: &MovesStatus) {
+    let mut buckets = page.counter("buckets_moved_total", "Buckets that changed tunnel, by why they could.");
+    let kinds = [("idle", moves.idle), ("gap", moves.gap), ("mark", moves.marked), ("failed", moves.failed)];
+    kinds.iter().for_each(|(kind, many)| buckets.sample(&[("kind", kind)], many));
+    page.counter("marks_sent_total", "MARKs sent down old paths.").sample(&[], moves.marks_sent);
+    page.counter("marks_answered_total", "MARKs answered in time.").sample(&[], moves.marks_answered);
+    page.counter("mark_packets_total", "Packets that waited for one.").sample(&[], moves.packets_waited);
+    page.counter("mark_wait_seconds_total", "Waits for MARKs.").sample(&[], moves.wait_ms / 1e3);
 }
 
 fn workers(page: &mut Page, workers: &[WorkerStatus]) {

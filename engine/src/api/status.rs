@@ -48,6 +48,8 @@ pub struct Status {
     pub groups: Vec<GroupStatus>,
     /// The shift under way.
     pub shift: Option<ShiftStatus>,
+    /// How buckets moved.
+    pub moves: MovesStatus,
     /// The snapshot that workers run.
     pub generation: u64,
     /// Control connections that are up.
@@ -189,6 +191,29 @@ pub struct ShiftStatus {
     pub steps: usize,
     /// Since it started, milliseconds.
     pub elapsed_ms: u64,
+}
+
+/// How buckets changed tunnel, since start; of all workers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MovesStatus {
+    /// Silent for a second or more.
+    pub idle: u64,
+    /// In a flowlet gap.
+    pub gap: u64,
+    /// Without a gap until their deadline: behind a MARK.
+    pub marked: u64,
+    /// Their tunnel had failed.
+    pub failed: u64,
+    /// MARKs sent down old paths.
+    pub marks_sent: u64,
+    /// MARKs answered in time.
+    pub marks_answered: u64,
+    /// Packets that waited for one.
+    pub packets_waited: u64,
+    /// How long buckets waited for MARKs in all, milliseconds.
+    pub wait_ms: f64,
+    /// The longest wait, milliseconds.
+    pub wait_ms_max: f64,
 }
 
 /// A port.

@@ -48,6 +48,8 @@ pub fn status() -> Status {
             steps: 4,
             elapsed_ms: 1500,
         }),
+
+        moves: MovesStatus { idle: 7, gap: 5, marked: 3, wait_ms: 12.5, ..MovesStatus::default() },
         generation: 7,
         peers_up: vec!["b1".into()],
         crypto: "ipsec-mb".into(),

@@ -6,6 +6,7 @@ mod observe;
 mod predict;
 mod remote;
 mod routes;
+mod shifts;
 mod show;
 mod table;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::Engine;
 use super::access;
+use super::shifts::{self, Shifts, shift};
 use super::table::Table;
 use crate::api::Request;
 use crate::api::status::*;
@@ -35,6 +36,8 @@ enum What {
     Workers,
     /// Where every packet went
     Drops,
+    /// The shift under way, and how buckets moved
+    Shifts,
     /// What was decided, and why
     Decisions,
     /// Sessions, of all workers
@@ -53,6 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Tunnels => ask(arguments, &Request::Tunnels, |t: &Vec<TunnelStatus>| tunnels(t))?,
         What::Workers => ask(arguments, &Request::Workers, |w: &Vec<WorkerStatus>| workers(w))?,
         What::Drops => ask(arguments, &Request::Drops, drops)?,
+        What::Shifts => part(arguments, |status| Shifts::of(&status), shifts::shifts)?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
         What::Acl => access(arguments, |access| access.acl, access::acl)?,
@@ -82,12 +86,20 @@ fn access<T: Serialize>(
     part: impl Fn(AccessStatus) -> Option<T>,
     human: impl Fn(Option<&T>) -> String,
 ) -> Result<String> {
-    let status: Status = arguments.engine.ask(&Request::Status)?;
-    let part = part(status.access);
+    self::part(arguments, |status| part(status.access), |part| human(part.as_ref()))
+}
+
+/// A part of what the engine says of itself.
+fn part<T: Serialize>(
+    arguments: &Arguments,
+    part: impl Fn(Status) -> T,
+    human: impl Fn(&T) -> String,
+) -> Result<String> {
+    let part = part(arguments.engine.ask(&Request::Status)?);
     if arguments.json {
         return Ok(format!("{}\n", serde_json::to_string_pretty(&part)?));
     }
-    Ok(human(part.as_ref()))
+    Ok(human(&part))
 }
 
 /// The engine at a glance.
@@ -138,18 +150,8 @@ pub fn status(s: &Status) -> String {
     format!("{out}\n{}", groups.render("no tunnel groups"))
 }
 
-fn shift(s: &ShiftStatus) -> String {
-    let phase = match s.phase {
-        ShiftPhase::Applying => "applying",
-        ShiftPhase::Verifying => "verifying",
-        ShiftPhase::HandingOver => "handing over",
-    };
-    let step = format!("step {} of {} ({} %)", s.step, s.steps, s.percent);
-    format!("to {}: {step}, {phase}, since {}", s.target, duration(s.elapsed_ms))
-}
-
 /// `1d 02h 03m`, `4m 05s`, `6.7 s`.
-fn duration(ms: u64) -> String {
+pub fn duration(ms: u64) -> String {
     let s = ms / 1000;
     match s {
         0..60 => format!("{:.1} s", ms as f64 / 1000.0),

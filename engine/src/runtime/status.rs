@@ -3,12 +3,13 @@
 use super::engine::{Engine, unix_ms};
 use crate::api::ApiRequest;
 use crate::api::status::{
-    Driver, DropsStatus, GroupStatus, MemberStatus, PoolStatus, PortStatus, Role, ShiftStatus, Status,
-    TunnelStatus, WorkerStatus,
+    Driver, DropsStatus, GroupStatus, MemberStatus, MovesStatus, PoolStatus, PortStatus, Role, ShiftStatus,
+    Status, TunnelStatus, WorkerStatus,
 };
 use control::io::Input;
 use control::status::TunnelState;
 use dataplane::drop_reason::DropReason;
+use dataplane::ecmp::MoveKind;
 use dataplane::id::{Nanos, TunnelId};
 use dataplane::telemetry::{Counters, TunnelCounters};
 use std::sync::atomic::Ordering;
@@ -90,6 +91,7 @@ impl Engine {
             peer_alarm: alarm.peer_raised,
             groups,
             shift: self.shift(now),
+            moves: self.moves(),
             generation: self.forwarding.generation().0,
             peers_up: self.sessions.keys().cloned().collect(),
             crypto: self.crypto.provider.name().into(),
@@ -108,6 +110,23 @@ impl Engine {
             steps: shift.step.1,
             elapsed_ms: now.since(shift.started).as_millis(),
         })
+    }
+
+    fn moves(&self) -> MovesStatus {
+        let mut moves = MovesStatus::default();
+        for counters in self.workers.counters() {
+            let (of, marks) = (|kind| counters.moved(kind).get(), &counters.marks);
+            moves.idle += of(MoveKind::Idle);
+            moves.gap += of(MoveKind::Gap);
+            moves.marked += of(MoveKind::Marked);
+            moves.failed += of(MoveKind::Failed);
+            moves.marks_sent += marks.sent.get();
+            moves.marks_answered += marks.answered.get();
+            moves.packets_waited += marks.packets.get();
+            moves.wait_ms += marks.wait_ns.get() as f64 / 1e6;
+            moves.wait_ms_max = moves.wait_ms_max.max(marks.wait_ns_max.get() as f64 / 1e6);
+        }
+        moves
     }
 
     fn groups(&self) -> Vec<GroupStatus> {

@@ -1,6 +1,7 @@
 //! Parquet through the column readers of the `parquet` crate, without Arrow.
 
 use std::fs::File;
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -15,6 +16,12 @@ use super::{Column, Table, TableError, TextBuilder};
 const BATCH: usize = 16_384;
 
 pub(super) fn read(path: &Path) -> Result<Table, TableError> {
+    // The library panics on pages that are damaged in some ways (fuzzing found them). Nothing outlives the attempt.
+    let gave_up = |_| ParquetError::General("its pages are damaged".into());
+    catch_unwind(|| columns(path)).unwrap_or_else(|panic| Err(broken(path, &gave_up(panic))))
+}
+
+fn columns(path: &Path) -> Result<Table, TableError> {
     let file = File::open(path).map_err(|source| TableError::Io { path: path.to_owned(), source })?;
     let reader = SerializedFileReader::new(file).map_err(|error| broken(path, &error))?;
     let schema = reader.metadata().file_metadata().schema_descr_ptr();
@@ -29,6 +36,9 @@ pub(super) fn read(path: &Path) -> Result<Table, TableError> {
                 .and_then(|column| target.extend(column))?;
         }
         named.push((descriptor.name().to_owned(), target.finish()));
+    }
+    if named.windows(2).any(|pair| pair[0].1.len() != pair[1].1.len()) {
+        return Err(broken(path, &ParquetError::General("its columns differ in length".into())));
     }
     let said = reader.metadata().file_metadata().key_value_metadata().into_iter().flatten();
     let metadata = said.filter_map(|said| Some((said.key.clone(), said.value.clone()?))).collect();

@@ -9,14 +9,15 @@ from ..engines import Engine
 from ..progress import Progress
 from ..scenario import Scenario
 from ..shell import run, stop
-from ..topology import HOST_B4, HOST_B6
+from ..topology import HOST_B4, HOST_B6, Topology
 
 SETTLE_S = 5.0
 
 
 class EngineLab(unittest.TestCase):
-    """Override `change` to edit the engines' configurations."""
+    """Override `change` to edit the engines' configurations, `topology` for other namespaces."""
     scenario: Scenario
+    topology = Topology
 
     @classmethod
     def change(cls, config: dict) -> dict:
@@ -25,7 +26,7 @@ class EngineLab(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.scenario = Scenario(cls.__name__, "death", cls.change, Progress())
+        cls.scenario = Scenario(cls.__name__, "death", cls.change, Progress(), topology=cls.topology)
         cls.scenario.__enter__()
         cls.addClassCleanup(cls.scenario.__exit__)
         cls.topo, cls.engines = cls.scenario.topo, cls.scenario.engines

@@ -23,7 +23,7 @@ class Check(unittest.TestCase):
 
 class Commands(EngineLab):
     def test_show_prints_for_people_and_for_programs(self):
-        for what in ("status", "ports", "tunnels", "workers", "drops", "decisions"):
+        for what in ("status", "ports", "tunnels", "workers", "drops", "shifts", "decisions"):
             with self.subTest(what):
                 self.assertTrue(self.engines["a1"].command("show", what).stdout.strip())
                 json.loads(self.engines["a1"].command("show", what, "--json").stdout)

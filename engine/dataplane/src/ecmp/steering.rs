@@ -1,4 +1,5 @@
-//! How a worker follows its group's table without reordering: flowlet switching (LetFlow, NSDI 2017).
+//! How a worker follows its group's table without reordering: flowlet switching (LetFlow, NSDI 2017), and behind a
+//! MARK what never pauses ([`super::mark`]).
 
 use super::{BUCKETS, BucketTable};
 use crate::id::{Bucket, Nanos, TunnelId};
@@ -9,6 +10,12 @@ const TICK_BITS: u32 = 16;
 const IDLE_TICKS: u32 = 1 << 14;
 /// Not a tick of any time: the bucket has had no packet yet.
 const NEVER: u32 = 0;
+/// In place of a tunnel: packets of the bucket wait behind a MARK.
+const HELD: TunnelId = TunnelId(u16::MAX);
+/// In place of a tunnel: the bucket's last packet was handed over by the other engine of the site.
+const LINK: TunnelId = TunnelId(u16::MAX - 1);
+/// What was handed over so long ago has left: far more than one cable takes.
+const LINK_GAP: Nanos = Nanos::from_millis(50);
 
 /// Why a bucket moved to another tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +24,8 @@ pub enum MoveKind {
     Idle,
     /// It was silent for the flowlet gap: a packet on the new path cannot overtake.
     Gap,
-    /// The deadline passed without a gap: the packet before may be overtaken, unless a MARK follows it.
-    Forced,
+    /// It had no gap by its deadline: it waited behind a MARK.
+    Marked,
     /// Its tunnel is no longer usable.
     Failed,
 }
@@ -34,11 +41,20 @@ pub struct Moved {
 
 /// Where a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Steered {
-    /// The tunnel.
-    pub tunnel: TunnelId,
-    /// Set if its bucket moved with this very packet.
-    pub moved: Option<Moved>,
+pub enum Steered {
+    /// Into `tunnel`; `moved` is set if its bucket moved with this very packet.
+    To { tunnel: TunnelId, moved: Option<Moved> },
+    /// Behind the packets of its bucket that wait for a MARK, or as the first of them.
+    Waits,
+}
+
+/// The way that a bucket leaves when it moves behind a MARK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Old {
+    /// This tunnel.
+    Tunnel(TunnelId),
+    /// Over the site link: the other engine of the site handed its packets over.
+    Link,
 }
 
 /// Moves by kind.
@@ -48,8 +64,8 @@ pub struct Moves {
     pub idle: u64,
     /// See [`MoveKind::Gap`].
     pub gap: u64,
-    /// See [`MoveKind::Forced`].
-    pub forced: u64,
+    /// See [`MoveKind::Marked`].
+    pub marked: u64,
     /// See [`MoveKind::Failed`].
     pub failed: u64,
 }
@@ -58,6 +74,7 @@ pub struct Moves {
 #[derive(Clone, Copy)]
 struct Slot {
     current: TunnelId,
+    /// The tick of the last packet; of a bucket that is [`HELD`], how many packets wait.
     seen: [u16; 2],
 }
 
@@ -65,6 +82,31 @@ impl Slot {
     fn seen(self) -> u32 {
         u32::from(self.seen[0]) << 16 | u32::from(self.seen[1])
     }
+
+    /// What to do where `current` is no tunnel that can be used.
+    #[cold]
+    fn elsewhere(&mut self, silent: u32, hold: impl FnOnce(Old) -> bool) -> Elsewhere {
+        match self.current {
+            HELD => {
+                self.seen = halves(self.seen().saturating_add(1));
+                Elsewhere::Waits
+            }
+            LINK if longer_than(silent, LINK_GAP) => {
+                Elsewhere::Left(if silent > IDLE_TICKS { MoveKind::Idle } else { MoveKind::Gap })
+            }
+            LINK if hold(Old::Link) => {
+                *self = Slot { current: HELD, seen: halves(1) };
+                Elsewhere::Waits
+            }
+            _ => Elsewhere::Left(MoveKind::Failed),
+        }
+    }
+}
+
+/// See [`Slot::elsewhere`].
+enum Elsewhere {
+    Waits,
+    Left(MoveKind),
 }
 
 /// One worker's view of one group: the tunnel each bucket uses now, and when it was last used.
@@ -87,9 +129,9 @@ impl Steering {
         Steering { slots, moves: Moves::default() }
     }
 
-    /// The tunnel for a packet of `bucket`, which counts as use of it. A bucket follows the table once
-    /// it was silent for `flowlet_gap`, or from `move_deadline` on; at once if its tunnel is not
-    /// `usable`. `None` if no member is usable.
+    /// Where a packet of `bucket` goes, which counts as use of it. A bucket follows the table once it was silent for
+    /// `flowlet_gap`; from `move_deadline` on it waits behind a MARK if `hold` admits it, and stays where it is if not; it
+    /// goes at once if its tunnel is not `usable`. `None` if no member is usable.
     ///
     /// Use is kept in ticks of 65.5 µs modulo 2^32: a gap is never taken for longer than it was, and a
     /// bucket silent for a multiple of 3.3 days may stay until its next gap.
@@ -99,36 +141,65 @@ impl Steering {
         table: &BucketTable,
         bucket: Bucket,
         now: Nanos,
-        flowlet_gap: Nanos,
-        move_deadline: Nanos,
+        (flowlet_gap, move_deadline): (Nanos, Nanos),
         usable: impl Fn(TunnelId) -> bool,
+        hold: impl FnOnce(Old) -> bool,
     ) -> Option<Steered> {
         let slot = &mut self.slots[usize::from(bucket.0)];
         let (seen, from) = (slot.seen(), slot.current);
-        let tick = ((now.0 >> TICK_BITS) as u32).max(1);
+        let tick = tick_of(now);
         let silent = tick.wrapping_sub(seen);
 
         let target = table.target(bucket);
         let kind = if seen == NEVER {
             None
         } else if !usable(from) {
-            Some(MoveKind::Failed)
+            match slot.elsewhere(silent, hold) {
+                Elsewhere::Waits => return Some(Steered::Waits),
+                Elsewhere::Left(kind) => Some(kind),
+            }
         } else if target == from || !usable(target) {
             slot.seen = halves(tick);
-            return Some(Steered { tunnel: from, moved: None });
+            return Some(Steered::To { tunnel: from, moved: None });
         } else if longer_than(silent, flowlet_gap) {
             Some(if silent > IDLE_TICKS { MoveKind::Idle } else { MoveKind::Gap })
-        } else if now >= move_deadline {
-            Some(MoveKind::Forced)
+        } else if now >= move_deadline && hold(Old::Tunnel(from)) {
+            *slot = Slot { current: HELD, seen: halves(1) };
+            return Some(Steered::Waits);
         } else {
             slot.seen = halves(tick);
-            return Some(Steered { tunnel: from, moved: None });
+            return Some(Steered::To { tunnel: from, moved: None });
         };
 
-        let tunnel = if usable(target) { target } else { table.substitute(bucket, usable)? };
+        let tunnel = table.usable_target(bucket, usable)?;
         *slot = Slot { current: tunnel, seen: halves(tick) };
         self.moves.count(kind);
-        Some(Steered { tunnel, moved: kind.map(|kind| Moved { from, kind }) })
+        // A packet that was handed over was in no tunnel of this engine.
+        let moved = kind.filter(|_| from != LINK).map(|kind| Moved { from, kind });
+        Some(Steered::To { tunnel, moved })
+    }
+
+    /// Notes that a packet of `bucket` came over the site link and leaves by a tunnel of our own.
+    #[inline]
+    pub fn handed_over(&mut self, bucket: Bucket, now: Nanos) {
+        let slot = &mut self.slots[usize::from(bucket.0)];
+        if slot.current != HELD {
+            *slot = Slot { current: LINK, seen: halves(tick_of(now)) };
+        }
+    }
+
+    /// Notes that the oldest waiting packet of `bucket` goes into `tunnel`. True with the last one: the bucket is there.
+    pub fn released(&mut self, bucket: Bucket, tunnel: TunnelId, now: Nanos, kind: Option<MoveKind>) -> bool {
+        let slot = &mut self.slots[usize::from(bucket.0)];
+        debug_assert_eq!(slot.current, HELD, "a packet waited of a bucket that is not held");
+        let left = slot.seen().saturating_sub(1);
+        if left > 0 {
+            slot.seen = halves(left);
+            return false;
+        }
+        *slot = Slot { current: tunnel, seen: halves(tick_of(now)) };
+        self.moves.count(kind);
+        true
     }
 
     /// Moves so far.
@@ -143,10 +214,14 @@ impl Moves {
             None => {}
             Some(MoveKind::Idle) => self.idle += 1,
             Some(MoveKind::Gap) => self.gap += 1,
-            Some(MoveKind::Forced) => self.forced += 1,
+            Some(MoveKind::Marked) => self.marked += 1,
             Some(MoveKind::Failed) => self.failed += 1,
         }
     }
+}
+
+fn tick_of(now: Nanos) -> u32 {
+    ((now.0 >> TICK_BITS) as u32).max(1)
 }
 
 fn halves(tick: u32) -> [u16; 2] {

@@ -119,6 +119,18 @@ fn impossible_shares_are_refused() {
     assert_eq!((buckets_of(f64::NAN), buckets_of(-1.0), buckets_of(7.0)), (0, 0, BUCKETS));
 }
 
+/// Whether a tunnel is up.
+fn is(up: &[bool]) -> impl Fn(TunnelId) -> bool {
+    |tunnel| up.get(tunnel.index()).copied().unwrap_or(false)
+}
+
+fn sent(steered: Steered) -> (TunnelId, Option<MoveKind>) {
+    match steered {
+        Steered::To { tunnel, moved } => (tunnel, moved.map(|moved| moved.kind)),
+        Steered::Waits => panic!("it waits"),
+    }
+}
+
 /// The rule in exact nanoseconds. It may move where ticks cannot yet tell that it should.
 #[derive(Default)]
 struct Model {
@@ -132,13 +144,13 @@ impl Model {
         bucket: u16,
         target: TunnelId,
         now: u64,
-        gap: u64,
-        deadline: u64,
+        (gap, deadline): (u64, u64),
         up: &[bool],
+        hold: bool,
     ) -> Vec<TunnelId> {
         let Some(&(current, seen)) = self.current.get(&bucket) else { return vec![target] };
         let silent = now - seen;
-        if !up[current.index()] || now >= deadline || silent >= gap + (2 << 16) || gap == 0 {
+        if !up[current.index()] || hold && now >= deadline || silent >= gap + (2 << 16) || gap == 0 {
             vec![target]
         } else if silent >= gap {
             vec![current, target]
@@ -151,14 +163,14 @@ impl Model {
 proptest! {
     #[test]
     fn a_worker_follows_by_the_rule(
-        packets in prop::collection::vec((0..6u16, 0..3_000_000u64, 0..40u8), 1..400),
+        packets in prop::collection::vec((0..6u16, 0..3_000_000u64, 0..40u8, any::<bool>()), 1..400),
         gap in prop_oneof![Just(0), 0..2_000_000u64],
         pace in 0..300_000_000u64,
     ) {
         let tables = [BucketTable::new(&shares(&[(0, 1), (1, 1)])), BucketTable::new(&shares(&[(1, 1), (2, 1)]))];
         let (mut steering, mut model) = (Steering::new(), Model::default());
         let (mut now, mut table, mut deadline, mut moves) = (1 << 20, 0, 0, 0);
-        for (bucket, wait, event) in packets {
+        for (bucket, wait, event, hold) in packets {
             now += wait;
             if event == 0 {
                 table = 1 - table;
@@ -167,18 +179,27 @@ proptest! {
             // Tunnel 0 fails now and then, only while the table does not name it.
             let up = [table == 0 || event != 1, true, true];
             let target = tables[table].target(Bucket(bucket));
-            let allowed = model.allowed(bucket, target, now, gap, deadline, &up);
+            let allowed = model.allowed(bucket, target, now, (gap, deadline), &up, hold);
             let before = model.current.get(&bucket).map(|&(tunnel, _)| tunnel);
             let got = steering
-                .steer(&tables[table], Bucket(bucket), Nanos(now), Nanos(gap), Nanos(deadline), |t| up[t.index()])
+                .steer(&tables[table], Bucket(bucket), Nanos(now), (Nanos(gap), Nanos(deadline)), is(&up), |_| hold)
                 .unwrap();
-            prop_assert!(allowed.contains(&got.tunnel), "{got:?} is not among {allowed:?}");
-            prop_assert_eq!(got.moved.map(|moved| moved.from), before.filter(|&tunnel| tunnel != got.tunnel));
-            moves += u64::from(got.moved.is_some());
-            model.current.insert(bucket, (got.tunnel, now));
+            let (tunnel, moved) = match got {
+                Steered::To { tunnel, moved } => (tunnel, moved),
+                // Held, and let go at once.
+                Steered::Waits => {
+                    prop_assert!(hold && now >= deadline, "held without a reason");
+                    prop_assert!(steering.released(Bucket(bucket), target, Nanos(now), Some(MoveKind::Marked)));
+                    (target, before.map(|from| Moved { from, kind: MoveKind::Marked }))
+                }
+            };
+            prop_assert!(allowed.contains(&tunnel), "{got:?} is not among {allowed:?}");
+            prop_assert_eq!(moved.map(|moved| moved.from), before.filter(|&before| before != tunnel));
+            moves += u64::from(moved.is_some());
+            model.current.insert(bucket, (tunnel, now));
         }
-        let Moves { idle, gap, forced, failed } = steering.moves();
-        prop_assert_eq!(idle + gap + forced + failed, moves);
+        let Moves { idle, gap, marked, failed } = steering.moves();
+        prop_assert_eq!(idle + gap + marked + failed, moves);
     }
 }
 
@@ -188,19 +209,18 @@ fn kinds_of_moves() {
     let ms = Nanos::from_millis;
     let mut steering = Steering::new();
     let mut steer = |table: &BucketTable, at, deadline, up: [bool; 2]| {
-        steering
-            .steer(table, Bucket(9), ms(at), ms(2), deadline, |t| up[t.index()])
-            .map(|s| (s.tunnel, s.moved.map(|m| m.kind)))
+        steering.steer(table, Bucket(9), ms(at), (ms(2), deadline), is(&up), |_| false).map(sent)
     };
     assert_eq!(steer(&a, 10, Nanos::MAX, [true; 2]), Some((A, None)));
     assert_eq!(steer(&b, 11, Nanos::MAX, [true; 2]), Some((A, None)), "busy: stays");
     assert_eq!(steer(&b, 14, Nanos::MAX, [true; 2]), Some((B, Some(MoveKind::Gap))));
-    assert_eq!(steer(&a, 15, ms(15), [true; 2]), Some((A, Some(MoveKind::Forced))));
+    assert_eq!(steer(&a, 15, ms(15), [true; 2]), Some((B, None)), "nothing is held: stays");
+    assert_eq!(steer(&a, 18, ms(15), [true; 2]), Some((A, Some(MoveKind::Gap))));
     assert_eq!(steer(&b, 3000, Nanos::MAX, [true; 2]), Some((B, Some(MoveKind::Idle))));
     assert_eq!(steer(&a, 3001, Nanos::MAX, [true, false]), Some((A, Some(MoveKind::Failed))));
     assert_eq!(steer(&b, 9000, ms(0), [true, false]), Some((A, None)), "never towards a tunnel that is down");
     assert_eq!(steer(&a, 9001, Nanos::MAX, [false; 2]), None);
-    assert_eq!(steering.moves(), Moves { idle: 1, gap: 1, forced: 1, failed: 1 });
+    assert_eq!(steering.moves(), Moves { idle: 1, gap: 2, marked: 0, failed: 1 });
 }
 
 /// Before control rebalances: the buckets of a dead tunnel go to the others about as their shares.
@@ -211,11 +231,57 @@ fn a_dead_tunnels_buckets_are_spread_at_once() {
     let mut to = [0; 3];
     for bucket in owned(&table, A) {
         let up = [false, true, true];
-        let got = steering
-            .steer(&table, Bucket(bucket), Nanos(1), Nanos(0), Nanos::MAX, |t| up[t.index()])
-            .unwrap();
-        to[got.tunnel.index()] += 1;
+        let got =
+            steering.steer(&table, Bucket(bucket), Nanos(1), (Nanos(0), Nanos::MAX), is(&up), |_| false);
+        to[sent(got.unwrap()).0.index()] += 1;
     }
     assert_eq!(to[0], 0);
     assert!((5500..7600).contains(&to[1]), "{to:?}");
+}
+
+/// Held packets leave in their order, and those that come meanwhile behind them.
+#[test]
+fn a_bucket_is_held_until_the_last_that_waits_has_gone() {
+    let (a, b) = (BucketTable::new(&shares(&[(0, 1)])), BucketTable::new(&shares(&[(1, 1)])));
+    let (ms, bucket, mut steering) = (Nanos::from_millis, Bucket(9), Steering::new());
+    let times = (ms(5), ms(0));
+    let steer = |steering: &mut Steering, table, at, hold| {
+        steering.steer(table, bucket, ms(at), times, is(&[true; 2]), |old| {
+            assert_eq!(old, Old::Tunnel(A));
+            hold
+        })
+    };
+    steer(&mut steering, &a, 10, true);
+    for at in 11..14 {
+        assert_eq!(steer(&mut steering, &b, at, true), Some(Steered::Waits), "the first and those behind it");
+    }
+    // Even if the table turns back meanwhile, or nobody more is admitted.
+    assert_eq!(steer(&mut steering, &a, 100, false), Some(Steered::Waits));
+    for left in (0..4).rev() {
+        assert_eq!(steering.released(bucket, B, ms(101), Some(MoveKind::Marked)), left == 0);
+    }
+    assert_eq!(steer(&mut steering, &b, 102, false).map(sent), Some((B, None)));
+    assert_eq!(steering.moves(), Moves { marked: 1, ..Moves::default() });
+}
+
+/// What the other engine handed over is still on the cable when its host turns to us.
+#[test]
+fn a_bucket_that_was_handed_over_is_held_for_the_cable() {
+    let table = BucketTable::new(&shares(&[(0, 1)]));
+    let (ms, bucket, mut steering) = (Nanos::from_millis, Bucket(9), Steering::new());
+    let steer = |steering: &mut Steering, at, hold| {
+        steering.steer(&table, bucket, ms(at), (ms(0), ms(0)), is(&[true]), |old| {
+            assert_eq!(old, Old::Link);
+            hold
+        })
+    };
+    steering.handed_over(bucket, ms(1000));
+    assert_eq!(steer(&mut steering, 1001, true), Some(Steered::Waits));
+    steering.handed_over(bucket, ms(1002));
+    assert_eq!(steer(&mut steering, 1003, true), Some(Steered::Waits), "the older one goes on alone");
+    assert!(!steering.released(bucket, A, ms(1004), None) && steering.released(bucket, A, ms(1004), None));
+    steering.handed_over(bucket, ms(2000));
+    assert_eq!(steer(&mut steering, 2060, true).map(sent), Some((A, None)), "long gone");
+    steering.handed_over(bucket, ms(3000));
+    assert_eq!(steer(&mut steering, 3001, false).map(sent), Some((A, None)), "nobody is there to ask");
 }

@@ -19,14 +19,31 @@ use std::net::IpAddr;
 /// The probes' own UDP port, at the sender's end.
 const SENDER_PORT: u16 = 49_862;
 
+/// The session that MARKs belong to: no tunnel has this number.
+const MARK: u16 = u16::MAX;
+
 /// Sends probe `sequence` inside `tunnel`.
 pub fn send<A: PacketPool>(context: &mut Context<A>, tunnel: TunnelId, sequence: u32) {
+    probe(
+        context,
+        tunnel,
+        TrafficClass::NETWORK_CONTROL,
+        Probe { sequence, session: tunnel.0, sent: context.now },
+    );
+}
+
+/// Sends MARK `sequence` down `tunnel`, behind what this worker has sent by it until now ([`crate::ecmp::mark`]). In
+/// the class that queues serve last.
+#[cold]
+pub fn mark<A: PacketPool>(context: &mut Context<A>, tunnel: TunnelId, sequence: u32) {
+    context.counters.marks.sent.add(1);
+    probe(context, tunnel, TrafficClass::default(), Probe { sequence, session: MARK, sent: context.now });
+}
+
+fn probe<A: PacketPool>(context: &mut Context<A>, tunnel: TunnelId, class: TrafficClass, probe: Probe) {
     let Some(ends) = context.snapshot.tunnels.get(tunnel.index()) else { return };
     let ends = ((ends.local, SENDER_PORT), (ends.remote, stamp::PORT));
-    let sent = context.now;
-    datagram(context, tunnel, ends, |payload| {
-        Probe { sequence, session: tunnel.0, sent }.write(payload).is_ok()
-    });
+    datagram(context, tunnel, class, ends, |payload| probe.write(payload).is_ok());
 }
 
 /// Answers a probe through the tunnel it came by.
@@ -34,13 +51,16 @@ pub fn reflect<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, 
     let tunnel = arrived_by(context, packet, meta)?;
     let probe = Probe::parse(payload(packet, meta)?).map_err(|_| DropReason::Truncated)?;
     let reflected = &mut context.sequences[tunnel.index()].reflected;
-    *reflected = reflected.wrapping_add(1);
+    // MARKs are no part of what the far end counts as the tunnel's probes.
+    *reflected = reflected.wrapping_add(u32::from(probe.session != MARK));
     // Decapsulated, not forwarded: the TTL is the one it was sent with.
     let (sequence, now) = (*reflected, context.now);
     let reflection = Reflection { sequence, sent: now, received: now, probe, probe_ttl: TTL };
     let ends = &context.snapshot.tunnels[tunnel.index()];
     let ends = ((ends.local, stamp::PORT), (ends.remote, SENDER_PORT));
-    datagram(context, tunnel, ends, |payload| reflection.write(payload).is_ok());
+    datagram(context, tunnel, TrafficClass::NETWORK_CONTROL, ends, |payload| {
+        reflection.write(payload).is_ok()
+    });
     Err(DropReason::ProbeConsumed)
 }
 
@@ -48,6 +68,11 @@ pub fn reflect<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, 
 pub fn home<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let tunnel = arrived_by(context, packet, meta)?;
     let reflection = Reflection::parse(payload(packet, meta)?).map_err(|_| DropReason::Truncated)?;
+    if reflection.probe.session == MARK {
+        let awaited = context.marks.answered(tunnel, reflection.probe.sequence);
+        context.counters.marks.answered.add(u64::from(awaited));
+        return Err(DropReason::ProbeConsumed);
+    }
     let rtt: Nanos = reflection.round_trip(context.now);
     let (sequence, reflector_sequence) = (reflection.probe.sequence, reflection.sequence);
     context.report(Event::ProbeReply { tunnel, sequence, reflector_sequence, rtt });
@@ -82,10 +107,11 @@ fn arrived_by<A: PacketPool>(
         .ok_or(DropReason::NoListener)
 }
 
-/// Originates a UDP datagram of STAMP's length inside `tunnel`, marked as network control.
+/// Originates a UDP datagram of STAMP's length inside `tunnel`.
 fn datagram<A: PacketPool>(
     context: &mut Context<A>,
     tunnel: TunnelId,
+    class: TrafficClass,
     (from, to): ((IpAddr, u16), (IpAddr, u16)),
     fill: impl FnOnce(&mut [u8]) -> bool,
 ) {
@@ -106,12 +132,18 @@ fn datagram<A: PacketPool>(
         let (ip, datagram) = out.split_at_mut(header);
         fill(&mut datagram[udp::HEADER_LENGTH..])
             && udp::write(datagram, from, to).is_ok()
-            && ip_header(ip, from.0, to.0, UDP as u16)
+            && ip_header(ip, class, from.0, to.0, UDP as u16)
     });
 }
 
-fn ip_header(out: &mut [u8], src: IpAddr, dst: IpAddr, payload_length: u16) -> bool {
-    let (traffic_class, protocol) = (TrafficClass::NETWORK_CONTROL, Protocol::UDP);
+fn ip_header(
+    out: &mut [u8],
+    traffic_class: TrafficClass,
+    src: IpAddr,
+    dst: IpAddr,
+    payload_length: u16,
+) -> bool {
+    let protocol = Protocol::UDP;
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let fragmentation = Fragmentation { dont_fragment: true, more: false, offset: 0 };

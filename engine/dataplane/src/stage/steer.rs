@@ -1,11 +1,13 @@
 //! Which tunnel of its group, or which neighbour, a routed packet takes.
 
-use super::Verdict;
+use super::{Verdict, probe};
 use crate::context::{Context, Egress, Meta, Version};
 use crate::drop_reason::DropReason;
-use crate::id::{GroupId, InterfaceId, TunnelId};
+use crate::ecmp::mark::{Admission, Marks, Round};
+use crate::ecmp::{Old, Steered};
+use crate::id::{Bucket, GroupId, InterfaceId, Nanos, TunnelId};
 use crate::packet::{Packet, PacketPool};
-use crate::snapshot::{Encapsulation, Way};
+use crate::snapshot::{Encapsulation, Group, Snapshot, Way};
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
 use crate::wire::flow;
@@ -14,6 +16,20 @@ use std::net::{IpAddr, Ipv4Addr};
 /// All engines hash alike, so that a flow's bucket is the same wherever it is handed over.
 const HASH_SEED: u64 = 0;
 
+/// Longer than any cable between two engines of a site takes.
+const LINK_BOUND: Nanos = Nanos::from_millis(50);
+/// Shortest wait for a MARK's answer.
+const BOUND_MIN: Nanos = Nanos::from_millis(4);
+
+/// What becomes of a steered packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// It goes on.
+    Goes,
+    /// It waits for a MARK ([`crate::ecmp::mark`]).
+    Waits,
+}
+
 /// Turns `way` into a tunnel or a neighbour.
 #[inline(always)]
 pub fn steer<A: PacketPool>(
@@ -21,12 +37,13 @@ pub fn steer<A: PacketPool>(
     packet: &mut A::Packet,
     meta: &mut Meta,
     way: Way,
-) -> Verdict {
+) -> Result<Passage, DropReason> {
     // Each arm writes what it knows: a copy of the whole would cost more than the decision.
     match way {
         Way::Neighbor(adjacency) => meta.egress = Egress::Adjacency(adjacency),
         Way::Group(group) => match member(context, packet, meta, group) {
-            Some(tunnel) => meta.egress = Egress::Tunnel(tunnel),
+            Some(Steered::To { tunnel, .. }) => meta.egress = Egress::Tunnel(tunnel),
+            Some(Steered::Waits) => return Ok(Passage::Waits),
             None => {
                 icmp_error::send(context, packet, meta, Problem::NoRoute);
                 return Err(DropReason::NoTunnel);
@@ -35,7 +52,7 @@ pub fn steer<A: PacketPool>(
         Way::Connected(interface) => neighbor(context, packet, meta, interface)?,
         Way::Local | Way::Blackhole | Way::Unreachable => return Err(DropReason::NoListener),
     }
-    Ok(())
+    Ok(Passage::Goes)
 }
 
 /// The destination itself, unless it stands for everyone on the link: a router forwards no directed broadcast
@@ -71,26 +88,72 @@ fn member<A: PacketPool>(
     packet: &A::Packet,
     meta: &Meta,
     group: GroupId,
-) -> Option<TunnelId> {
-    let bucket = flow::bucket(packet.data(), meta, HASH_SEED)?;
+) -> Option<Steered> {
+    let bucket = bucket(packet, meta)?;
     let snapshot = &context.snapshot;
     let group = &snapshot.groups[group.index()];
-    let up = |tunnel: TunnelId| snapshot.tunnels.get(tunnel.index()).is_some_and(|tunnel| tunnel.up);
+    let up = |tunnel: TunnelId| snapshot.is_up(tunnel);
     let foreign = !meta.own && meta.tunnel_in.is_none();
+    let steering = &mut context.steering[group.id.index()];
     if foreign && snapshot.interfaces[meta.interface.index()].site_link {
         // Never back: what the other engine of the site handed over leaves by a tunnel of our own.
         let own = *group.own.get(bucket.index() % group.own.len().max(1))?;
-        return up(own).then_some(own);
+        steering.handed_over(bucket, context.now);
+        return up(own).then_some(Steered::To { tunnel: own, moved: None });
     }
-    let steering = &mut context.steering[group.id.index()];
-    let (gap, deadline) = (group.flowlet_gap, group.move_deadline);
-    let steered = steering.steer(&group.buckets, bucket, context.now, gap, deadline, up)?;
-    if let Some(moved) = steered.moved {
+    let mut mark = None;
+    let marks = &mut context.marks;
+    let hold = |old| admit(marks, snapshot, group, old, context.now, &mut mark);
+    let times = (group.flowlet_gap, group.move_deadline);
+    let steered = steering.steer(&group.buckets, bucket, context.now, times, up, hold)?;
+    let Steered::To { tunnel, moved } = steered else {
+        if let Some((tunnel, sequence)) = mark {
+            probe::mark(context, tunnel, sequence);
+        }
+        return Some(Steered::Waits);
+    };
+    if let Some(moved) = moved {
         context.counters.moved(moved.kind).add(1);
     }
     // From a tunnel of this group back into it: a loop, unless it is only the way to the standby.
     let loops = !meta.own
         && meta.tunnel_in.is_some_and(|from| group.members.contains(&from))
-        && snapshot.outer(steered.tunnel).encapsulation != Encapsulation::Direct;
-    (!loops).then_some(steered.tunnel)
+        && snapshot.outer(tunnel).encapsulation != Encapsulation::Direct;
+    (!loops).then_some(steered)
+}
+
+/// The bucket of a packet's flow.
+#[inline(always)]
+pub fn bucket<P: Packet>(packet: &P, meta: &Meta) -> Option<Bucket> {
+    flow::bucket(packet.data(), meta, HASH_SEED)
+}
+
+/// Whether a bucket of `group` that leaves the `old` way is held; `mark` becomes the MARK to send.
+#[cold]
+fn admit<P>(
+    marks: &mut Marks<P>,
+    snapshot: &Snapshot,
+    group: &Group,
+    old: Old,
+    now: Nanos,
+    mark: &mut Option<(TunnelId, u32)>,
+) -> bool {
+    let direct = |tunnel: &TunnelId| snapshot.outer(*tunnel).encapsulation == Encapsulation::Direct;
+    let (tunnel, bound, answers) = match old {
+        Old::Link => match group.members.iter().copied().find(|t| direct(t) && snapshot.is_up(*t)) {
+            Some(link) => (link, LINK_BOUND, true),
+            None => return false,
+        },
+        // The other engine would answer before it has sent on what came before: only time tells.
+        Old::Tunnel(tunnel) if direct(&tunnel) => (tunnel, group.flowlet_gap, false),
+        Old::Tunnel(tunnel) => (tunnel, Nanos(2 * group.flowlet_gap.0), true),
+    };
+    match marks.admit(Round { group: group.id, old, tunnel }, now, bound.max(BOUND_MIN)) {
+        Admission::First { sequence } => {
+            *mark = answers.then_some((tunnel, sequence));
+            true
+        }
+        Admission::Admitted => true,
+        Admission::Refused => false,
+    }
 }

@@ -20,6 +20,11 @@ fn wire() {
 }
 
 #[test]
+fn filter() {
+    corpus("filter").iter().for_each(|data| dataplane::observe::fuzz_filter(data));
+}
+
+#[test]
 fn esp_open() {
     corpus("esp").iter().for_each(|data| esp::run(data));
 }

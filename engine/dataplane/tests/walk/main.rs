@@ -8,6 +8,7 @@ mod forward;
 mod handoff;
 mod icmp;
 mod lease;
+mod mark;
 mod mtu;
 mod neighbor;
 mod observe;

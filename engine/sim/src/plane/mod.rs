@@ -9,6 +9,7 @@ use crate::sabotage::Sabotage;
 use buffer::{Flaw, Pool, SimPort};
 use control::io::Input;
 use dataplane::drop_reason::DropReason;
+use dataplane::ecmp::MoveKind;
 use dataplane::id::{Nanos, PortId, WorkerId};
 use dataplane::links::{ControlLinks, connect};
 use dataplane::message::{Command, Event};
@@ -173,6 +174,13 @@ impl Plane {
         let missed = self.ports.iter().flatten().map(|port| port.0.borrow().missed).sum();
         let all = DropReason::ALL.iter().map(|&reason| (reason.name(), count(reason)));
         all.chain([("missed", missed)]).filter(|(_, many)| *many > 0).collect()
+    }
+
+    /// Buckets that moved behind a MARK, and the longest time that any waited for one.
+    pub fn marked(&self) -> (u64, Nanos) {
+        let counters = || self.links.iter().map(|link| &link.counters);
+        let longest = counters().map(|c| c.marks.wait_ns_max.get()).max();
+        (counters().map(|c| c.moved(MoveKind::Marked).get()).sum(), Nanos(longest.unwrap_or(0)))
     }
 
     /// When the worker that polled longest ago did so.

@@ -2,4 +2,6 @@
 #[path = "../../../../../predictor/tests/fuzzed/mod.rs"]
 mod fuzzed;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzed::model(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    fuzzed::model(data);
+});
