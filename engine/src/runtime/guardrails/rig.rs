@@ -175,7 +175,8 @@ impl Rig {
                 self.far_alarm || self.others_alarm && other == 2
             };
             let probability = if alarms { 0.97 } else { 0.0 };
-            self.inbox[other].push_back(Input::Assessment(self.assessment(probability)));
+            let assessment = self.assessment(probability);
+            self.inbox[other].push_back(Input::Assessment(assessment));
         }
         let busy = Some(self.busy_of_target);
         let message = Message::Vitals { z: Vec::new(), busy };
