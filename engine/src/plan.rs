@@ -132,6 +132,8 @@ pub struct ForwardingPlan {
     pub tunnels: Vec<Tunnel>,
     /// By [`GroupId`].
     pub groups: Vec<GroupPlan>,
+    /// Neighbours that are watched.
+    pub bfd: Vec<dataplane::bfd::Parameters>,
 }
 
 /// A tunnel group.
@@ -313,6 +315,21 @@ fn forwarding(config: &Config) -> ForwardingPlan {
         routes: config.routes.iter().map(|r| (r.prefix, next_hop(config, &r.target))).collect(),
         tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(config, t, TunnelId(id))).collect(),
         groups: config.groups.iter().zip(0..).map(group).collect(),
+        bfd: config.bfd.iter().map(|bfd| bfd_session(config, bfd)).collect(),
+    }
+}
+
+fn bfd_session(config: &Config, bfd: &model::Bfd) -> dataplane::bfd::Parameters {
+    let id = interface_id(config, &bfd.interface);
+    let interface = &config.interfaces[id.index()];
+    dataplane::bfd::Parameters {
+        interface: id,
+        local: underlay::address_towards(interface, bfd.remote).expect("checked to be on the link"),
+        remote: bfd.remote,
+        // Names the session to us alone; 0 names none (RFC 5880 §6.8.1).
+        discriminator: bfd.index as u32 + 1,
+        interval: Duration::from_millis(bfd.interval_ms.get()),
+        multiplier: bfd.multiplier.get() as u8,
     }
 }
 

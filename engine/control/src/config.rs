@@ -18,6 +18,8 @@ pub struct ControllerConfig {
     pub groups: Vec<GroupConfig>,
     /// The pair it belongs to; `None` for a site with one engine.
     pub ha: Option<HaConfig>,
+    /// BFD sessions, by their place.
+    pub bfd: Vec<BfdConfig>,
     /// Other sites whose leases this engine votes on, as their witness.
     pub votes_for: Vec<String>,
     /// Workers, at least 1: SPI `i` of a generation belongs to worker `i`.
@@ -50,6 +52,15 @@ pub struct TunnelConfig {
     pub protocol: Protocol,
 }
 
+/// A BFD session as the controller sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BfdConfig {
+    /// Its name.
+    pub name: String,
+    /// Tunnels that lead over this neighbour: down while it is.
+    pub tunnels: Vec<TunnelId>,
+}
+
 /// What a tunnel is made of, as far as the controller cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -74,6 +85,18 @@ pub struct GroupConfig {
     pub site: String,
     /// The tunnels.
     pub members: Vec<Member>,
+    /// How those to one far engine share its part.
+    pub spread: Spread,
+}
+
+/// How the part of a far engine is shared by the tunnels to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spread {
+    /// All carry the same.
+    #[default]
+    Parallel,
+    /// The first that can carries all; the others are made and probed, and wait.
+    First,
 }
 
 /// One tunnel of a group.

@@ -14,7 +14,7 @@ use crate::shift::Shift;
 use crate::steering::BUCKETS;
 use crate::tunnels::SaManager;
 use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod commands;
 mod inputs;
@@ -58,6 +58,8 @@ pub struct Controller {
     handed_over_at: Option<Nanos>,
     /// Until then the former owner may still send on to us what reaches it: nothing goes back to it.
     settled_at: Nanos,
+    /// BFD sessions that were Up and are not, by their place.
+    silent: BTreeSet<usize>,
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
@@ -104,6 +106,7 @@ impl Controller {
             linger_until: Nanos(0),
             handed_over_at: None,
             settled_at: Nanos(0),
+            silent: BTreeSet::new(),
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
             after: Vec::new(),

@@ -63,6 +63,8 @@ pub enum Input {
     InboundInstalled { tunnel: TunnelId, generation: u64 },
     /// Outbound SAs of `generation` are in use on every worker.
     OutboundInstalled { tunnel: TunnelId, generation: u64 },
+    /// A BFD session, by its place in the configuration, is Up or not any more; `why` is for people.
+    Bfd { session: usize, up: bool, why: String },
     /// A worker's outbound SA passed its soft limit.
     SaSoftLimit { tunnel: TunnelId },
     /// A control connection to `peer` is up (a new TLS session, so new key material).

@@ -16,7 +16,7 @@ pub enum TunnelState {
     Up,
     /// Its owner said goodbye; kept until it is back.
     Draining,
-    /// Was up; its probes no longer come back.
+    /// Was up; its probes, or BFD packets of the neighbour it leads over, no longer come back.
     Down,
 }
 

@@ -1,6 +1,7 @@
 //! What a stage sees beside its packet: the snapshot, and everything one worker owns.
 
 use crate::batch::Slot;
+use crate::bfd;
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
 use crate::ecmp::mark::Marks;
@@ -196,6 +197,8 @@ pub struct Context<A: PacketPool> {
     pub lease: Lease,
     /// Sessions, where they are kept.
     pub sessions: Option<Box<Sessions>>,
+    /// BFD sessions, on the worker that runs them.
+    pub bfd: Box<[bfd::Session]>,
     /// Routes back to sources that packets came from lately.
     pub reverse: Recent,
 }

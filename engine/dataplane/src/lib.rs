@@ -4,6 +4,7 @@
 
 pub mod acl;
 pub mod batch;
+pub mod bfd;
 pub mod context;
 pub mod drop_reason;
 pub mod ecmp;

@@ -6,6 +6,7 @@ use crate::neighbor::Claim;
 use crate::observe::Observer;
 use crate::sa::{InboundSa, OutboundSa};
 use crate::wire::MacAddr;
+use crate::wire::bfd::{Diagnostic, State};
 use std::net::IpAddr;
 
 /// An inbound SA and the tunnel it belongs to.
@@ -55,6 +56,8 @@ pub enum Event {
     /// A router on the way carries no larger outer packet than this, bytes (RFC 1191, RFC 8201). For ESP
     /// control checks that `spi` is one that some worker sends with.
     PathMtu { tunnel: TunnelId, spi: Option<Spi>, mtu: u16 },
+    /// A BFD session, by its place, has this state now, and last left Up for this reason.
+    Bfd { session: usize, state: State, diagnostic: Diagnostic },
     /// State taken out of use, to be freed.
     Retired(Retired),
 }

@@ -6,6 +6,7 @@ mod marked;
 mod observed;
 
 use crate::batch::{Batch, Slot};
+use crate::bfd;
 use crate::context::{Context, MAX_INBOUND, Meta, SaTable, TunnelSequence};
 use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
@@ -22,6 +23,7 @@ use crate::packet::{BURST, Burst, PacketPool, Port};
 use crate::reassembly::Reassembly;
 use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
+use crate::stage::bfd as keepalive;
 use crate::stage::parse::Ingress;
 use crate::stage::rewrite::rewrite;
 use crate::stage::steer::{Passage, steer};
@@ -62,6 +64,8 @@ pub struct WorkerParts<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     pub icmp_errors_per_second: u32,
     /// Its sessions, where they are kept.
     pub sessions: Option<Box<Sessions>>,
+    /// The BFD sessions that it runs.
+    pub bfd: Vec<bfd::Parameters>,
 }
 
 /// See the module.
@@ -110,6 +114,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             lease: Lease::new(links.forward_until, now),
             sessions: parts.sessions,
             reverse: Recent::default(),
+            bfd: parts.bfd.into_iter().map(bfd::Session::new).collect(),
         };
         Worker {
             context,
@@ -400,6 +405,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         if self.context.marks.round().is_some() {
             self.release_marked();
+        }
+        if !self.context.bfd.is_empty() {
+            keepalive::poll(&mut self.context);
         }
         if self.eyes.open() {
             self.look_no_longer_than_asked(now);

@@ -109,6 +109,7 @@ fn measure(eal: &Eal, pool: &Mempool, name: &str, devices: [&str; 2], tunnel: bo
         let source = |queue, frames| Source { frames, next: 0, pool: pool.clone(), queue };
         let worker = Worker::new(WorkerParts {
             sessions: None,
+            bfd: Vec::new(),
             id: WorkerId(id),
             ports: vec![source(lan, frames(id)), source(wan, Vec::new())],
             pool: pool.clone(),

@@ -25,6 +25,8 @@ pub fn text(report: &Report) -> String {
     engine(&mut page, &report.status);
     groups(&mut page, &report.status.groups);
     moves(&mut page, &report.status.moves);
+    let up = ("gauge", "bfd_up", "The neighbour answers.");
+    page.each(up, &report.status.bfd, |s| (s.name.clone(), Some(u8::from(s.state == "up"))), "session");
     ports(&mut page, &report.ports);
     tunnels(&mut page, &report.tunnels);
     workers(&mut page, &report.workers);

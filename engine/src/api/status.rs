@@ -50,6 +50,8 @@ pub struct Status {
     pub shift: Option<ShiftStatus>,
     /// How buckets moved.
     pub moves: MovesStatus,
+    /// Neighbours that are watched.
+    pub bfd: Vec<BfdStatus>,
     /// The snapshot that workers run.
     pub generation: u64,
     /// Control connections that are up.
@@ -191,6 +193,27 @@ pub struct ShiftStatus {
     pub steps: usize,
     /// Since it started, milliseconds.
     pub elapsed_ms: u64,
+}
+
+/// A BFD session.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BfdStatus {
+    /// Its name.
+    pub name: String,
+    /// Where the neighbour is.
+    pub interface: String,
+    /// The neighbour.
+    pub remote: IpAddr,
+    /// `admin-down`, `down`, `init` or `up`.
+    pub state: String,
+    /// Why, in words.
+    pub diagnostic: String,
+    /// How often packets are sent and wanted, milliseconds.
+    pub interval_ms: u64,
+    /// Packets that may be missed.
+    pub multiplier: u8,
+    /// Tunnels that are down while it is.
+    pub tunnels: Vec<String>,
 }
 
 /// How buckets changed tunnel, since start; of all workers.

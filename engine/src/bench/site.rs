@@ -112,6 +112,7 @@ impl<A: PacketPool + Clone, C: Stopwatch> End<A, C> {
             links: worker,
             icmp_errors_per_second: 100,
             sessions: (scenario.stateful && side == Side::Near).then(|| Box::new(sessions(clock.now()))),
+            bfd: Vec::new(),
         });
         End { worker, ports, control }
     }

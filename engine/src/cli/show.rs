@@ -38,6 +38,8 @@ enum What {
     Drops,
     /// The shift under way, and how buckets moved
     Shifts,
+    /// Neighbours that are watched by BFD
+    Bfd,
     /// What was decided, and why
     Decisions,
     /// Sessions, of all workers
@@ -57,6 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Workers => ask(arguments, &Request::Workers, |w: &Vec<WorkerStatus>| workers(w))?,
         What::Drops => ask(arguments, &Request::Drops, drops)?,
         What::Shifts => part(arguments, |status| Shifts::of(&status), shifts::shifts)?,
+        What::Bfd => part(arguments, |status| status.bfd, |sessions| bfd(sessions))?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
         What::Acl => access(arguments, |access| access.acl, access::acl)?,
@@ -196,6 +199,24 @@ pub fn ports(ports: &[PortStatus]) -> String {
         ]);
     }
     table.render("no ports")
+}
+
+/// A line a session.
+fn bfd(sessions: &[BfdStatus]) -> String {
+    let mut table = Table::new(&["name", "interface", "neighbor", "state", "why", "ms", "missed", "tunnels"]);
+    for s in sessions {
+        table.row([
+            s.name.clone(),
+            s.interface.clone(),
+            s.remote.to_string(),
+            s.state.clone(),
+            s.diagnostic.clone(),
+            s.interval_ms.to_string(),
+            s.multiplier.to_string(),
+            s.tunnels.join(" "),
+        ]);
+    }
+    table.render("no BFD sessions")
 }
 
 /// A line a tunnel.

@@ -45,6 +45,8 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// Tunnels to them.
     pub tunnels: Vec<Tunnel>,
+    /// Neighbours that are watched.
+    pub bfd: Vec<Bfd>,
     /// Far sites.
     pub groups: Vec<Group>,
     /// Static routes.
@@ -131,6 +133,7 @@ impl Config {
         let (gateway, ha, control) =
             (s.table("gateway").flatten(), s.table("ha").flatten(), s.table("control"));
         let (peers, tunnels) = (s.tables("peer"), s.tables("tunnel"));
+        let bfd = s.tables("bfd");
         let (groups, routes) = (s.tables("group"), s.tables("route"));
         let routing = default(s, "routing");
         let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
@@ -148,6 +151,7 @@ impl Config {
             control: control.flatten(),
             peers,
             tunnels,
+            bfd,
             groups,
             routes,
             routing: routing?,
@@ -204,7 +208,7 @@ fn names(table: &Table) -> Names {
         let names = elements.filter_map(|element| Some(element.get("name")?.as_str()?.to_owned()));
         (key, names.collect())
     };
-    ["port", "interface", "peer", "tunnel", "group"].into_iter().map(named).collect()
+    ["port", "interface", "peer", "tunnel", "bfd", "group"].into_iter().map(named).collect()
 }
 
 /// `line 3, column 9`.

@@ -3,7 +3,7 @@
 
 use super::types::{
     BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role,
-    WithoutWitness,
+    Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
 use dataplane::replay::WindowSize;
@@ -206,6 +206,25 @@ pub struct Tunnel {
     pub remote: IpAddr,
 }
 
+/// `[[bfd]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bfd {
+    /// Its place in the file.
+    pub index: usize,
+    /// Its name.
+    pub name: Name,
+    /// Where the neighbour is.
+    pub interface: Name,
+    /// The neighbour, on that link.
+    pub remote: IpAddr,
+    /// How often it and we send, milliseconds.
+    pub interval_ms: Whole<3, 60_000>,
+    /// Packets that may be missed.
+    pub multiplier: Whole<2, 255>,
+    /// Tunnels that lead over it.
+    pub tunnels: Vec<Name>,
+}
+
 /// `[[group]]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
@@ -217,6 +236,8 @@ pub struct Group {
     pub site: Name,
     /// Its tunnels.
     pub members: Vec<Name>,
+    /// How those to one engine share its part.
+    pub spread: Spread,
     /// Whether TCP SYNs' MSS is lowered to fit.
     pub mss_clamp: bool,
     /// What its traffic is worth when the risk is weighed.

@@ -4,7 +4,7 @@ use super::model::*;
 use super::section::{Read, Section};
 use super::types::{
     BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, ProtocolName,
-    WithoutWitness,
+    Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
 use dataplane::replay::WindowSize;
@@ -216,12 +216,30 @@ fn gre(s: &mut Section<'_>) -> Protocol {
     Protocol::Gre { key: key.map(|key| key.get() as u32), sequence }
 }
 
+impl Read for Bfd {
+    fn read(s: &mut Section<'_>, index: usize) -> Option<Bfd> {
+        let (name, interface, remote) = (s.required("name"), s.required("interface"), s.required("remote"));
+        let interval_ms = s.or("interval_ms", Whole::constant::<50>());
+        let multiplier = s.or("multiplier", Whole::constant::<3>());
+        let tunnels = s.or("tunnels", Vec::new());
+        Some(Bfd {
+            index,
+            name: name?,
+            interface: interface?,
+            remote: remote?,
+            interval_ms,
+            multiplier,
+            tunnels,
+        })
+    }
+}
+
 impl Read for Group {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Group> {
         let (name, site, members) = (s.required("name"), s.required("site"), s.required("members"));
-        let mss_clamp = s.or("mss_clamp", true);
+        let (mss_clamp, spread) = (s.or("mss_clamp", true), s.or("spread", Spread::Parallel));
         let sla_weight = s.or("sla_weight", Weight::ONE);
-        Some(Group { index, name: name?, site: site?, members: members?, mss_clamp, sla_weight })
+        Some(Group { index, name: name?, site: site?, members: members?, spread, mss_clamp, sla_weight })
     }
 }
 

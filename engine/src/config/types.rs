@@ -231,6 +231,11 @@ WithoutWitness {
     "hold" => Hold: "Waits for the peer, or for a person.",
     "dual-active" => DualActive: "Becomes owner; both may be for a while.",
 });
+choice!(/// How a group's traffic to one far engine is spread over the tunnels there.
+Spread {
+    "parallel" => Parallel: "Over all of them.",
+    "first" => First: "Into the first that is up; the others are kept ready.",
+});
 choice!(/// How far prediction may go by itself.
 Mode {
     "auto" => Auto: "Acts.",

@@ -34,6 +34,12 @@ pub fn connected(config: &Config, address: IpAddr) -> Option<&Interface> {
     prefixes.filter(|(net, _)| net.contains(&address)).max_by_key(|(net, _)| net.prefix_len()).map(|(_, i)| i)
 }
 
+/// The interface's own address from which a neighbour is spoken to.
+pub fn address_towards(interface: &Interface, neighbor: IpAddr) -> Option<IpAddr> {
+    let nets = interface.addresses.iter().filter(|net| net.contains(&neighbor));
+    nets.max_by_key(|net| net.prefix_len()).map(|net| net.addr())
+}
+
 /// The way to `destination`.
 pub fn resolve(config: &Config, destination: IpAddr) -> Result<Way<'_>, NoWay<'_>> {
     let nets = config.interfaces.iter().flat_map(|i| &i.addresses);

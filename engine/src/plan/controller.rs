@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::config::model::{self, Protocol};
 use crate::config::types::{self, Mode, Name, Role};
 use control::config::{
-    ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, PredictionConfig, ProbeConfig,
-    ShiftConfig, TunnelConfig, WithoutWitness,
+    BfdConfig, ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, PredictionConfig,
+    ProbeConfig, ShiftConfig, Spread, TunnelConfig, WithoutWitness,
 };
 use control::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
@@ -20,6 +20,7 @@ pub fn config(config: &Config) -> ControllerConfig {
         tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(config, t, TunnelId(id))).collect(),
         groups: config.groups.iter().zip(0..).map(|(g, id)| group(config, g, GroupId(id))).collect(),
         ha: config.ha.as_ref().map(ha),
+        bfd: config.bfd.iter().map(|bfd| bfd_config(config, bfd)).collect(),
         votes_for: config.control.iter().flat_map(|c| &c.votes_for).map(Name::to_string).collect(),
         workers: config.dpdk.cores.len() as u16,
         prediction: prediction(config),
@@ -61,6 +62,11 @@ fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig
     }
 }
 
+fn bfd_config(config: &Config, bfd: &model::Bfd) -> BfdConfig {
+    let tunnels = bfd.tunnels.iter().map(|name| tunnel_id(config, name)).collect();
+    BfdConfig { name: bfd.name.to_string(), tunnels }
+}
+
 fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {
     let member = |name: &Name| {
         let tunnel = tunnel_id(config, name);
@@ -72,6 +78,10 @@ fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {
         name: group.name.to_string(),
         site: group.site.to_string(),
         members: group.members.iter().map(member).collect(),
+        spread: match group.spread {
+            types::Spread::Parallel => Spread::Parallel,
+            types::Spread::First => Spread::First,
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! The running engine: one loop that feeds the controller and carries out what it asks for.
 
+use super::bfd::BfdStates;
 use super::faults::Faults;
 use super::forwarding::Forwarding;
 use super::journal::Journal;
@@ -76,6 +77,8 @@ pub struct Engine {
     pub learning: Option<Learning>,
     /// What the peers said of themselves.
     pub vitals: PeerVitals,
+    /// What workers said of watched neighbours.
+    pub bfd: BfdStates,
     /// Its last word.
     pub prediction: Option<Prediction>,
     /// What was measured and decided.
@@ -176,6 +179,9 @@ impl Engine {
                 if spi.is_none_or(|spi| self.sas.outbound_spis(tunnel).contains(&spi.0)) {
                     self.path_mtus.learn(tunnel, mtu, now, &mut self.forwarding);
                 }
+            }
+            Event::Bfd { session, state, diagnostic } => {
+                self.bfd_changed(session, state, diagnostic);
             }
             // Freed here, off the worker.
             Event::Retired(retired) => drop(retired),

@@ -1,6 +1,7 @@
 //! From a plan to a running engine and back: EAL, ports, workers, control connections, the API.
 
 mod access;
+mod bfd;
 mod engine;
 mod faults;
 mod forwarding;
@@ -199,6 +200,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         learning,
         prediction: None,
         vitals: vitals::PeerVitals::default(),
+        bfd: bfd::BfdStates::new(),
         devices: ports.devices,
         pools: ports.pools.into_iter().chain(ports.jumbo).collect(),
         neighbors: Neighbors::new(),

@@ -92,6 +92,7 @@ impl Engine {
             groups,
             shift: self.shift(now),
             moves: self.moves(),
+            bfd: self.bfd_status(),
             generation: self.forwarding.generation().0,
             peers_up: self.sessions.keys().cloned().collect(),
             crypto: self.crypto.provider.name().into(),

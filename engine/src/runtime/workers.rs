@@ -168,6 +168,7 @@ fn assemble(
         links,
         icmp_errors_per_second: plan.icmp_errors_per_second,
         sessions,
+        bfd: if id == WorkerId(0) { plan.forwarding.bfd.clone() } else { Vec::new() },
     })
 }
 

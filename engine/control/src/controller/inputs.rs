@@ -1,6 +1,7 @@
 //! What the shell feeds in.
 
 use super::Controller;
+use crate::decision::Outcome;
 use crate::io::{Input, Output};
 use crate::message::Message;
 
@@ -20,6 +21,7 @@ impl Controller {
             Input::OutboundInstalled { tunnel, generation } => {
                 self.sas.outbound_installed(tunnel, generation, out);
             }
+            Input::Bfd { session, up, why } => self.neighbor_seen(session, up, why, out),
             Input::SaSoftLimit { tunnel } => self.sas.soft_limit(self.now, tunnel, out),
             Input::PeerUp { peer } => self.peer_up(&peer, out),
             Input::PeerDown { peer } => self.peer_down(&peer),
@@ -29,6 +31,25 @@ impl Controller {
                 out.push(Output::Reply { id, result });
             }
             Input::Shutdown => self.shutdown(out),
+        }
+    }
+
+    /// A neighbour that was heard and is not takes the tunnels over it down at once, without waiting for their probes. One that
+    /// was never heard takes nothing down: it may not have been configured yet (RFC 5882 §3.2).
+    fn neighbor_seen(&mut self, session: usize, up: bool, why: String, out: &mut Vec<Output>) {
+        let Some(bfd) = self.config.bfd.get(session) else { return };
+        let changed = if up { self.silent.remove(&session) } else { self.silent.insert(session) };
+        if changed {
+            let action = format!("neighbor {} {}", bfd.name, if up { "up" } else { "down" });
+            let tunnels: Vec<String> = self
+                .config
+                .tunnels
+                .iter()
+                .filter(|tunnel| bfd.tunnels.contains(&tunnel.id))
+                .map(|tunnel| tunnel.name.clone())
+                .collect();
+            let inputs = vec![("tunnels".to_owned(), tunnels.join(", "))];
+            self.decide(action, format!("BFD: {why}"), inputs, Outcome::Done, out);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the workers shall see, compared with what they were last told.
 
 use super::Controller;
-use crate::config::{GroupConfig, Member, MemberKind, TunnelConfig};
+use crate::config::{GroupConfig, Member, MemberKind, Spread, TunnelConfig};
 use crate::io::Output;
 use crate::steering::{BUCKETS, Candidate, flowlet_gap, split};
 use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
@@ -78,7 +78,17 @@ impl Controller {
 
     pub(super) fn tunnel_up(&self, tunnel: &TunnelConfig) -> bool {
         let gone = self.peers.get(&tunnel.peer).is_some_and(|p| p.gone);
-        !gone && self.sas.can_send(tunnel.id) && self.health[&tunnel.id].up()
+        !gone
+            && !self.is_over_silence(tunnel.id)
+            && self.sas.can_send(tunnel.id)
+            && self.health[&tunnel.id].up()
+    }
+
+    /// Whether a neighbour that a tunnel leads over is no longer heard.
+    pub(super) fn is_over_silence(&self, tunnel: TunnelId) -> bool {
+        let leads_over =
+            |session: &usize| self.config.bfd.get(*session).is_some_and(|bfd| bfd.tunnels.contains(&tunnel));
+        self.silent.iter().any(leads_over)
     }
 
     pub(super) fn is_fenced(&self, engine: &str) -> bool {
@@ -117,12 +127,15 @@ impl Controller {
                 Candidate { tunnel: tunnel.id, desired: f64::from(handed), usable: direct, reserve: 1 }
             }
             MemberKind::Own => {
-                let parallel =
-                    known.iter().filter(|(m, t)| m.kind == MemberKind::Own && t.peer == tunnel.peer).count();
-                let far = self.far_share(group, &tunnel.peer) / parallel as f64;
+                let beside: Vec<&TunnelConfig> = known
+                    .iter()
+                    .filter(|(m, t)| m.kind == MemberKind::Own && t.peer == tunnel.peer)
+                    .map(|(_, t)| *t)
+                    .collect();
+                let part = self.part_of(tunnel, &beside, group.spread);
                 Candidate {
                     tunnel: tunnel.id,
-                    desired: f64::from(BUCKETS - handed) * far,
+                    desired: f64::from(BUCKETS - handed) * self.far_share(group, &tunnel.peer) * part,
                     usable: self.tunnel_up(tunnel) && !self.is_fenced(&tunnel.peer),
                     reserve: 0,
                 }
@@ -131,6 +144,17 @@ impl Controller {
         let mut all: Vec<Candidate> = known.iter().map(candidate).collect();
         normalise_own(&mut all, BUCKETS - handed);
         all
+    }
+
+    /// What one of the tunnels to a far engine carries of that engine's traffic, 0–1; `all` of them in their order.
+    fn part_of(&self, tunnel: &TunnelConfig, all: &[&TunnelConfig], spread: Spread) -> f64 {
+        match spread {
+            Spread::Parallel => 1.0 / all.len() as f64,
+            Spread::First => {
+                let first = all.iter().find(|t| self.tunnel_up(t)).or(all.first());
+                f64::from(u8::from(first.is_some_and(|first| first.id == tunnel.id)))
+            }
+        }
     }
 
     /// The part of the far site's traffic that `engine` wants, 0–1.

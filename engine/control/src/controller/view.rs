@@ -26,7 +26,7 @@ impl Controller {
             TunnelState::Draining
         } else if !path.probing() {
             TunnelState::Proposed
-        } else if path.up() {
+        } else if path.up() && !self.is_over_silence(tunnel.id) {
             TunnelState::Up
         } else if path.ever_up() {
             TunnelState::Down

@@ -8,7 +8,8 @@ use crate::packet::{Packet, PacketPool};
 use crate::snapshot::Encapsulation;
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
-use crate::stage::{neighbor, probe};
+use crate::stage::{bfd, neighbor, probe};
+use crate::wire::bfd as wire_bfd;
 use crate::wire::esp::Esp;
 use crate::wire::icmp::{self, Icmp, IcmpError};
 use crate::wire::icmpv6::{self, Icmpv6, Icmpv6Error};
@@ -143,6 +144,7 @@ fn path_mtu<A: PacketPool>(
 fn udp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let datagram = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
     match UdpHeader::parse(datagram) {
+        Ok((header, _)) if header.dst_port() == wire_bfd::PORT => bfd::receive(context, packet, meta),
         Ok((header, _)) if header.dst_port() == stamp::PORT => probe::reflect(context, packet, meta),
         Ok((header, _)) if header.src_port() == stamp::PORT => probe::home(context, packet, meta),
         Ok(_) => refuse(context, packet, meta, Problem::NoPort),

@@ -2,6 +2,7 @@
 //! that returns `Ok` or the reason the packet ends here.
 
 pub mod access;
+pub mod bfd;
 pub mod classify;
 pub mod decap;
 pub mod encap;

@@ -132,13 +132,14 @@ fn datagram<A: PacketPool>(
         let (ip, datagram) = out.split_at_mut(header);
         fill(&mut datagram[udp::HEADER_LENGTH..])
             && udp::write(datagram, from, to).is_ok()
-            && ip_header(ip, class, from.0, to.0, UDP as u16)
+            && ip_header(ip, (class, TTL), from.0, to.0, UDP as u16)
     });
 }
 
-fn ip_header(
+/// The IP header of a UDP datagram with this class and TTL.
+pub(super) fn ip_header(
     out: &mut [u8],
-    traffic_class: TrafficClass,
+    (traffic_class, ttl): (TrafficClass, u8),
     src: IpAddr,
     dst: IpAddr,
     payload_length: u16,
@@ -147,7 +148,7 @@ fn ip_header(
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let fragmentation = Fragmentation { dont_fragment: true, more: false, offset: 0 };
-            Ipv4Fields { traffic_class, payload_length, id: 0, fragmentation, ttl: TTL, protocol, src, dst }
+            Ipv4Fields { traffic_class, payload_length, id: 0, fragmentation, ttl, protocol, src, dst }
                 .write(out)
                 .is_ok()
         }
@@ -158,7 +159,7 @@ fn ip_header(
                 flow_label: 0,
                 payload_length,
                 next_header,
-                hop_limit: TTL,
+                hop_limit: ttl,
                 src,
                 dst,
             };

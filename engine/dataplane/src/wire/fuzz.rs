@@ -4,7 +4,7 @@ use super::flow::FlowKey;
 use super::ipv4::{self, Ipv4Header};
 use super::ipv6::{self, Ipv6Header};
 use super::{EtherType, MacAddr, Protocol, TrafficClass};
-use super::{arp, checksum, esp, ethernet, gre, icmp, icmpv6, ndp, stamp, tcp, udp};
+use super::{arp, bfd, checksum, esp, ethernet, gre, icmp, icmpv6, ndp, stamp, tcp, udp};
 use crate::packet::RxChecksum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -31,6 +31,7 @@ pub fn fuzz_all(data: &[u8]) {
     let _ = esp::Trailer::parse(data);
     let _ = ipv4::copied_options(data);
     let _ = stamp::Probe::parse(data);
+    let _ = bfd::Control::parse(data).map(|control| control.write(&mut [0; bfd::LENGTH]));
     let _ = stamp::Reflection::parse(data);
     let _ = FlowKey::of(data).map(|key| key.bucket(1));
 }

@@ -2,6 +2,7 @@
 //! the bytes: a parser returns a view or a [`WireError`].
 
 pub mod arp;
+pub mod bfd;
 pub mod checksum;
 pub mod esp;
 pub mod ethernet;

@@ -2,6 +2,7 @@
 //! the packets and gives the second opinion on those that come out.
 
 mod access;
+mod bfd;
 mod conservation;
 mod differential;
 mod forward;

@@ -84,6 +84,7 @@ impl Plane {
                 links: worker,
                 icmp_errors_per_second: 100,
                 sessions: None,
+                bfd: Vec::new(),
             }));
             links.push(control);
         }

@@ -63,6 +63,7 @@ impl Traffic {
             links,
             icmp_errors_per_second: 0,
             sessions: None,
+            bfd: Vec::new(),
         });
         Traffic { worker, ports, control, pool: pool.clone(), offered: Vec::new() }
     }

@@ -1,6 +1,7 @@
 //! What the sections must say of each other.
 
 mod access;
+mod bfd;
 mod engines;
 mod links;
 mod tunnels;
@@ -16,6 +17,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     links::check(&mut check);
     engines::check(&mut check);
     tunnels::check(&mut check);
+    bfd::check(&mut check);
     access::check(&mut check);
 }
 

@@ -66,6 +66,8 @@ pub struct Draft {
     pub acl: Option<Arc<Acl>>,
     pub sessions: Option<SessionConfig>,
     pub nat: Option<NatConfig>,
+    /// BFD sessions of the first worker.
+    pub bfd: Vec<dataplane::bfd::Parameters>,
     /// The last FIB and its prefixes, the n-th of which leads to next hop n + 1: it takes longer to make than the rest.
     pub built: RefCell<Option<(Vec<IpNet>, Arc<Fib>)>>,
 }
@@ -120,6 +122,7 @@ impl Draft {
             acl: None,
             sessions: None,
             nat: None,
+            bfd: Vec::new(),
             built: RefCell::default(),
         }
     }

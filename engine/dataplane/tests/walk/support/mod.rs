@@ -76,6 +76,7 @@ impl<Q: Port + Clone, A: PacketPool<Packet = Q::Packet>> Engine<Q, A> {
                 links,
                 icmp_errors_per_second: sizes.icmp_errors_per_second,
                 sessions: draft.sessions(id as u16, sizes.workers as u16),
+                bfd: if id == 0 { draft.bfd.clone() } else { Vec::new() },
             }));
             control.push(ends);
         }

@@ -1,0 +1,40 @@
+//! What `[[bfd]]` says of interfaces and tunnels.
+
+use super::Check;
+use crate::config::model::Bfd;
+use crate::config::underlay;
+
+pub(super) fn check(c: &mut Check<'_>) {
+    let config = c.config;
+    let names = config.bfd.iter().map(|bfd| (bfd.index, &bfd.name));
+    c.unique("bfd", "name", names, "give each session a name of its own");
+    let remotes = config.bfd.iter().map(|bfd| (bfd.index, bfd.remote));
+    c.unique("bfd", "remote", remotes, "one session watches a neighbour for all tunnels: name them there");
+    for bfd in &config.bfd {
+        session(c, bfd);
+    }
+    let workers = config.dpdk.cores.len();
+    if workers > 1
+        && let Some(first) = config.bfd.first()
+    {
+        let what = format!(
+            "{workers} workers: the neighbour's packets may come to one that does not run the session"
+        );
+        c.wrong(format!("bfd[{}]", first.index), what, "name one core in dpdk.cores");
+    }
+}
+
+fn session(c: &mut Check<'_>, bfd: &Bfd) {
+    let at = |key: &str| format!("bfd[{}].{key}", bfd.index);
+    c.refers(at("interface"), "interface", &bfd.interface);
+    for tunnel in &bfd.tunnels {
+        c.refers(at("tunnels"), "tunnel", tunnel);
+    }
+    let Some(interface) = c.config.interfaces.iter().find(|i| i.name == bfd.interface) else { return };
+    if interface.addresses.iter().any(|net| net.addr() == bfd.remote) {
+        c.wrong(at("remote"), format!("{} is our own address", bfd.remote), "write the neighbour's");
+    } else if underlay::address_towards(interface, bfd.remote).is_none() {
+        let what = format!("{} is not on a prefix of interface \"{}\"", bfd.remote, interface.name);
+        c.wrong(at("remote"), what, "write an address of the link: the session is a single hop (RFC 5881)");
+    }
+}
