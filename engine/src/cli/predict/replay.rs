@@ -96,6 +96,7 @@ fn alone(name: &str, prediction: PredictionConfig) -> ControllerConfig {
         tunnels: Vec::new(),
         groups: Vec::new(),
         ha: None,
+        bfd: Vec::new(),
         votes_for: Vec::new(),
         workers: 1,
         prediction: PredictionConfig { mode: Mode::Observe, ..prediction },
