@@ -41,11 +41,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<Run>, RecordingError> {
         runs.iter().enumerate().map(|(at, run)| (run.header.run.clone(), at)).collect();
     let (names, engines, times) = (table.text("run")?, table.text("engine")?, table.integers("at_ms")?);
     let metrics = metrics(&table)?;
-    for row in 0..table.rows() {
+    for (row, at) in times.iter().enumerate() {
         let Some(&place) = places.get(names.get(row)) else {
             return Err(broken(format!("run {} is in no header", names.get(row))).into());
         };
-        let mut sample = TelemetrySample { at_ms: times[row] as u64, metrics: [f32::NAN; N_METRICS] };
+        let mut sample = TelemetrySample { at_ms: *at as u64, metrics: [f32::NAN; N_METRICS] };
         for (metric, column) in &metrics {
             sample.set(*metric, column.number(row).unwrap_or(f64::NAN) as f32);
         }
