@@ -11,6 +11,7 @@ from scapy.all import (
     ICMPv6NDOptSrcLLAddr, ICMPv6PacketTooBig, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN,
     Raw, conf, fragment, raw,
 )
+from scapy.layers.vxlan import VXLAN
 
 conf.verb = 0
 ENGINE = pathlib.Path(__file__).resolve().parents[1]
@@ -64,6 +65,12 @@ def from_wan():
     yield outer / GRE(key_present=1, key=42, chksum_present=1) / inner
     yield outer / GRE(key_present=1, key=42, seqnum_present=1) / inner
     yield outer / GRE() / inner
+    for packet in (inner, inner6):
+        yield IPv6(src=PEER6, dst=WAN6) / packet
+        link = Ether(src="02:56:c0:00:02:02", dst="02:56:c0:00:02:01")
+        yield outer / UDP(sport=50000, dport=4789, chksum=0) / VXLAN(flags=8, vni=77) / link / packet
+    for payload in (b"\xff", bytes(8), struct.pack(">II", 0x6100, 1) + bytes(48)):
+        yield outer / UDP(sport=4500, dport=4500, chksum=0) / Raw(payload)
     yield outer / Raw(struct.pack("!IIQ", 0x4000, 1, 1) + DATA)
     yield outer / UDP(sport=862, dport=862) / DATA
     too_big = IP(src=WAN4, dst=PEER4, id=1) / GRE(key_present=1, key=42) / inner
@@ -153,11 +160,49 @@ def api():
             {"command": "drain"}, {"command": "undrain"}, {"command": "approve", "decision": 7},
             {"command": "set_mode", "mode": "observe"}, {"command": "set_mode", "mode": "auto"})):
         yield f"command-{n}", json.dumps({"request": "command", "command": command}).encode()
+    yield "shape", json.dumps({"request": "shape", "tunnel": "a1-b1", "class": "voice", "kbps": 1000}).encode()
     yield "ok", json.dumps({"ok": {"name": "a1", "values": [1, 2.5, None, True]}}).encode()
     yield "error", b'{"error":"no"}'
 
 
+TUNNELS = b"""[[peer]]
+name = "gw"
+site = "c"
+foreign = true
+[[tunnel]]
+name = "v"
+peer = "gw"
+protocol = "vxlan"
+vxlan_vni = 7
+vxlan_remote_mac = "02:00:00:00:00:01"
+local = "192.0.2.11"
+remote = "192.0.2.30"
+[tunnel.shaper]
+rate_kbps = 1000
+[[tunnel.shaper.class]]
+name = "voice"
+dscp = [46]
+[[tunnel.shaper.class]]
+name = "rest"
+[[tunnel]]
+name = "u"
+peer = "gw"
+protocol = "esp-udp"
+nat = "remote"
+udp_remote_port = 4501
+local = "192.0.2.11"
+remote = "192.0.2.30"
+[tunnel.static_sa]
+spi_in = 4097
+spi_out = 8193
+key_file_in = "i"
+key_file_out = "o"
+state_folder = "s"
+"""
+
+
 def config():
+    yield "tunnels", TUNNELS
     for path in sorted((ENGINE.parent / "configs").rglob("*.toml")):
         text = path.read_bytes()
         yield path.stem, text

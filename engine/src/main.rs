@@ -7,6 +7,7 @@ mod bench;
 mod cli;
 mod config;
 mod crypto;
+mod epochs;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod host;

@@ -4,19 +4,22 @@
 mod access;
 mod controller;
 pub(crate) mod ports;
+mod shaper;
 #[cfg(test)]
 mod tests;
 
 pub use access::AccessPlan;
+pub use shaper::{ClassPlan, ShaperPlan};
 
 use crate::config::model::{self, Protocol, RouteTarget};
 use crate::config::types::{self, CryptoProvider, LogLevel, Name};
 use crate::config::{Config, underlay};
 use control::config::ControllerConfig;
-use dataplane::id::{GroupId, InterfaceId, PortId, TunnelId};
+use dataplane::id::{GroupId, InterfaceId, PortId, Spi, TunnelId};
 use dataplane::replay::WindowSize;
 use dataplane::sa::Algorithm;
-use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel};
+use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel, Vxlan};
+use dataplane::tunnel::vxlan::derived_mac;
 use dataplane::wire::MacAddr;
 use dpdk::{EalPlan, Hugepages, PoolConfig, PortConfig};
 use ipnet::IpNet;
@@ -160,14 +163,16 @@ pub struct TunnelPlan {
     pub name: String,
     /// The engine at the far end.
     pub peer: String,
-    /// `esp`, `gre` or `direct`.
+    /// As the configuration calls it: `esp`, `gre`, …
     pub protocol: &'static str,
     /// How its SAs are made.
     pub esp: Option<EspPlan>,
+    /// How fast packets go into it.
+    pub shaper: Option<ShaperPlan>,
 }
 
 /// How a tunnel's SAs are made. Renewal by time is the controller's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EspPlan {
     /// The AEAD.
     pub algorithm: Algorithm,
@@ -177,6 +182,23 @@ pub struct EspPlan {
     pub rekey_packets: u64,
     /// An inbound SA's anti-replay window.
     pub replay_window: WindowSize,
+    /// The SAs themselves, where they are not negotiated.
+    pub static_sa: Option<StaticSaPlan>,
+}
+
+/// SAs agreed on with a foreign peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticSaPlan {
+    /// What arrives bears this.
+    pub spi_in: Spi,
+    /// What leaves bears this.
+    pub spi_out: Spi,
+    /// Key and salt of what arrives.
+    pub key_file_in: PathBuf,
+    /// Key and salt of what leaves.
+    pub key_file_out: PathBuf,
+    /// Where it is written down which nonces are used up.
+    pub state_folder: PathBuf,
 }
 
 /// The control connections.
@@ -190,7 +212,7 @@ pub struct ControlPlan {
     pub cert: PathBuf,
     /// PEM of its private key.
     pub key: PathBuf,
-    /// Every other engine.
+    /// Every other engine that is not foreign.
     pub peers: Vec<PeerPlan>,
 }
 
@@ -379,53 +401,66 @@ fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> Tunnel {
     let port_mtu = config.ports[usize::from(port)].mtu.get() as u16;
     Tunnel {
         id,
-        encapsulation: encapsulation(&tunnel.protocol),
+        encapsulation: encapsulation(tunnel),
         local: tunnel.local,
         remote: tunnel.remote,
         interface: interface_id(config, &way.interface.name),
         next_hop: way.next_hop,
-        mtu: inner_mtu(port_mtu, &tunnel.protocol, tunnel.remote.is_ipv4()),
+        mtu: inner_mtu(port_mtu, tunnel),
         up: false,
         fenced: false,
     }
 }
 
-/// The largest inner packet of `protocol` in outer packets of at most `underlay` octets.
-pub fn inner_mtu(underlay: u16, protocol: &Protocol, outer_ipv4: bool) -> u16 {
-    dataplane::tunnel::inner_mtu(underlay, encapsulation(protocol), outer_ipv4)
+/// The largest inner packet of `tunnel` in outer packets of at most `underlay` octets.
+pub fn inner_mtu(underlay: u16, tunnel: &model::Tunnel) -> u16 {
+    dataplane::tunnel::inner_mtu(underlay, encapsulation(tunnel), tunnel.remote.is_ipv4())
 }
 
-fn encapsulation(protocol: &Protocol) -> Encapsulation {
-    match *protocol {
-        Protocol::Esp { .. } => Encapsulation::Esp,
+/// How `tunnel` wraps packets.
+pub fn encapsulation(tunnel: &model::Tunnel) -> Encapsulation {
+    match tunnel.protocol {
+        Protocol::Esp(_) => Encapsulation::Esp,
+        Protocol::EspUdp(_, udp) => Encapsulation::EspUdp(udp),
         Protocol::Gre { key, sequence } => Encapsulation::Gre { key, sequence },
+        Protocol::IpIp => Encapsulation::IpIp,
+        Protocol::Vxlan { vni, local_mac, remote_mac } => Encapsulation::Vxlan(Vxlan {
+            vni,
+            local_mac: local_mac.unwrap_or_else(|| derived_mac(tunnel.local)),
+            remote_mac: remote_mac.unwrap_or_else(|| derived_mac(tunnel.remote)),
+        }),
         Protocol::Direct => Encapsulation::Direct,
     }
 }
 
 fn tunnel_plan(tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
-    let (protocol, esp) = match tunnel.protocol {
-        Protocol::Esp { cipher, esn, rekey_packets, replay_window, .. } => {
-            let (algorithm, rekey_packets) = (cipher.algorithm(), rekey_packets.get());
-            ("esp", Some(EspPlan { algorithm, esn, rekey_packets, replay_window }))
-        }
-        Protocol::Gre { .. } => ("gre", None),
-        Protocol::Direct => ("direct", None),
-    };
-    TunnelPlan { id, name: tunnel.name.to_string(), peer: tunnel.peer.to_string(), protocol, esp }
+    let protocol = tunnel.protocol.name().as_str();
+    let shaper = tunnel.shaper.as_ref().map(ShaperPlan::from_config);
+    let esp = tunnel.protocol.esp().map(|esp| EspPlan {
+        algorithm: esp.cipher.algorithm(),
+        esn: esp.esn,
+        rekey_packets: esp.rekey_packets.get(),
+        replay_window: esp.replay_window,
+        static_sa: esp.static_sa.as_ref().map(|sa| StaticSaPlan {
+            spi_in: Spi(sa.spi_in.get() as u32),
+            spi_out: Spi(sa.spi_out.get() as u32),
+            key_file_in: sa.key_file_in.clone(),
+            key_file_out: sa.key_file_out.clone(),
+            state_folder: sa.state_folder.clone(),
+        }),
+    });
+    TunnelPlan { id, name: tunnel.name.to_string(), peer: tunnel.peer.to_string(), protocol, esp, shaper }
 }
 
 fn control_plan(config: &Config, control: &model::Control) -> ControlPlan {
-    let peer = |peer: &model::Peer| PeerPlan {
-        name: peer.name.to_string(),
-        site: peer.site.to_string(),
-        address: peer.address,
+    let peer = |peer: &model::Peer| {
+        Some(PeerPlan { name: peer.name.to_string(), site: peer.site.to_string(), address: peer.address? })
     };
     ControlPlan {
         listen: control.listen,
         ca: control.ca.clone(),
         cert: control.cert.clone(),
         key: control.key.clone(),
-        peers: config.peers.iter().map(peer).collect(),
+        peers: config.peers.iter().filter_map(peer).collect(),
     }
 }

@@ -61,6 +61,16 @@ def _value(value) -> str:
     raise TypeError(f"no TOML for {value!r}")
 
 
+def use_protocol(config: dict, **keys) -> dict:
+    """Another protocol in place of ESP, with its keys."""
+    for tunnel in config["tunnel"]:
+        if tunnel["protocol"] == "esp":
+            if not keys["protocol"].startswith("esp"):
+                tunnel.pop("cipher", None)
+            tunnel |= keys
+    return config
+
+
 def use_gre(config: dict, key: int = 42) -> dict:
     """GRE with key and sequence numbers in place of ESP."""
     for tunnel in config["tunnel"]:

@@ -2,7 +2,7 @@
 
 use crate::io::Mode;
 use crate::message::{Endpoints, SaParameters};
-use dataplane::id::{GroupId, Nanos, TunnelId};
+use dataplane::id::{GroupId, Nanos, Spi, TunnelId};
 use std::collections::BTreeMap;
 
 /// Everything the controller knows from the start.
@@ -68,8 +68,9 @@ pub enum Protocol {
     /// count is reported by the workers as [`crate::io::Input::SaSoftLimit`].
     /// Each worker of the peer sends under an SA of its own (RFC 9611): `senders` says how many it has.
     Esp { rekey_after: Nanos, parameters: SaParameters, senders: u16 },
-    /// GRE: no keys; it is up when its probes return.
-    Gre,
+    /// Nothing to negotiate: GRE, IP-in-IP, VXLAN, and ESP with SAs that were agreed on otherwise, the inbound one under
+    /// `spi`. `probed`: it is up when its probes return; or else, where a third party's gateway answers none, always.
+    Fixed { probed: bool, spi: Option<Spi> },
     /// The direct link to the engine of the same site.
     Direct,
 }

@@ -1,6 +1,6 @@
 //! The controller: one step takes the time and one input and appends what shall be done.
 
-use crate::config::{ControllerConfig, MemberKind};
+use crate::config::{ControllerConfig, MemberKind, Protocol, TunnelConfig};
 use crate::decision::{Decision, Outcome};
 use crate::failure::FailureWatch;
 use crate::ha::fence::SiteView;
@@ -73,8 +73,11 @@ impl Controller {
     /// A controller that has not seen the time yet. `config` has been validated.
     pub fn new(config: ControllerConfig) -> Controller {
         let mut rng = SplitMix::new(config.seed);
-        let health =
-            config.tunnels.iter().map(|t| (t.id, PathHealth::new(t.id, config.probe, rng.fork()))).collect();
+        let mut path = |t: &TunnelConfig| {
+            let probed = !matches!(t.protocol, Protocol::Fixed { probed: false, .. });
+            (t.id, PathHealth::new(t.id, config.probe, probed, rng.fork()))
+        };
+        let health = config.tunnels.iter().map(&mut path).collect();
         let sas = SaManager::new(&config.tunnels, config.workers, rng.fork());
         let ha = Ha::new(
             &config.engine,

@@ -66,6 +66,8 @@ pub(crate) struct PathHealth {
     tunnel: TunnelId,
     config: ProbeConfig,
     rng: SplitMix,
+    /// Or else it is taken to be up.
+    probed: bool,
     probing: bool,
     next_probe: Nanos,
     sequence: u32,
@@ -81,11 +83,12 @@ pub(crate) struct PathHealth {
 }
 
 impl PathHealth {
-    pub fn new(tunnel: TunnelId, config: ProbeConfig, rng: SplitMix) -> PathHealth {
+    pub fn new(tunnel: TunnelId, config: ProbeConfig, probed: bool, rng: SplitMix) -> PathHealth {
         PathHealth {
             tunnel,
             config,
             rng,
+            probed,
             probing: false,
             next_probe: Nanos(0),
             sequence: 0,
@@ -115,6 +118,9 @@ impl PathHealth {
         if !self.probing {
             self.probing = true;
             self.next_probe = now;
+            if !self.probed {
+                (self.stats.up, self.ever_up) = (true, true);
+            }
         }
     }
 
@@ -181,6 +187,9 @@ impl PathHealth {
 
     /// Judges overdue probes and sends the next one. Call after all queued replies were fed.
     pub fn poll(&mut self, now: Nanos, out: &mut Vec<Output>) {
+        if !self.probed {
+            return;
+        }
         self.give_up_overdue(now);
         self.window.retain(|_, r| now.since(r.at) <= WINDOW);
         let silent = now.since(self.last_reply) >= self.config.detect;

@@ -14,6 +14,46 @@ pub struct Endpoints {
     pub local: IpAddr,
     /// The receiver's outer address.
     pub remote: IpAddr,
+    /// What is between them. A peer that does not say means ESP: SAs are all that older ones could mistake.
+    #[serde(default, skip_serializing_if = "TunnelKind::is_esp")]
+    pub kind: TunnelKind,
+}
+
+impl Endpoints {
+    /// Those of an ESP tunnel.
+    pub const fn new(local: IpAddr, remote: IpAddr) -> Endpoints {
+        Endpoints { local, remote, kind: TunnelKind::Esp }
+    }
+
+    /// The same tunnel, from the other side.
+    pub const fn turned(self) -> Endpoints {
+        Endpoints { local: self.remote, remote: self.local, kind: self.kind }
+    }
+}
+
+/// A tunnel's protocol: between two addresses there may be a tunnel of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TunnelKind {
+    /// RFC 4303.
+    #[default]
+    Esp,
+    /// RFC 3948. An address behind a NAT is left unspecified: the two ends know it by different ones.
+    EspUdp,
+    /// RFC 2784.
+    Gre,
+    /// RFC 2003, RFC 2473.
+    IpIp,
+    /// RFC 7348.
+    Vxlan,
+    /// The link inside a site.
+    Direct,
+}
+
+impl TunnelKind {
+    fn is_esp(&self) -> bool {
+        *self == TunnelKind::Esp
+    }
 }
 
 /// What both ends of a tunnel must agree on, or nothing sent would open.

@@ -72,10 +72,14 @@ impl SaManager {
                 Protocol::Esp { rekey_after, parameters, senders } => {
                     Some((t.id, Sa::new(t, rekey_after, parameters, senders)))
                 }
-                Protocol::Gre | Protocol::Direct => None,
+                Protocol::Fixed { .. } | Protocol::Direct => None,
             })
             .collect();
-        SaManager { sas, spis: SpiAllocator::new(workers, rng.fork()), rng }
+        let fixed = tunnels.iter().filter_map(|t| match t.protocol {
+            Protocol::Fixed { spi, .. } => spi,
+            _ => None,
+        });
+        SaManager { sas, spis: SpiAllocator::new(workers, rng.fork(), fixed), rng }
     }
 
     /// Packets can leave through `tunnel`: true for tunnels without keys.
@@ -151,7 +155,7 @@ impl SaManager {
         else {
             return;
         };
-        let ours = Endpoints { local: tunnel.remote, remote: tunnel.local };
+        let ours = tunnel.turned();
         let Some((&id, sa)) =
             self.sas.iter_mut().find(|(_, sa)| sa.peer == peer && sa.endpoints == ours && sa.connected)
         else {

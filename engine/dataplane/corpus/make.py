@@ -11,6 +11,7 @@ from scapy.all import (
     IPOption_RR,
     conf, raw,
 )
+from scapy.layers.vxlan import VXLAN
 
 conf.verb = 0
 HERE = pathlib.Path(__file__).parent / "wire"
@@ -118,6 +119,12 @@ PACKETS = {
     "gre-routing.reserved": E / IP(**V4, proto=47) / Raw(b"\x40\x00\x08\x00" + bytes(40)),
     "gre-version.version": E / IP(**V4, proto=47) / Raw(b"\x00\x01\x88\x0b" + bytes(40)),
     "gre-key.truncated": E / IP(**V4, proto=47) / Raw(b"\x20\x00\x08\x00\x01\x02"),
+    "vxlan.ok": E / IP(**V4) / UDP(sport=50000, dport=4789, chksum=0) / VXLAN(flags=8, vni=0xabcdef) / good4,
+    "esp-udp.ok": E / IP(**V4) / UDP(sport=4500, dport=4500, chksum=0) / Raw(struct.pack(">II", 0x1001, 7) + bytes(40)),
+    "esp-udp-keepalive.ok": E / IP(**V4) / UDP(sport=4500, dport=4500, chksum=0) / Raw(b"\xff"),
+    "ipip-4in4.unsupported": E / IP(**V4) / IP(src="10.1.0.9", dst="10.2.0.9") / DNS,
+    "ipip-6in4.unsupported": E / IP(**V4) / IPv6(**V6) / DNS,
+    "ipip-4in6.unsupported": E / IPv6(**V6) / IP(**V4) / DNS,
     "esp.ok": E / IP(**V4, proto=50) / Raw(struct.pack(">II", 0x1001, 7) + bytes(range(48))),
     "esp-spi-zero.reserved": E / IP(**V4, proto=50) / Raw(bytes(56)),
     "esp-short.truncated": E / IP(**V4, proto=50) / Raw(bytes(7)),

@@ -34,6 +34,7 @@ macro_rules! drop_reasons {
                     DropReason::NeighborConsumed
                         | DropReason::ProbeConsumed
                         | DropReason::IcmpConsumed
+                        | DropReason::KeepaliveConsumed
                         | DropReason::Fragmented
                 )
             }
@@ -49,6 +50,8 @@ drop_reasons! {
     ProbeConsumed = "probe_consumed",
     /// An ICMP error about this engine's own packets.
     IcmpConsumed = "icmp_consumed",
+    /// A NAT keepalive from a tunnel's far end (RFC 3948 §2.3).
+    KeepaliveConsumed = "keepalive_consumed",
     /// Sent on in fragments, which were counted as originated.
     Fragmented = "fragmented",
     /// Joined with the other fragments of its datagram, which goes on as one packet.
@@ -105,9 +108,9 @@ drop_reasons! {
     // Tunnels.
     /// ESP with an SPI that no SA has (RFC 4303 §3.4.2).
     UnknownSpi = "unknown_spi",
-    /// GRE between endpoints or with a key that no tunnel has.
+    /// GRE, IP-in-IP or VXLAN between endpoints, or with a key or VNI, that no tunnel has.
     UnknownTunnel = "unknown_tunnel",
-    /// A malformed GRE or ESP packet, or an inner protocol that is not IP.
+    /// A malformed tunnel header, or an inner protocol that is not IP.
     BadEncapsulation = "bad_encapsulation",
     /// Seen before, or older than the replay window (RFC 4303 §3.4.3).
     Replayed = "replayed",
@@ -125,6 +128,8 @@ drop_reasons! {
     SaExhausted = "sa_exhausted",
     /// No member of the tunnel group is up, or only the one it came from.
     NoTunnel = "no_tunnel",
+    /// Too many packets of its class wait for the tunnel's shaper.
+    Shaped = "shaped",
     // Access.
     /// A rule of the access list denies it, or none permits it.
     AclDenied = "acl_denied",

@@ -29,6 +29,8 @@ pub enum Command {
     ResetSequence(TunnelId),
     /// Send a STAMP probe inside a tunnel.
     Probe { tunnel: TunnelId, sequence: u32 },
+    /// Keep the mapping of the NAT in front of this end of a tunnel alive.
+    Keepalive(TunnelId),
     /// Ask for a neighbour, its last known address first if given.
     Solicit { interface: InterfaceId, ip: IpAddr, unicast: Option<MacAddr> },
     /// Tell the link that `ip` is here.
@@ -58,6 +60,11 @@ pub enum Event {
     PathMtu { tunnel: TunnelId, spi: Option<Spi>, mtu: u16 },
     /// A BFD session, by its place, has this state now, and last left Up for this reason.
     Bfd { session: usize, state: State, diagnostic: Diagnostic },
+    /// The newest authentic packet of a tunnel whose far end is behind a NAT came from another address or UDP port than
+    /// those it is sent to.
+    FarEnd { tunnel: TunnelId, ip: IpAddr, port: u16 },
+    /// Such a far end has sent a probe, from its own address.
+    FarInside { tunnel: TunnelId, ip: IpAddr },
     /// State taken out of use, to be freed.
     Retired(Retired),
 }

@@ -4,7 +4,8 @@
 //! **An AEAD nonce never repeats under one key.** The IV is the 64-bit sequence number. An
 //! [`OutboundSa`] takes its [`SaKey`] by value, counts from 1 and offers no way to set, copy or
 //! rewind the counter; neither type is `Clone`. Two engines, or two workers, never share a key:
-//! each has SAs of its own.
+//! each has SAs of its own. A key that outlives the process, as a third party's peers need, is
+//! divided by [`Partition`]s, each of which somebody must make sure is never used again.
 
 mod aead;
 mod aws_lc;
@@ -23,6 +24,7 @@ use crate::replay::{ReplayWindow, WindowSize};
 use crate::wire::Protocol;
 use crate::wire::esp::{Esp, HEADER_LENGTH, TRAILER_LENGTH, Trailer};
 use std::fmt;
+use std::num::NonZeroU16;
 
 /// What comes before the ciphertext.
 const FRONT: usize = HEADER_LENGTH + IV_LENGTH;
@@ -94,12 +96,29 @@ fn aad(spi: Spi, seq: u64, esn: bool) -> Aad<'static> {
     if esn { Aad::Esn(spi, seq) } else { Aad::Seq(spi, seq as u32) }
 }
 
+/// A part of what may ever be sent under one key, its IVs marked by an epoch in their upper 16 bits (as RFC 6054 §3
+/// divides them among senders). Whoever makes one has written down, for good, that this epoch and these numbers are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Never used before with this key.
+    pub epoch: NonZeroU16,
+    /// The first sequence number.
+    pub first: u64,
+    /// How many.
+    pub count: u64,
+}
+
+/// Bits of a partitioned IV that count.
+const COUNTER_BITS: u32 = 48;
+
 /// The sending end. One worker owns it.
 pub struct OutboundSa {
     spi: Spi,
     key: Box<dyn AeadKey>,
     /// The last number used.
     seq: u64,
+    /// The IV's upper bits: 0 where the key is this process's alone.
+    epoch: u64,
     limits: Limits,
     esn: bool,
 }
@@ -113,7 +132,23 @@ impl OutboundSa {
             return Err(SaConfigError::Limits);
         }
         let limits = Limits { soft: limits.soft.min(hard), hard };
-        Ok(OutboundSa { spi: checked_spi(spi)?, key: key.into_aead(), seq: 0, limits, esn })
+        Ok(OutboundSa { spi: checked_spi(spi)?, key: key.into_aead(), seq: 0, epoch: 0, limits, esn })
+    }
+
+    /// Under a key that this process shares with its past and its future, within `part`. It wants a successor from its
+    /// middle on.
+    pub fn partitioned(
+        spi: Spi,
+        key: SaKey,
+        part: Partition,
+        esn: bool,
+    ) -> Result<OutboundSa, SaConfigError> {
+        let highest = if esn { (1 << COUNTER_BITS) - 1 } else { u64::from(u32::MAX) };
+        let last = part.first.checked_add(part.count).map(|end| end - 1);
+        let hard = last.filter(|last| *last <= highest && part.first > 0 && part.count > 0);
+        let limits = Limits { soft: part.first + part.count / 2, hard: hard.ok_or(SaConfigError::Limits)? };
+        let (seq, epoch) = (part.first - 1, u64::from(part.epoch.get()) << COUNTER_BITS);
+        Ok(OutboundSa { spi: checked_spi(spi)?, key: key.into_aead(), seq, epoch, limits, esn })
     }
 
     /// The SPI it writes.
@@ -121,7 +156,7 @@ impl OutboundSa {
         self.spi
     }
 
-    /// Packets sent, which is the last sequence number used.
+    /// The last sequence number used: the packets sent, but for a [`Partition`].
     pub fn sent(&self) -> u64 {
         self.seq
     }
@@ -165,13 +200,14 @@ impl OutboundSa {
         // From here on the number is used, come what may.
         self.seq += 1;
         let (esp, rest) = data[outer..].split_first_chunk_mut::<FRONT>().ok_or(SaError::NoRoom)?;
-        let header = u128::from(self.spi.0) << 96 | u128::from(self.seq as u32) << 64 | u128::from(self.seq);
+        let iv = self.epoch | self.seq;
+        let header = u128::from(self.spi.0) << 96 | u128::from(self.seq as u32) << 64 | u128::from(iv);
         *esp = header.to_be_bytes();
         let written = Trailer::write(protocol, rest, inner);
         debug_assert!(written, "the ICV's 16 bytes lie behind it");
         let (text, icv) = rest.split_last_chunk_mut::<ICV_LENGTH>().ok_or(SaError::NoRoom)?;
         let aad = aad(self.spi, self.seq, self.esn);
-        self.key.seal(self.seq.to_be_bytes(), aad, text, icv).map_err(|TooLong| SaError::NoRoom)
+        self.key.seal(iv.to_be_bytes(), aad, text, icv).map_err(|TooLong| SaError::NoRoom)
     }
 }
 

@@ -7,7 +7,8 @@ use crate::id::{AdjacencyId, Generation, GroupId, InterfaceId, Nanos, NextHopId,
 use crate::neighbor::{AdjacencyTable, Neighbors};
 use crate::tunnel::template::Template;
 use crate::wire::flow::as_bits;
-use crate::wire::{MacAddr, VlanId};
+use crate::wire::vxlan::Vni;
+use crate::wire::{MacAddr, Protocol, VlanId};
 use arrayvec::ArrayVec;
 use ipnet::IpNet;
 use rustc_hash::FxHashMap;
@@ -86,19 +87,58 @@ impl Interface {
     }
 }
 
-/// What tells GRE tunnels apart: outer source, outer destination and key of a packet as it is received. In words that
-/// hash fast.
+/// What tells apart the tunnels between two addresses that have no SPI: protocol and, if any, key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demux {
+    /// GRE with this key (RFC 2890 §2.1).
+    Gre(Option<u32>),
+    /// IP in IP: there is one.
+    IpIp,
+    /// VXLAN with this VNI.
+    Vxlan(Vni),
+}
+
+/// Outer source, outer destination and [`Demux`] of a packet as it is received. In words that hash fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Endpoints {
     src: u128,
     dst: u128,
-    key: u64,
+    demux: u64,
 }
 
 impl Endpoints {
     #[inline]
-    fn new(src: u128, dst: u128, key: Option<u32>) -> Endpoints {
-        Endpoints { src, dst, key: key.map_or(u64::MAX, u64::from) }
+    fn new(src: u128, dst: u128, demux: Demux) -> Endpoints {
+        let demux = match demux {
+            Demux::Gre(key) => key.map_or(u64::MAX, u64::from),
+            Demux::IpIp => 1 << 32,
+            Demux::Vxlan(vni) => 2 << 32 | u64::from(vni.get()),
+        };
+        Endpoints { src, dst, demux }
+    }
+}
+
+/// The IP protocols of which some packets may be for a tunnel of this engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrapped(u64);
+
+impl Wrapped {
+    /// Those of `tunnels`, and ESP and GRE, which are refused under their own reasons even without a tunnel.
+    fn of(tunnels: &[Tunnel]) -> Wrapped {
+        let bit = |protocol: Protocol| 1 << protocol.0;
+        tunnels.iter().fold(Wrapped(bit(Protocol::ESP) | bit(Protocol::GRE)), |Wrapped(all), tunnel| {
+            Wrapped(match tunnel.encapsulation {
+                Encapsulation::IpIp => all | bit(Protocol::IPV4) | bit(Protocol::IPV6),
+                Encapsulation::Vxlan(_) | Encapsulation::EspUdp(_) => all | bit(Protocol::UDP),
+                Encapsulation::Gre { .. } | Encapsulation::Esp | Encapsulation::Direct => all,
+            })
+        })
+    }
+
+    /// Whether `protocol` is one of them.
+    #[inline(always)]
+    pub const fn has(self, protocol: Protocol) -> bool {
+        protocol.0 < 64 && self.0 >> protocol.0 & 1 != 0
     }
 }
 
@@ -126,8 +166,57 @@ pub enum Encapsulation {
     Gre { key: Option<u32>, sequence: bool },
     /// RFC 4303 tunnel mode.
     Esp,
+    /// The same in UDP, past NATs and filters (RFC 3948).
+    EspUdp(EspUdp),
+    /// Either IP version right behind either (RFC 2003, RFC 2473, RFC 4213).
+    IpIp,
+    /// RFC 7348, as a link between two routers.
+    Vxlan(Vxlan),
     /// None: the site link, where the standby is a plain next hop.
     Direct,
+}
+
+impl Encapsulation {
+    /// Whether packets are encrypted, by SAs that the workers have.
+    pub const fn is_esp(self) -> bool {
+        matches!(self, Encapsulation::Esp | Encapsulation::EspUdp(_))
+    }
+}
+
+/// What ESP in UDP adds to ESP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EspUdp {
+    /// UDP source port of what is sent. What comes is for [`esp_udp::PORT`](crate::wire::esp_udp::PORT).
+    pub local_port: u16,
+    /// UDP port of the far end.
+    pub remote_port: u16,
+    /// Who of the two is behind a NAT.
+    pub nat: Nat,
+    /// The far end's own address, by which probes inside reach it, once known: `remote` is its NAT's.
+    pub inside: Option<IpAddr>,
+}
+
+/// Who of a tunnel's ends is behind a NAT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Nat {
+    /// Nobody.
+    #[default]
+    None,
+    /// This engine: it keeps the NAT's mapping alive (RFC 3948 §4).
+    Local,
+    /// The far end: its address and port are those that its newest authentic packet came from (RFC 7296 §2.23).
+    Remote,
+}
+
+/// What VXLAN adds to the outer addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    /// The network.
+    pub vni: Vni,
+    /// This end of the link inside.
+    pub local_mac: MacAddr,
+    /// The far end of it.
+    pub remote_mac: MacAddr,
 }
 
 /// A tunnel with everything encapsulation needs ("stacked": nothing is looked up again).
@@ -240,6 +329,7 @@ pub struct Snapshot {
     /// By [`TunnelId`].
     outers: Box<[Outer]>,
     endpoints: FxHashMap<Endpoints, TunnelId>,
+    wrapped: Wrapped,
 }
 
 impl Deref for Snapshot {
@@ -283,14 +373,18 @@ impl From<Tables> for Snapshot {
         };
         let ways = tables.next_hops.iter().map(way).collect();
         let outers = tables.tunnels.iter().map(outer).collect();
-        let endpoints = |tunnel: &Tunnel| match tunnel.encapsulation {
-            Encapsulation::Gre { key, .. } => {
-                Some((Endpoints::new(as_bits(tunnel.remote), as_bits(tunnel.local), key), tunnel.id))
-            }
-            _ => None,
+        let endpoints = |tunnel: &Tunnel| {
+            let demux = match tunnel.encapsulation {
+                Encapsulation::Gre { key, .. } => Demux::Gre(key),
+                Encapsulation::IpIp => Demux::IpIp,
+                Encapsulation::Vxlan(Vxlan { vni, .. }) => Demux::Vxlan(vni),
+                Encapsulation::Esp | Encapsulation::EspUdp(_) | Encapsulation::Direct => return None,
+            };
+            Some((Endpoints::new(as_bits(tunnel.remote), as_bits(tunnel.local), demux), tunnel.id))
         };
         let endpoints = tables.tunnels.iter().filter_map(endpoints).collect();
-        Snapshot { adjacencies, ways, outers, endpoints, tables }
+        let wrapped = Wrapped::of(&tables.tunnels);
+        Snapshot { adjacencies, ways, outers, endpoints, wrapped, tables }
     }
 }
 
@@ -307,10 +401,16 @@ impl Snapshot {
         self.fib.lookup(dst).unwrap_or(NextHopId::NONE)
     }
 
-    /// The tunnel that GRE with `key` from one address to another, as [`as_bits`] has them, comes out of.
+    /// The tunnel that a packet from one address to another, as [`as_bits`] has them, comes out of.
     #[inline]
-    pub fn gre_tunnel(&self, src: u128, dst: u128, key: Option<u32>) -> Option<TunnelId> {
-        self.endpoints.get(&Endpoints::new(src, dst, key)).copied()
+    pub fn tunnel(&self, src: u128, dst: u128, demux: Demux) -> Option<TunnelId> {
+        self.endpoints.get(&Endpoints::new(src, dst, demux)).copied()
+    }
+
+    /// The protocols that a tunnel's packets may have.
+    #[inline]
+    pub fn wrapped(&self) -> Wrapped {
+        self.wrapped
     }
 
     /// The headers of a tunnel and where they go.

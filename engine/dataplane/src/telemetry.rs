@@ -4,6 +4,7 @@
 use crate::drop_reason::DropReason;
 use crate::ecmp::MoveKind;
 use crate::id::Nanos;
+use crate::shaper::MAX_CLASSES;
 use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,6 +69,17 @@ pub struct TunnelCounters {
     pub tx: Traffic,
     /// Decapsulated.
     pub rx: Traffic,
+    /// What its shaper did, by class.
+    pub shaper: [ShaperCounters; MAX_CLASSES],
+}
+
+/// What became of packets of a shaper's class on one worker.
+#[derive(Debug, Default)]
+pub struct ShaperCounters {
+    /// Had to wait.
+    pub waited: Counter,
+    /// Were dropped: too many waited.
+    pub dropped: Counter,
 }
 
 /// What became of sessions on one worker.

@@ -4,6 +4,7 @@ mod commands;
 mod held;
 mod marked;
 mod observed;
+mod shaped;
 
 use crate::batch::{Batch, Slot};
 use crate::bfd;
@@ -21,6 +22,7 @@ use crate::neighbor::HoldQueue;
 use crate::observe::{Eyes, Origin, Point};
 use crate::packet::{BURST, Burst, PacketPool, Port};
 use crate::reassembly::Reassembly;
+use crate::shaper::Shapers;
 use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
 use crate::stage::bfd as keepalive;
@@ -84,6 +86,8 @@ pub struct Worker<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     latency_out: mailbox::Sender<Latency>,
     handoff_out: Vec<Option<Producer<Handoff<Q::Packet>>>>,
     handoff_in: Vec<Consumer<Handoff<Q::Packet>>>,
+    shapers: Shapers<Q::Packet>,
+    shaped: bool,
     eyes: Eyes,
     last_poll: Nanos,
     last_packet: Nanos,
@@ -131,6 +135,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             latency_out: links.latency_out,
             handoff_out: links.handoff_out,
             handoff_in: links.handoff_in,
+            shapers: Shapers::new(&[]),
+            shaped: false,
             eyes: Eyes::default(),
             last_poll: now,
             last_packet: now,
@@ -173,8 +179,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// The walk of an IP packet, from the outermost header to the wire.
     #[inline]
     fn walk<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
-        if batch.metas().iter().any(decap::is_tunnelled) {
-            if batch.metas().iter().any(reassemble::is_tunnelled) {
+        let wrapped = self.context.snapshot.wrapped();
+        if batch.metas().iter().any(|meta| wrapped.has(meta.protocol)) {
+            if batch.metas().iter().any(|meta| meta.fragment && wrapped.has(meta.protocol)) {
                 self.join_tunnelled::<OBSERVED>(batch);
             }
             self.stage::<OBSERVED>(Point::Decap, batch, decap::decap);
@@ -201,6 +208,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// The second half of the walk, where own packets join; their routes are known. One pass: a packet's headers stay at hand.
     #[inline]
     fn way_out<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
+        if self.shaped {
+            return self.shaped_way_out::<OBSERVED>(batch);
+        }
         batch.drain(|mut packet, meta| {
             let sent = self.out::<OBSERVED>(&mut packet, meta);
             self.send::<OBSERVED>(packet, meta, sent);
@@ -214,6 +224,19 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         packet: &mut Q::Packet,
         meta: &mut Meta,
     ) -> Result<Option<PortId>, DropReason> {
+        match self.towards::<OBSERVED>(packet, meta)? {
+            Passage::Goes => self.wrapped::<OBSERVED>(packet, meta),
+            Passage::Waits => Ok(None),
+        }
+    }
+
+    /// Where it goes, and whether it may.
+    #[inline(always)]
+    fn towards<const OBSERVED: bool>(
+        &mut self,
+        packet: &mut Q::Packet,
+        meta: &mut Meta,
+    ) -> Result<Passage, DropReason> {
         let context = &mut self.context;
         let way = lookup::lookup(context, packet, meta);
         if OBSERVED {
@@ -225,14 +248,24 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 self.eyes.note(context, Point::Steer, packet, meta, steered.map(drop));
             }
             if steered? == Passage::Waits {
-                return Ok(None);
+                return Ok(Passage::Waits);
             }
         }
         let forwarded = forward::forward(context, packet, meta);
         if OBSERVED {
             self.eyes.note(context, Point::Forward, packet, meta, forwarded);
         }
-        forwarded?;
+        forwarded.map(|()| Passage::Goes)
+    }
+
+    /// What it is in on its way there.
+    #[inline(always)]
+    fn wrapped<const OBSERVED: bool>(
+        &mut self,
+        packet: &mut Q::Packet,
+        meta: &mut Meta,
+    ) -> Result<Option<PortId>, DropReason> {
+        let context = &mut self.context;
         access::leave(packet, meta);
         let wrapped = encap::encap(context, packet, meta);
         if OBSERVED {
@@ -264,7 +297,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[cold]
     fn join_tunnelled<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         reassemble::reassemble(&mut self.context, &mut self.fragments, batch, |context, packet, meta| {
-            reassemble::is_tunnelled(meta) && reassemble::is_between_ends(context, packet, meta)
+            let wrapped = context.snapshot.wrapped();
+            meta.fragment && wrapped.has(meta.protocol) && reassemble::is_between_ends(context, packet, meta)
         });
         self.hand_off::<OBSERVED>(batch);
     }
@@ -418,6 +452,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if let Some(sessions) = &mut self.context.sessions {
             sessions.sweep(now, &self.context.counters);
         }
+        if self.shapers.waiting() > 0 {
+            self.release_shaped();
+        }
         let counters = &self.context.counters;
         self.fragments.sweep(now, &mut |reason| counters.dropped(reason).add(1));
     }
@@ -433,7 +470,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.held.len() + self.fragments.held() + self.context.marks.len();
+        let mut waiting = self.held.len() + self.fragments.held();
+        waiting += self.context.marks.len() + self.shapers.waiting();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {
                 Self::flush(port, tx, &self.context.counters);

@@ -21,7 +21,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 use support::draft::{wan_v4, wan_v6};
-use support::everything::{Act, WAYS_IN, everything, keyed, prepare};
+use support::everything::{Act, ESP_UDP, WAYS_IN, everything, keyed, prepare, vxlan};
 use support::pooled::{Pool, Pooled as PooledPacket, PooledPort};
 use support::{Draft, Engine, Ip, LAN, PORTS, Sizes, VLAN, WAN, engine_mac, frame, host_mac, host_v4, key};
 
@@ -217,16 +217,18 @@ fn engine_receives(engine: &mut Pooled, pool: &Pool, frames: &[Vec<u8>]) {
     engine.queues[0][LAN.index()].rx.lock().unwrap().extend(frames.iter().map(|f| pool.fill(f).unwrap()));
 }
 
-/// GRE with and without its options, and ESP, over and under both versions, both ways.
+/// Every protocol, GRE with and without its options, over and under both versions, both ways.
 #[test]
 fn tunnels_allocate_nothing() {
     let gre = |key, sequence| Encapsulation::Gre { key, sequence };
-    for encapsulation in [gre(None, false), gre(Some(1), true), Encapsulation::Esp] {
+    let protocols =
+        [gre(None, false), gre(Some(1), true), Encapsulation::Esp, Encapsulation::IpIp, vxlan(7), ESP_UDP];
+    for encapsulation in protocols {
         for outer_v6 in [false, true] {
             let pool = Pool::new(500);
             let mut a = over(1, 2, encapsulation, outer_v6, &pool);
             let mut b = over(2, 1, encapsulation, outer_v6, &pool);
-            if encapsulation == Encapsulation::Esp {
+            if encapsulation.is_esp() {
                 key(&mut a, &mut b, TunnelId(0), TunnelId(0), 0x1000);
             }
             let packets: Vec<_> =

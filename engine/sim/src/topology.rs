@@ -126,10 +126,8 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
         name: format!("{engine}-{peer}"),
         peer: peer.to_owned(),
         endpoints: match protocol {
-            Protocol::Direct => {
-                Endpoints { local: link_address(engine).into(), remote: link_address(peer).into() }
-            }
-            _ => Endpoints { local: wan_address(engine).into(), remote: wan_address(peer).into() },
+            Protocol::Direct => Endpoints::new(link_address(engine).into(), link_address(peer).into()),
+            _ => Endpoints::new(wan_address(engine).into(), wan_address(peer).into()),
         },
         protocol,
     };

@@ -29,6 +29,7 @@ pub fn text(report: &Report) -> String {
     page.each(up, &report.status.bfd, |s| (s.name.clone(), Some(u8::from(s.state == "up"))), "session");
     ports(&mut page, &report.ports);
     tunnels(&mut page, &report.tunnels);
+    shapers(&mut page, &report.tunnels);
     workers(&mut page, &report.workers);
     packets(&mut page, &report.drops);
     page.0
@@ -193,6 +194,23 @@ fn tunnels(page: &mut Page, tunnels: &[TunnelStatus]) {
     for (name, help, count) in counters {
         page.each(("counter", name, help), tunnels, |t| (t.name.clone(), Some(count(t))), "tunnel");
     }
+}
+
+/// Their classes are labelled `TUNNEL/CLASS`.
+fn shapers(page: &mut Page, tunnels: &[TunnelStatus]) {
+    let shaped: Vec<_> = tunnels.iter().filter_map(|t| Some((&t.name, t.shaper.as_ref()?))).collect();
+    let rate = ("gauge", "shaper_rate_bits_per_second", "What a tunnel's shaper lets through.");
+    page.each(rate, &shaped, |(name, s)| ((*name).clone(), Some(s.rate_kbps as f64 * 1000.0)), "tunnel");
+    let classes: Vec<_> = shaped
+        .iter()
+        .flat_map(|(name, shaper)| {
+            shaper.classes.iter().map(move |class| (format!("{name}/{}", class.name), class))
+        })
+        .collect();
+    let waited = ("counter", "shaper_waited_packets_total", "Packets of a class that had to wait.");
+    page.each(waited, &classes, |(name, c)| (name.clone(), Some(c.waited as f64)), "class");
+    let dropped = ("counter", "shaper_dropped_packets_total", "Packets of a class dropped: too many waited.");
+    page.each(dropped, &classes, |(name, c)| (name.clone(), Some(c.dropped as f64)), "class");
 }
 
 fn moves(page: &mut Page, moves: &MovesStatus) {

@@ -64,6 +64,17 @@ pub enum ApiRequest {
         /// What became of it.
         reply: oneshot::Sender<Result<String, String>>,
     },
+    /// Another rate for a tunnel's shaper, or a class of it; the answer says what was done or why not.
+    Shape {
+        /// The tunnel.
+        tunnel: String,
+        /// One of its classes, if not the whole.
+        class: Option<String>,
+        /// Kilobits a second.
+        kbps: u64,
+        /// What became of it.
+        reply: oneshot::Sender<Result<String, String>>,
+    },
     /// A look at packets; the answer is what shows them, or why they are not shown.
     Observe {
         /// What is asked.
@@ -111,6 +122,16 @@ pub enum Request {
         fault: Fault,
         /// How much of it.
         level: u64,
+    },
+    /// See [`ApiRequest::Shape`].
+    Shape {
+        /// The tunnel.
+        tunnel: String,
+        /// One of its classes, if not the whole.
+        #[serde(default)]
+        class: Option<String>,
+        /// Kilobits a second.
+        kbps: u64,
     },
     /// See [`ApiRequest::Observe`]. After the answer the connection carries [`crate::observe::wire`] messages, and
     /// ends with them.
@@ -174,6 +195,10 @@ impl ApiHandle {
             }
             Request::Fault { fault, level } => {
                 let done = self.ask(|reply| ApiRequest::Fault { fault, level, reply }).await;
+                done.map(|done| done.map_or_else(Answer::Error, json))
+            }
+            Request::Shape { tunnel, class, kbps } => {
+                let done = self.ask(|reply| ApiRequest::Shape { tunnel, class, kbps, reply }).await;
                 done.map(|done| done.map_or_else(Answer::Error, json))
             }
             // The server takes these before they come here.

@@ -281,7 +281,7 @@ pub struct PortStatus {
 pub struct TunnelStatus {
     /// Its name.
     pub name: String,
-    /// `esp`, `gre` or `direct`.
+    /// As the configuration calls it: `esp`, `gre`, …
     pub protocol: String,
     /// ESP's AEAD.
     pub algorithm: Option<String>,
@@ -325,6 +325,30 @@ pub struct TunnelStatus {
     pub fenced: bool,
     /// Buckets it is to have, of 65,536, over all groups.
     pub buckets: u32,
+    /// What its shaper does, if it has one.
+    pub shaper: Option<ShaperStatus>,
+}
+
+/// A tunnel's shaper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShaperStatus {
+    /// Inner kilobits that go in a second.
+    pub rate_kbps: u64,
+    /// By priority, the best first.
+    pub classes: Vec<ClassStatus>,
+}
+
+/// A class of a shaper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassStatus {
+    /// Its name.
+    pub name: String,
+    /// Its own rate, if it has one.
+    pub rate_kbps: Option<u64>,
+    /// Packets that had to wait.
+    pub waited: u64,
+    /// Packets dropped: too many waited.
+    pub dropped: u64,
 }
 
 /// A worker.

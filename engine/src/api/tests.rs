@@ -96,6 +96,15 @@ pub fn tunnel() -> TunnelStatus {
         outbound_generation: None,
         fenced: false,
         buckets: 49_152,
+        shaper: Some(ShaperStatus {
+            rate_kbps: 100_000,
+            classes: vec![ClassStatus {
+                name: "voice".into(),
+                rate_kbps: Some(20_000),
+                waited: 7,
+                dropped: 2,
+            }],
+        }),
     }
 }
 
@@ -140,6 +149,9 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             ApiRequest::Command { command, reply } => drop(reply.send(Ok(format!("{command:?}")))),
             ApiRequest::Observe { reply, .. } => drop(reply.send(Err("somebody else is looking".into()))),
             ApiRequest::Fault { reply, .. } => drop(reply.send(Err("no faults here".into()))),
+            ApiRequest::Shape { tunnel, class, kbps, reply } => {
+                drop(reply.send(Ok(format!("{tunnel} {class:?} {kbps}"))));
+            }
         }
     }
 }

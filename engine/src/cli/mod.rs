@@ -77,6 +77,18 @@ enum Command {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Set the rate of a tunnel's shaper, until the engine restarts
+    Shape {
+        /// The tunnel's name
+        tunnel: String,
+        /// Kilobits a second
+        kbps: u64,
+        /// One of its classes in place of the whole
+        #[arg(long, value_name = "NAME")]
+        class: Option<String>,
+        #[command(flatten)]
+        engine: Engine,
+    },
     Bench(bench::Arguments),
     BenchFib(bench::fib::Arguments),
     Load(load::Arguments),
@@ -154,6 +166,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Routes(arguments) => routes::run(&arguments)?,
         Command::Predict(arguments) => predict::run(&arguments)?,
         Command::Fault { fault, level, engine } => remote::fault(&engine, fault, level)?,
+        Command::Shape { tunnel, kbps, class, engine } => remote::shape(&engine, tunnel, class, kbps)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
         Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
         Command::Load(arguments) => load::command(&arguments)?,

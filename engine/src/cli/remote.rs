@@ -33,6 +33,13 @@ pub fn fault(engine: &Engine, fault: Fault, level: u64) -> Result<()> {
     Ok(())
 }
 
+/// Changes the rate of a shaper, and prints what it did.
+pub fn shape(engine: &Engine, tunnel: String, class: Option<String>, kbps: u64) -> Result<()> {
+    let done: String = engine.ask(&Request::Shape { tunnel, class, kbps }).context("not done")?;
+    println!("{done}");
+    Ok(())
+}
+
 /// Orders it, and prints what it did.
 pub fn command(engine: &Engine, command: OperatorCommand) -> Result<()> {
     let done: String = engine.ask(&Request::Command { command }).context("not done")?;

@@ -263,7 +263,27 @@ pub fn tunnels(tunnels: &[TunnelStatus]) -> String {
         ]);
     }
     let problems = tunnels.iter().filter_map(|t| Some(format!("{}: {}\n", t.name, t.problem.as_ref()?)));
-    table.render("no tunnels") + &problems.collect::<String>()
+    table.render("no tunnels") + &problems.collect::<String>() + &shapers(tunnels)
+}
+
+/// A line a class of a shaper; nothing where there is none.
+fn shapers(tunnels: &[TunnelStatus]) -> String {
+    let mut table = Table::new(&["shaper of", "kbit/s", "class", "at most kbit/s", "waited", "dropped"]);
+    let mut any = false;
+    for (tunnel, shaper) in tunnels.iter().filter_map(|t| Some((t, t.shaper.as_ref()?))) {
+        for class in &shaper.classes {
+            any = true;
+            table.row([
+                tunnel.name.clone(),
+                shaper.rate_kbps.to_string(),
+                class.name.clone(),
+                class.rate_kbps.map_or_else(|| "-".to_owned(), |rate| rate.to_string()),
+                class.waited.to_string(),
+                class.dropped.to_string(),
+            ]);
+        }
+    }
+    if any { format!("\n{}", table.render("")) } else { String::new() }
 }
 
 /// A line a worker.

@@ -122,6 +122,13 @@ fn tunnels_workers_and_drops_keep_their_units() {
         ["a1-b1", "esp", "aes-256-gcm", "up", "b1", "192.0.2.11", "2001:db8::20", "1446", "1250.0", "-"]
     );
     assert_eq!(lines[1][10..], ["2.00", "0.00", "9", "8", "49152"]);
+    assert_eq!(
+        lines[3..],
+        [
+            vec!["shaper", "of", "kbit/s", "class", "at", "most", "kbit/s", "waited", "dropped"],
+            vec!["a1-b1", "100000", "voice", "20000", "7", "2"],
+        ]
+    );
     let text = show::workers(&[WorkerStatus { core: 3, busy_share: 0.125, ..WorkerStatus::default() }]);
     assert_eq!(
         text.lines().nth(1).map(|l| l.split_whitespace().collect()),

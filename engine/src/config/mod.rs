@@ -178,13 +178,13 @@ impl Config {
             &mut self.telemetry.record,
             &mut self.debug.export_esp_keys,
         ];
+        let keys = self.tunnels.iter_mut().filter_map(|tunnel| tunnel.protocol.static_sa_mut());
+        let keys = keys.flat_map(|sa| [&mut sa.key_file_in, &mut sa.key_file_out, &mut sa.state_folder]);
         let learning = self.prediction.learning.iter_mut().flat_map(|learning| {
             [Some(&mut learning.store), learning.history.as_mut(), learning.recordings.as_mut()]
         });
-        let all = control
-            .chain(optional.into_iter().flatten())
-            .chain(learning.flatten())
-            .chain([&mut self.api.socket]);
+        let all = control.chain(keys).chain(optional.into_iter().flatten());
+        let all = all.chain(learning.flatten()).chain([&mut self.api.socket]);
         all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
     }
 }

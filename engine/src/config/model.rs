@@ -2,12 +2,14 @@
 //! to the working folder: [`super::Config::load`] has resolved those relative to the file.
 
 use super::types::{
-    BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role,
-    Spread, WithoutWitness,
+    BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name,
+    ProtocolName, Role, Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
 use dataplane::replay::WindowSize;
-use dataplane::wire::VlanId;
+use dataplane::snapshot::EspUdp;
+use dataplane::wire::vxlan::Vni;
+use dataplane::wire::{MacAddr, VlanId};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -156,28 +158,54 @@ pub struct Peer {
     pub name: Name,
     /// The site it serves.
     pub site: Name,
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens; `None` for a foreign one, with which there is no control connection.
+    pub address: Option<SocketAddr>,
     /// How many workers it has; as many as this engine if absent.
     pub workers: Option<Whole<1, 64>>,
 }
+
+/// How a tunnel's SAs are made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Esp {
+    /// The AEAD.
+    pub cipher: Cipher,
+    /// New keys after this long.
+    pub rekey_seconds: Whole<10, 604_800>,
+    /// New keys after so many packets; well below the 2^32 of a nonce's safe life.
+    pub rekey_packets: Whole<1_000, 4_000_000_000>,
+    /// Whether sequence numbers have 64 bits (RFC 4303 §2.2.1).
+    pub esn: bool,
+    /// Anti-replay window, packets.
+    pub replay_window: WindowSize,
+    /// SAs agreed on with a foreign peer; negotiated if absent.
+    pub static_sa: Option<StaticSa>,
+}
+
+/// `[tunnel.static_sa]`: an SA each way whose keys outlive the process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticSa {
+    /// What arrives bears this.
+    pub spi_in: StaticSpi,
+    /// What leaves bears this.
+    pub spi_out: StaticSpi,
+    /// Hexadecimal key and salt of what arrives.
+    pub key_file_in: PathBuf,
+    /// The same of what leaves.
+    pub key_file_out: PathBuf,
+    /// Where it is written down which nonces are used up.
+    pub state_folder: PathBuf,
+}
+
+/// An SPI that is no reserved one (RFC 4303 §2.1).
+pub type StaticSpi = Whole<256, { u32::MAX as u64 }>;
 
 /// How a tunnel encapsulates.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// RFC 4303.
-    Esp {
-        /// The AEAD.
-        cipher: Cipher,
-        /// New keys after this long.
-        rekey_seconds: Whole<10, 604_800>,
-        /// New keys after so many packets; well below the 2^32 of a nonce's safe life.
-        rekey_packets: Whole<1_000, 4_000_000_000>,
-        /// Whether sequence numbers have 64 bits (RFC 4303 §2.2.1).
-        esn: bool,
-        /// Anti-replay window, packets.
-        replay_window: WindowSize,
-    },
+    Esp(Esp),
+    /// The same in UDP (RFC 3948).
+    EspUdp(Esp, EspUdp),
     /// RFC 2784, RFC 2890.
     Gre {
         /// The key field.
@@ -185,8 +213,81 @@ pub enum Protocol {
         /// Whether packets are numbered.
         sequence: bool,
     },
+    /// RFC 2003, RFC 2473.
+    IpIp,
+    /// RFC 7348.
+    Vxlan {
+        /// The network.
+        vni: Vni,
+        /// This end inside; derived from `local` if absent.
+        local_mac: Option<MacAddr>,
+        /// The far end inside; derived from `remote` if absent.
+        remote_mac: Option<MacAddr>,
+    },
     /// Plain IP over the link to the other engine of the site.
     Direct,
+}
+
+impl Protocol {
+    /// As written in TOML.
+    pub const fn name(&self) -> ProtocolName {
+        match self {
+            Protocol::Esp(_) => ProtocolName::Esp,
+            Protocol::EspUdp(..) => ProtocolName::EspUdp,
+            Protocol::Gre { .. } => ProtocolName::Gre,
+            Protocol::IpIp => ProtocolName::IpIp,
+            Protocol::Vxlan { .. } => ProtocolName::Vxlan,
+            Protocol::Direct => ProtocolName::Direct,
+        }
+    }
+
+    /// Its SAs, if they were agreed on with a foreign peer.
+    pub fn static_sa(&self) -> Option<&StaticSa> {
+        self.esp()?.static_sa.as_ref()
+    }
+
+    /// The same, to change.
+    pub fn static_sa_mut(&mut self) -> Option<&mut StaticSa> {
+        match self {
+            Protocol::Esp(esp) | Protocol::EspUdp(esp, _) => esp.static_sa.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// How its SAs are made, if it has any.
+    pub const fn esp(&self) -> Option<&Esp> {
+        match self {
+            Protocol::Esp(esp) | Protocol::EspUdp(esp, _) => Some(esp),
+            _ => None,
+        }
+    }
+}
+
+/// Kilobits a second.
+pub type Kbps = Whole<8, 1_000_000_000>;
+
+/// `[tunnel.shaper]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shaper {
+    /// Inner bits that go in a second.
+    pub rate_kbps: Kbps,
+    /// Kibibytes that go at once; no packet is larger.
+    pub burst_kib: Whole<16, 1_048_576>,
+    /// By priority, the best first; the last one takes what no other does.
+    pub classes: Vec<ShaperClass>,
+}
+
+/// `[[tunnel.shaper.class]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShaperClass {
+    /// Its name.
+    pub name: Name,
+    /// Which packets; of the last one, all others too.
+    pub dscp: Vec<Whole<0, 63>>,
+    /// It goes no faster than this.
+    pub rate_kbps: Option<Kbps>,
+    /// Packets that may wait on each worker.
+    pub queue: Whole<0, 4096>,
 }
 
 /// `[[tunnel]]`
@@ -204,6 +305,8 @@ pub struct Tunnel {
     pub local: IpAddr,
     /// Outer address there.
     pub remote: IpAddr,
+    /// How fast packets go into it.
+    pub shaper: Option<Shaper>,
 }
 
 /// `[[bfd]]`

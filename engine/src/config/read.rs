@@ -1,15 +1,16 @@
 //! From one table to one section of the model, with its defaults.
 
+mod tunnel;
+
 use super::model::*;
 use super::section::{Read, Section};
 use super::types::{
-    BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, ProtocolName,
-    Spread, WithoutWitness,
+    BondMode, BondPolicy, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
-use dataplane::replay::WindowSize;
 use dataplane::wire::VlanId;
 use ipnet::IpNet;
+use std::net::SocketAddr;
 
 impl Read for Engine {
     fn read(s: &mut Section<'_>, _: usize) -> Option<Engine> {
@@ -157,63 +158,20 @@ impl Read for Control {
 
 impl Read for Peer {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Peer> {
-        let (name, site, address) = (s.required("name"), s.required("site"), s.required("address"));
-        let workers = s.optional("workers");
-        Some(Peer { index, name: name?, site: site?, address: address?, workers })
-    }
-}
-
-const ESP_KEYS: [&str; 5] = ["cipher", "esn", "rekey_seconds", "rekey_packets", "replay_window"];
-const GRE_KEYS: [&str; 3] = ["gre_key", "gre_sequence", "gre_checksum"];
-
-impl Read for Tunnel {
-    fn read(s: &mut Section<'_>, index: usize) -> Option<Tunnel> {
-        let (name, peer) = (s.required("name"), s.required("peer"));
-        let (local, remote) = (s.required("local"), s.required("remote"));
-        let word = s.required::<ProtocolName>("protocol");
-        let (esp, gre) = (esp(s), gre(s));
-        let word = word?;
-        let mut foreign = |keys: &[&str]| {
-            for key in keys {
-                if s.has(key) {
-                    let what = format!("does not belong to protocol \"{}\"", word.as_str());
-                    s.wrong(key, what, "remove it, or change the protocol");
-                }
+        let (name, site) = (s.required("name"), s.required("site"));
+        let address = if s.or("foreign", false) {
+            let address: Option<SocketAddr> = s.optional("address");
+            if address.is_some() {
+                let what = "a foreign peer has no control connection";
+                s.wrong("address", what, "remove it, or remove foreign = true");
             }
+            None
+        } else {
+            Some(s.required("address")?)
         };
-        if word != ProtocolName::Esp {
-            foreign(&ESP_KEYS);
-        }
-        if word != ProtocolName::Gre {
-            foreign(&GRE_KEYS);
-        }
-        let protocol = match word {
-            ProtocolName::Esp => esp,
-            ProtocolName::Gre => gre,
-            ProtocolName::Direct => Protocol::Direct,
-        };
-        Some(Tunnel { index, name: name?, peer: peer?, protocol, local: local?, remote: remote? })
+        let workers = s.optional("workers");
+        Some(Peer { index, name: name?, site: site?, address, workers })
     }
-}
-
-fn esp(s: &mut Section<'_>) -> Protocol {
-    Protocol::Esp {
-        cipher: s.or("cipher", Cipher::Aes256Gcm),
-        rekey_seconds: s.or("rekey_seconds", Whole::constant::<3600>()),
-        rekey_packets: s.or("rekey_packets", Whole::constant::<1_000_000_000>()),
-        esn: s.or("esn", true),
-        replay_window: s.or("replay_window", WindowSize::default()),
-    }
-}
-
-fn gre(s: &mut Section<'_>) -> Protocol {
-    let key: Option<Whole<0, { u32::MAX as u64 }>> = s.optional("gre_key");
-    let sequence = s.or("gre_sequence", false);
-    if s.or("gre_checksum", false) {
-        let what = "this engine sends no GRE checksums (RFC 2784 §2.1 leaves them optional)";
-        s.wrong("gre_checksum", what, "remove it; use protocol = \"esp\" where integrity matters");
-    }
-    Protocol::Gre { key: key.map(|key| key.get() as u32), sequence }
 }
 
 impl Read for Bfd {

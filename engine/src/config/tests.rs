@@ -2,6 +2,7 @@
 
 mod access;
 mod bfd;
+mod tunnels;
 
 use super::*;
 
@@ -263,6 +264,58 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
         "tunnel[0].gre_checksum",
         "no GRE checksums",
         "remove it",
+    ),
+    (
+        "\"esp\"\n",
+        "\"ipip\"\nesn = true\n",
+        "tunnel[0].esn",
+        "does not belong to protocol \"ipip\"",
+        "remove it",
+    ),
+    ("\"esp\"\n", "\"esp\"\nnat = \"local\"\n", "tunnel[0].nat", "does not belong", "change the protocol"),
+    (
+        "\"esp\"\n",
+        "\"esp-udp\"\nnat = \"both\"\n",
+        "tunnel[0].nat",
+        "\"both\" is not one",
+        "\"none\" or \"local\" or \"remote\"",
+    ),
+    (
+        "\"esp\"\n",
+        "\"esp-udp\"\nudp_remote_port = 0\n",
+        "tunnel[0].udp_remote_port",
+        "0 is out of range",
+        "from 1 to 65535",
+    ),
+    ("\"esp\"\n", "\"vxlan\"\n", "tunnel[0].vxlan_vni", "is missing", "write vxlan_vni"),
+    (
+        "\"esp\"\n",
+        "\"vxlan\"\nvxlan_vni = 16777216\n",
+        "tunnel[0].vxlan_vni",
+        "out of range",
+        "from 0 to 16777215",
+    ),
+    (
+        "\"esp\"\n",
+        "\"vxlan\"\nvxlan_vni = 1\nvxlan_local_mac = \"01:00:5e:00:00:01\"\n",
+        "tunnel[0].vxlan_local_mac",
+        "not one station's",
+        "six hexadecimal bytes",
+    ),
+    (
+        "\"esp\"\n",
+        "\"vxlan\"\nvxlan_vni = 1\nvxlan_remote_mac = \"02:56:c0:00:02:0b\"\n",
+        "tunnel[0].vxlan_remote_mac",
+        "both ends",
+        "far end",
+    ),
+    (
+        "remote = \"10.1.255.2\"",
+        "remote = \"10.1.255.2\"\n[[tunnel]]\nname = \"again\"\npeer = \"b1\"\nprotocol = \"esp\"\n\
+         local = \"192.0.2.11\"\nremote = \"198.51.100.20\"",
+        "tunnel[2].remote",
+        "already that of tunnel[0]",
+        "gre_key or vxlan_vni",
     ),
     ("\"esp\"\n", "\"direct\"\n", "tunnel[0].protocol", "is of another", "\"esp\""),
     ("\"10.1.255.2\"", "\"198.51.100.9\"", "tunnel[1].remote", "not a neighbour", "one network"),

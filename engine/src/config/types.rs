@@ -2,6 +2,7 @@
 
 use super::value::{Text, text};
 use dataplane::sa::Algorithm;
+use dataplane::snapshot::Nat;
 use std::fmt;
 
 /// A name: of an engine, a site, a port … It stands in certificates, file names and metric labels.
@@ -218,9 +219,30 @@ CryptoProvider {
 choice!(/// How a tunnel encapsulates.
 ProtocolName {
     "esp" => Esp: "RFC 4303, tunnel mode.",
+    "esp-udp" => EspUdp: "The same in UDP, RFC 3948.",
     "gre" => Gre: "RFC 2784 and 2890.",
+    "ipip" => IpIp: "IP in IP, RFC 2003 and 2473.",
+    "vxlan" => Vxlan: "RFC 7348, as a link between two routers.",
     "direct" => Direct: "Not at all: the link to the other engine of the site.",
 });
+choice!(/// Which end of a tunnel is behind a NAT.
+NatSide {
+    "none" => None: "Neither.",
+    "local" => Local: "This one.",
+    "remote" => Remote: "The far one.",
+});
+
+impl NatSide {
+    /// As the dataplane knows it.
+    pub const fn nat(self) -> Nat {
+        match self {
+            NatSide::None => Nat::None,
+            NatSide::Local => Nat::Local,
+            NatSide::Remote => Nat::Remote,
+        }
+    }
+}
+
 choice!(/// Who asks for the lease first at a cold start.
 Role {
     "active" => Active: "At once.",

@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use dataplane::replay::WindowSize;
+use dataplane::wire::MacAddr;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -71,6 +72,13 @@ text!(SocketAddr, "10.255.0.11:7000", |text| text.parse().map_err(|_| (
     format!("{text} is not an address and port"),
     "write one such as \"10.255.0.11:7000\" or \"[fd00::11]:7000\"".to_owned(),
 )));
+text!(MacAddr, "02:00:00:00:00:01", |text| match text.parse::<MacAddr>() {
+    Ok(mac) if mac.is_unicast() => Ok(mac),
+    _ => Err((
+        format!("{text} is not one station's Ethernet address"),
+        "write six hexadecimal bytes, the first one even, such as \"02:00:00:00:00:01\"".to_owned(),
+    )),
+});
 text!(PathBuf, "pki/ca.pem", |text| {
     if text.is_empty() || text.contains('\0') {
         return Err(("is not a path".to_owned(), "write the path of a file, or remove the key".to_owned()));

@@ -18,7 +18,7 @@ pub fn warnings(config: &Config) -> Vec<Problem> {
         }
     }
     for peer in &config.peers {
-        if config.control.is_none() {
+        if config.control.is_none() && peer.address.is_some() {
             let remedy = "write a [control] section, or remove the peer";
             doubts.push(Problem::new(
                 format!("peer[{}]", peer.index),
@@ -87,6 +87,13 @@ fn files(config: &Config) -> Vec<Problem> {
         file("control.ca", &control.ca, remedy);
         file("control.cert", &control.cert, remedy);
         file("control.key", &control.key, remedy);
+    }
+    for tunnel in &config.tunnels {
+        let Some(sa) = tunnel.protocol.static_sa() else { continue };
+        for (key, path) in [("key_file_in", &sa.key_file_in), ("key_file_out", &sa.key_file_out)] {
+            let remedy = "put the key and the salt there in hexadecimal before the engine starts";
+            file(&format!("tunnel[{}].static_sa.{key}", tunnel.index), path, remedy);
+        }
     }
     if let Some(model) = &config.prediction.model {
         file("prediction.model", model, "train one, or remove the key for the built-in model");

@@ -105,6 +105,7 @@ pub fn protocol(protocol: Protocol) -> String {
         Protocol::ICMPV6 => "icmp6".into(),
         Protocol::ESP => "esp".into(),
         Protocol::GRE => "gre".into(),
+        Protocol::IPV4 | Protocol::IPV6 => "ipip".into(),
         Protocol::SCTP => "sctp".into(),
         Protocol(number) => format!("proto {number}"),
     }

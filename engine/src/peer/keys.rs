@@ -14,7 +14,7 @@
 
 use super::frame::{self, EncodeError};
 use aws_lc_rs::hkdf;
-use control::message::{Endpoints, Message};
+use control::message::{Endpoints, Message, TunnelKind};
 use dataplane::id::Spi;
 use dataplane::sa::Algorithm;
 use std::fmt;
@@ -211,5 +211,9 @@ fn info(receiver: &str, name: &SaName, algorithm: Algorithm) -> Vec<u8> {
     }
     info.extend(name.generation.to_be_bytes());
     info.extend(name.spi.0.to_be_bytes());
+    // Last, and only here: the names of plain ESP stay what they were.
+    if name.tunnel.kind != TunnelKind::Esp {
+        info.push(name.tunnel.kind as u8);
+    }
     info
 }

@@ -8,8 +8,10 @@ use control::config::{
     BfdConfig, ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, PredictionConfig,
     ProbeConfig, ShiftConfig, Spread, TunnelConfig, WithoutWitness,
 };
-use control::message::{Endpoints, SaParameters};
-use dataplane::id::{GroupId, Nanos, TunnelId};
+use control::message::{Endpoints, SaParameters, TunnelKind};
+use dataplane::id::{GroupId, Nanos, Spi, TunnelId};
+use dataplane::snapshot::{EspUdp, Nat};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// `epoch_floor` and `seed` are the runtime's.
 pub fn config(config: &Config) -> ControllerConfig {
@@ -45,19 +47,23 @@ fn workers_of(config: &Config, name: &Name) -> u16 {
 }
 
 fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig {
+    let foreign = |peer: &model::Peer| peer.name == tunnel.peer && peer.address.is_none();
+    let probed = !config.peers.iter().any(foreign);
     TunnelConfig {
         id,
         name: tunnel.name.to_string(),
         peer: tunnel.peer.to_string(),
-        endpoints: Endpoints { local: tunnel.local, remote: tunnel.remote },
-        protocol: match tunnel.protocol {
-            Protocol::Esp { rekey_seconds, cipher, esn, .. } => control::config::Protocol::Esp {
-                rekey_after: Nanos::from_millis(rekey_seconds.get() * 1000),
-                parameters: SaParameters { algorithm: cipher.algorithm(), esn },
+        endpoints: endpoints(tunnel),
+        protocol: match (&tunnel.protocol, tunnel.protocol.esp(), tunnel.protocol.static_sa()) {
+            (Protocol::Direct, ..) => control::config::Protocol::Direct,
+            (_, Some(esp), None) => control::config::Protocol::Esp {
+                rekey_after: Nanos::from_millis(esp.rekey_seconds.get() * 1000),
+                parameters: SaParameters { algorithm: esp.cipher.algorithm(), esn: esp.esn },
                 senders: workers_of(config, &tunnel.peer),
             },
-            Protocol::Gre { .. } => control::config::Protocol::Gre,
-            Protocol::Direct => control::config::Protocol::Direct,
+            (.., sa) => {
+                control::config::Protocol::Fixed { probed, spi: sa.map(|sa| Spi(sa.spi_in.get() as u32)) }
+            }
         },
     }
 }
@@ -65,6 +71,27 @@ fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig
 fn bfd_config(config: &Config, bfd: &model::Bfd) -> BfdConfig {
     let tunnels = bfd.tunnels.iter().map(|name| tunnel_id(config, name)).collect();
     BfdConfig { name: bfd.name.to_string(), tunnels }
+}
+
+/// As both ends call the tunnel.
+fn endpoints(tunnel: &model::Tunnel) -> Endpoints {
+    let (kind, nat) = match tunnel.protocol {
+        Protocol::Esp(_) => (TunnelKind::Esp, Nat::None),
+        Protocol::EspUdp(_, EspUdp { nat, .. }) => (TunnelKind::EspUdp, nat),
+        Protocol::Gre { .. } => (TunnelKind::Gre, Nat::None),
+        Protocol::IpIp => (TunnelKind::IpIp, Nat::None),
+        Protocol::Vxlan { .. } => (TunnelKind::Vxlan, Nat::None),
+        Protocol::Direct => (TunnelKind::Direct, Nat::None),
+    };
+    let nobody = match tunnel.local {
+        IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    match nat {
+        Nat::None => Endpoints { local: tunnel.local, remote: tunnel.remote, kind },
+        Nat::Local => Endpoints { local: nobody, remote: tunnel.remote, kind },
+        Nat::Remote => Endpoints { local: tunnel.local, remote: nobody, kind },
+    }
 }
 
 fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {

@@ -2,9 +2,11 @@
 
 use super::*;
 use control::config::MemberKind;
-use control::message::SaParameters;
+use control::message::{SaParameters, TunnelKind};
 use dataplane::id::Nanos;
+use dataplane::snapshot::{EspUdp, Nat};
 use dataplane::wire::VlanId;
+use dataplane::wire::vxlan::Vni;
 use proptest::prelude::*;
 
 const TEXT: &str = r#"
@@ -195,31 +197,61 @@ fn the_controller_is_told_the_same_ids() {
     assert_eq!(controller.prediction.sla_weights.get(&GroupId(0)), Some(&2.5));
 }
 
-fn esp() -> Protocol {
-    let tunnels = Config::parse(TEXT).expect("valid").tunnels;
-    tunnels.into_iter().map(|t| t.protocol).find(|p| matches!(p, Protocol::Esp { .. })).expect("in the text")
-}
-
 #[test]
 fn known_mtus() {
-    let gre = |key, sequence| Protocol::Gre { key, sequence };
+    let gre = |key, sequence| Encapsulation::Gre { key, sequence };
+    let (vni, mac) = (Vni::try_from(1).expect("24 bits"), MacAddr::ZERO);
+    let vxlan = Encapsulation::Vxlan(Vxlan { vni, local_mac: mac, remote_mac: mac });
     let cases = [
-        (Protocol::Direct, true, 1500),
+        (Encapsulation::Direct, true, 1500),
         (gre(None, false), true, 1476),
         (gre(Some(1), false), true, 1472),
         (gre(Some(1), true), true, 1468),
         (gre(None, false), false, 1456),
-        (esp(), true, 1446),
-        (esp(), false, 1426),
+        (Encapsulation::Esp, true, 1446),
+        (Encapsulation::Esp, false, 1426),
+        (ESP_UDP, true, 1438),
+        (ESP_UDP, false, 1418),
+        (Encapsulation::IpIp, true, 1480),
+        (Encapsulation::IpIp, false, 1460),
+        (vxlan, true, 1450),
+        (vxlan, false, 1430),
     ];
-    for (protocol, ipv4, expected) in cases {
-        assert_eq!(
-            inner_mtu(1500, &protocol, ipv4),
-            expected,
-            "{protocol:?} over IPv{}",
-            if ipv4 { 4 } else { 6 }
-        );
+    for (encapsulation, ipv4, expected) in cases {
+        let mtu = dataplane::tunnel::inner_mtu(1500, encapsulation, ipv4);
+        assert_eq!(mtu, expected, "{encapsulation:?} over IPv{}", if ipv4 { 4 } else { 6 });
     }
+}
+
+const ESP_UDP: Encapsulation =
+    Encapsulation::EspUdp(EspUdp { local_port: 4500, remote_port: 4500, nat: Nat::None, inside: None });
+
+/// Every protocol from the file; an end behind a NAT is nameless.
+#[test]
+fn every_protocol_has_its_tunnel() {
+    let with = |protocol: &str| {
+        let text = TEXT.replace("protocol = \"gre\"\ngre_key = 42\n", protocol);
+        assert_ne!(text, TEXT);
+        let plan = Plan::from_config(&Config::parse(&text).expect("valid"));
+        let (tunnel, told) = (&plan.forwarding.tunnels[2], &plan.controller.tunnels[2]);
+        (tunnel.encapsulation, tunnel.mtu, plan.tunnels[2].protocol, told.clone())
+    };
+    let (encapsulation, mtu, name, told) = with("protocol = \"ipip\"\n");
+    assert_eq!((encapsulation, mtu, name), (Encapsulation::IpIp, 8960, "ipip"));
+    assert_eq!(
+        (told.protocol, told.endpoints.kind),
+        (control::config::Protocol::Fixed { probed: true, spi: None }, TunnelKind::IpIp)
+    );
+    let (encapsulation, ..) =
+        with("protocol = \"vxlan\"\nvxlan_vni = 7\nvxlan_remote_mac = \"02:00:00:00:00:09\"\n");
+    let Encapsulation::Vxlan(vxlan) = encapsulation else { panic!("{encapsulation:?}") };
+    assert_eq!((vxlan.vni.get(), vxlan.remote_mac), (7, MacAddr([2, 0, 0, 0, 0, 9])));
+    assert_eq!(vxlan.local_mac, derived_mac("2001:db8::11".parse().expect("an address")));
+    let (encapsulation, mtu, name, told) = with("protocol = \"esp-udp\"\nnat = \"remote\"\nesn = false\n");
+    let nat = EspUdp { local_port: 4500, remote_port: 4500, nat: Nat::Remote, inside: None };
+    assert_eq!((encapsulation, mtu, name), (Encapsulation::EspUdp(nat), 8918, "esp-udp"));
+    assert!(told.endpoints.remote.is_unspecified() && told.endpoints.kind == TunnelKind::EspUdp);
+    assert!(matches!(told.protocol, control::config::Protocol::Esp { senders: 3, .. }));
 }
 
 proptest! {
@@ -228,7 +260,7 @@ proptest! {
     fn esp_mtu_is_exact(underlay in 576u16..=9600, ipv4: bool) {
         let outer = if ipv4 { 20 } else { 40 };
         let wire = |inner: usize| outer + inner + dataplane::sa::esp_overhead(inner);
-        let mtu = usize::from(inner_mtu(underlay, &esp(), ipv4));
+        let mtu = usize::from(dataplane::tunnel::inner_mtu(underlay, Encapsulation::Esp, ipv4));
         for inner in 28..=mtu {
             prop_assert!(wire(inner) <= usize::from(underlay), "{inner}");
         }

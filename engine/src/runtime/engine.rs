@@ -5,13 +5,15 @@ use super::faults::Faults;
 use super::forwarding::Forwarding;
 use super::journal::Journal;
 use super::learning::Learning;
+use super::nat::Keepalives;
 use super::neighbors::Neighbors;
 use super::observe::Observing;
 use super::path_mtu::PathMtus;
 use super::sas::SecurityAssociations;
+use super::static_sas::StaticSas;
 use super::telemetry::{self, Sampler};
 use super::vitals::PeerVitals;
-use super::workers::Workers;
+use super::workers::{Shapers, Workers};
 use crate::api::ApiRequest;
 use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerEvent, PeerLinks, Session};
@@ -59,10 +61,16 @@ pub struct Engine {
     pub neighbors: Neighbors,
     /// Learnt path MTUs.
     pub path_mtus: PathMtus,
+    /// Of NATs in front of this engine.
+    pub keepalives: Keepalives,
     /// What computes ESP.
     pub crypto: Crypto,
     /// SAs.
     pub sas: SecurityAssociations,
+    /// Those agreed on with foreign peers.
+    pub static_sas: StaticSas,
+    /// How fast packets go into tunnels.
+    pub shapers: Shapers,
     /// The controller.
     pub controller: Controller,
     /// Control connections by peer.
@@ -147,6 +155,7 @@ impl Engine {
         self.forwarding.routes.tick(seen);
         let now = self.clock.now();
         self.path_mtus.tick(now, &mut self.forwarding);
+        self.keepalives.tick(now, &self.forwarding, &mut self.workers);
         self.neighbors.tick(now, &mut self.forwarding, &mut self.workers);
         self.observe_tick(now);
         self.publish();
@@ -170,9 +179,13 @@ impl Engine {
                 }
             }
             Event::OutboundInstalled(tunnel, spi) => {
+                self.static_sas.installed(tunnel);
                 if let Some(input) = self.sas.installs.outbound_installed(worker, tunnel, spi) {
                     self.input(input);
                 }
+            }
+            Event::SoftLimit(tunnel) if self.static_sas.has(tunnel) => {
+                self.static_sas.renew(tunnel, &self.plan, &*self.crypto.provider, &mut self.workers);
             }
             Event::SoftLimit(tunnel) => self.input(Input::SaSoftLimit { tunnel }),
             Event::PathMtu { tunnel, spi, mtu } => {
@@ -183,6 +196,8 @@ impl Engine {
             Event::Bfd { session, state, diagnostic } => {
                 self.bfd_changed(session, state, diagnostic);
             }
+            Event::FarEnd { tunnel, ip, port } => self.far_end(tunnel, ip, port),
+            Event::FarInside { tunnel, ip } => self.forwarding.set_far_inside(tunnel, ip),
             // Freed here, off the worker.
             Event::Retired(retired) => drop(retired),
         }

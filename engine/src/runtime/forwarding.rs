@@ -107,6 +107,30 @@ impl Forwarding {
         tunnel.mtu = mtu;
     }
 
+    /// Where a tunnel's far end is seen behind its NAT. False, and nothing changed, if its way there is not known: it
+    /// was a neighbour, and `ip` is none.
+    pub fn set_far_end(&mut self, id: TunnelId, ip: IpAddr, port: u16) -> bool {
+        let tunnel = &mut self.tunnels[id.index()];
+        let interface = &self.interfaces[tunnel.interface.index()];
+        let next_hop = match tunnel.next_hop == tunnel.remote {
+            true if interface.reaches(ip) => ip,
+            true => return false,
+            false => tunnel.next_hop,
+        };
+        let Encapsulation::EspUdp(settings) = &mut tunnel.encapsulation else { return false };
+        self.dirty |= (tunnel.remote, settings.remote_port) != (ip, port);
+        (tunnel.remote, tunnel.next_hop, settings.remote_port) = (ip, next_hop, port);
+        true
+    }
+
+    /// A far end behind a NAT knows itself by this address.
+    pub fn set_far_inside(&mut self, id: TunnelId, ip: IpAddr) {
+        if let Encapsulation::EspUdp(settings) = &mut self.tunnels[id.index()].encapsulation {
+            self.dirty |= settings.inside != Some(ip);
+            settings.inside = Some(ip);
+        }
+    }
+
     /// How a group's buckets are split: parts of 65,536.
     pub fn set_shares(&mut self, id: GroupId, shares: &Shares, flowlet_gap: Nanos, move_deadline: Nanos) {
         let group = &mut self.groups[id.index()];

@@ -10,11 +10,14 @@ mod guardrails;
 mod journal;
 pub mod learning;
 mod live_routes;
+mod nat;
 mod neighbors;
 mod observe;
 mod outputs;
 mod path_mtu;
 mod sas;
+mod shapers;
+mod static_sas;
 mod status;
 mod telemetry;
 mod vitals;
@@ -23,7 +26,7 @@ mod workers;
 use crate::api::{self, ApiHandle};
 use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
-use crate::plan::{ControlPlan, PeerPlan, Plan};
+use crate::plan::{ControlPlan, PeerPlan, Plan, TunnelPlan};
 use crate::routes::{self, Targets};
 use anyhow::{Context as _, Result};
 use control::Controller;
@@ -35,18 +38,20 @@ use forwarding::Forwarding;
 use journal::Journal;
 use learning::Learning;
 use live_routes::Routes;
+use nat::Keepalives;
 use neighbors::Neighbors;
 use path_mtu::PathMtus;
 use predictor::recording::{Recorder, RunHeader, RunKind};
 use predictor::{Model, Predictor};
 use sas::SecurityAssociations;
+use static_sas::StaticSas;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use telemetry::Sampler;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use workers::{Shared, Workers};
+use workers::{Shapers, Shared, Workers};
 
 /// Peer events and questions that may wait for the loop.
 const WAITING: usize = 1024;
@@ -165,9 +170,16 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         let pool = pool_of(&ports.pools, socket).clone();
         if ports.jumbo.is_empty() { pool } else { pool.with_large(pool_of(&ports.jumbo, socket)) }
     });
-    let shared =
-        Shared { queues: ports.queues, pools: pools.collect(), clock, snapshot: forwarding.snapshot() };
-    let workers = Workers::start(eal, &plan, shared)?;
+    let shaper = |tunnel: &TunnelPlan| tunnel.shaper.as_ref().map(|shaper| shaper.build(clock.now()));
+    let shapers: Shapers = plan.tunnels.iter().map(shaper).collect();
+    let shared = Shared {
+        queues: ports.queues,
+        pools: pools.collect(),
+        clock,
+        snapshot: forwarding.snapshot(),
+        shapers: shapers.clone(),
+    };
+    let mut workers = Workers::start(eal, &plan, shared)?;
     let (learning, champion) = match &plan.learning {
         Some(wanted) => {
             let program = std::env::current_exe().context("this program's file")?;
@@ -192,6 +204,9 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         }
         None => None,
     };
+    let crypto = Crypto::choose(plan.crypto)?;
+    let mut sas = SecurityAssociations::default();
+    let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
     Ok(Engine {
         started_unix_ms: unix_ms() - clock.now().as_millis(),
         controller: Controller::new(controller_config(&plan)?),
@@ -205,8 +220,11 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         pools: ports.pools.into_iter().chain(ports.jumbo).collect(),
         neighbors: Neighbors::new(),
         path_mtus: PathMtus::default(),
-        crypto: Crypto::choose(plan.crypto)?,
-        sas: SecurityAssociations::default(),
+        keepalives: Keepalives::default(),
+        crypto,
+        sas,
+        static_sas,
+        shapers,
         sessions: Default::default(),
         replies: Default::default(),
         observing: None,

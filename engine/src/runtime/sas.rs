@@ -95,6 +95,12 @@ impl SecurityAssociations {
         Ok(())
     }
 
+    /// SAs that no controller orders, for those who ask for SPIs.
+    pub fn note_static(&mut self, tunnel: TunnelId, spi_in: Spi, spi_out: Spi) {
+        self.inbound.insert((tunnel, 0), vec![spi_in]);
+        self.outbound.insert(tunnel, vec![spi_out]);
+    }
+
     /// Removes the inbound SAs of `generation` and older.
     pub fn remove_inbound(&mut self, tunnel: TunnelId, generation: u64, workers: &mut Workers) {
         let old: Vec<_> =

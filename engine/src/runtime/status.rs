@@ -34,6 +34,9 @@ impl Engine {
             }
             ApiRequest::Routes(wanted, reply) => drop(reply.send(self.routes(&wanted))),
             ApiRequest::RouteCount(reply) => drop(reply.send(self.route_count())),
+            ApiRequest::Shape { tunnel, class, kbps, reply } => {
+                let _ = reply.send(self.set_rate(&tunnel, class.as_deref(), kbps));
+            }
             ApiRequest::Observe { request, reply } => drop(reply.send(self.observe(&request))),
             ApiRequest::Fault { fault, level, reply } => {
                 let done = match self.workers.harm() {
@@ -153,7 +156,7 @@ impl Engine {
             .collect()
     }
 
-    fn sum_tunnel(&self, id: TunnelId, figure: impl Fn(&TunnelCounters) -> u64) -> u64 {
+    pub(super) fn sum_tunnel(&self, id: TunnelId, figure: impl Fn(&TunnelCounters) -> u64) -> u64 {
         self.workers.counters().map(|counters| figure(counters.tunnel(id.index()))).sum()
     }
 
@@ -201,7 +204,7 @@ impl Engine {
                 TunnelStatus {
                     name: tunnel.name,
                     protocol: plan.protocol.into(),
-                    algorithm: plan.esp.map(|esp| esp.algorithm.name().into()),
+                    algorithm: plan.esp.as_ref().map(|esp| esp.algorithm.name().into()),
                     problem: self.sas.problem(id).map(str::to_owned),
                     state: tunnel.state,
                     peer: tunnel.peer,
@@ -221,6 +224,7 @@ impl Engine {
                     inbound_generation: tunnel.inbound_generation,
                     outbound_generation: tunnel.outbound_generation,
                     fenced: tunnel.fenced,
+                    shaper: self.shaper_status(id),
                     buckets: buckets.filter(|(member, _)| *member == id).map(|(_, buckets)| buckets).sum(),
                 }
             })

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use dataplane::id::{Generation, Nanos, WorkerId};
 use dataplane::links::{ControlLinks, WorkerLinks, connect};
 use dataplane::message::{Command, Event};
+use dataplane::shaper::Shaper;
 use dataplane::snapshot::Snapshot;
 use dataplane::stage::access::Sessions;
 use dataplane::telemetry::Counters;
@@ -42,7 +43,12 @@ pub struct Shared {
     pub clock: Clock,
     /// The first snapshot.
     pub snapshot: Snapshot,
+    /// The tunnels' shapers, by tunnel.
+    pub shapers: Shapers,
 }
+
+/// Shapers by tunnel: the same ones for all workers and for control, which changes their rates.
+pub type Shapers = Arc<[Option<Arc<Shaper>>]>;
 
 impl Workers {
     /// Launches one worker on each lcore.
@@ -59,6 +65,7 @@ impl Workers {
             let harmed = workers.harm.as_ref().map(|harm| Harmed::new(harm, &pool));
             let kept = Kept { ports, pool, sessions };
             let worker = assemble(plan, id, kept, &shared.clock, &shared.snapshot, worker);
+            let worker = worker.with_shapers(&shared.shapers);
             let (stop, idle) = (stop.clone(), plan.idle);
             // Two loops, so that one without faults does not even ask.
             let handle = match harmed {

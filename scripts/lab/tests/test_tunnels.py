@@ -91,6 +91,40 @@ class EspOverIpv6(EngineLab):
         self.assertEqual(download(self.topo, v6=True)["bytes"], 2_000_000)
 
 
+class EspInUdp(EngineLab):
+    """RFC 3948, its keys from the control connection."""
+
+    @classmethod
+    def change(cls, config):
+        return configfile.use_protocol(super().change(config), protocol="esp-udp")
+
+    def test_ping_download_and_nothing_else_on_the_wire(self):
+        with self.capture("wan", "wb", "esp or udp port 4500") as path:
+            for _, address in FAMILIES:
+                self.assertEqual(received(self.ping(address)), 5)
+            self.assertEqual(download(self.topo)["bytes"], 2_000_000)
+        rows = tshark(path, "-e", "udp.srcport", "-e", "udp.dstport", "-e", "udp.checksum", "-e", "esp.spi")
+        self.assertGreater(len(rows), 1000)
+        self.assertEqual({tuple(row[:2]) for row in rows}, {("4500", "4500")})
+        self.assertTrue(all(row[3] for row in rows), "not all is ESP")
+
+
+class Vxlan(EngineLab):
+    @classmethod
+    def change(cls, config):
+        return configfile.use_protocol(super().change(config), protocol="vxlan", vxlan_vni=4242)
+
+    def test_tshark_decodes_it(self):
+        with self.capture("wan", "wb", "udp port 4789") as path:
+            for _, address in FAMILIES:
+                self.assertEqual(received(self.ping(address)), 5)
+        rows = tshark(path, "-Y", "icmp || icmpv6", "-e", "vxlan.vni", "-e", "udp.srcport")
+        self.assertEqual(len(rows), 20)
+        self.assertEqual({row[0] for row in rows}, {"4242"})
+        self.assertTrue(all(int(row[1]) >= 49152 for row in rows), rows)
+        self.assertEqual(download(self.topo, v6=True)["bytes"], 2_000_000)
+
+
 class Rekey(EngineLab):
     """New keys every few seconds by packet count, under traffic."""
 

@@ -12,7 +12,7 @@ struct Path {
 
 impl Path {
     fn new() -> Path {
-        let mut health = PathHealth::new(TunnelId(1), ProbeConfig::default(), SplitMix::new(7));
+        let mut health = PathHealth::new(TunnelId(1), ProbeConfig::default(), true, SplitMix::new(7));
         health.start(Nanos(0));
         Path { health, reflected: 0, flying: VecDeque::new() }
     }
@@ -111,4 +111,17 @@ fn a_late_reply_undoes_its_loss_and_a_duplicate_counts_once() {
     path.health.reply(Nanos::from_millis(1000), 10, 10, Nanos(500 * MS));
     assert_eq!(path.health.stats().received, received + 1);
     assert_eq!(path.health.stats().loss, 0.0);
+}
+
+/// A third party's gateway answers no probe: none is sent, and the path is taken to be up from when it may be used.
+#[test]
+fn a_path_that_is_not_probed_is_up_and_silent() {
+    let mut health = PathHealth::new(TunnelId(1), ProbeConfig::default(), false, SplitMix::new(7));
+    assert!(!health.up());
+    health.start(Nanos(0));
+    let mut out = Vec::new();
+    (0..60_000).for_each(|ms| health.poll(Nanos::from_millis(ms), &mut out));
+    assert!(health.up() && out.is_empty());
+    health.reset();
+    assert!(!health.up());
 }

@@ -19,11 +19,12 @@ pub(super) struct SpiAllocator {
 }
 
 impl SpiAllocator {
-    pub fn new(workers: u16, rng: SplitMix) -> SpiAllocator {
+    /// Never gives out those of `fixed`.
+    pub fn new(workers: u16, rng: SplitMix, fixed: impl Iterator<Item = Spi>) -> SpiAllocator {
         SpiAllocator {
             workers: u32::from(workers.max(1)),
             rng,
-            taken: BTreeSet::new(),
+            taken: fixed.map(|spi| spi.0).collect(),
             resting: VecDeque::new(),
         }
     }

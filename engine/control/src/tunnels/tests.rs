@@ -10,7 +10,7 @@ fn tunnel(peer: &str, local: usize) -> TunnelConfig {
         id: TunnelId(4),
         name: "t".into(),
         peer: peer.into(),
-        endpoints: Endpoints { local: A[local].parse().unwrap(), remote: A[1 - local].parse().unwrap() },
+        endpoints: Endpoints::new(A[local].parse().unwrap(), A[1 - local].parse().unwrap()),
         protocol: Protocol::Esp {
             rekey_after: Nanos::from_millis(10_000),
             parameters: PARAMETERS,

@@ -6,7 +6,7 @@ use crate::wire::ethernet::Ethernet;
 use crate::wire::gre::Gre;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
-use crate::wire::{EtherType, Protocol};
+use crate::wire::{EtherType, Protocol, esp_udp, udp, vxlan};
 use std::net::IpAddr;
 
 /// What follows an IP header, as far as it tells packets apart.
@@ -122,7 +122,7 @@ pub struct Tunnels {
     pub complete: bool,
 }
 
-/// All that a filter tests. `outer` is a GRE or ESP header's IP header, whoever's tunnel that is, and `inner` the packet
+/// All that a filter tests. `outer` is the IP header before GRE, ESP, VXLAN or another IP header, whoever's tunnel that is, and `inner` the packet
 /// in it; of any other packet `inner` is its own header and there is no `outer`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -141,6 +141,14 @@ impl View {
         let (outer, inner) = match header.protocol {
             Protocol::ESP => (Layer::Present(header), Layer::Unknown),
             Protocol::GRE => (Layer::Present(header), in_gre(payload)),
+            Protocol::IPV4 | Protocol::IPV6 => (Layer::Present(header), present(payload)),
+            Protocol::UDP => match header.upper {
+                Upper::Ports { dst: esp_udp::PORT, .. } if is_esp(payload) => {
+                    (Layer::Present(header), Layer::Unknown)
+                }
+                Upper::Ports { dst: vxlan::PORT, .. } => (Layer::Present(header), in_vxlan(payload)),
+                _ => (Layer::Absent, Layer::Present(header)),
+            },
             _ => (Layer::Absent, Layer::Present(header)),
         };
         View { outer, inner, tunnels: Tunnels::default() }
@@ -173,8 +181,25 @@ impl View {
 
 fn in_gre(payload: &[u8]) -> Layer {
     let inner = Gre::parse(payload).ok().filter(|(gre, _)| is_ip(gre.protocol));
-    let header = inner.and_then(|(_, at)| Header::of(payload.get(at..)?));
-    header.map_or(Layer::Absent, |(header, _)| Layer::Present(header))
+    inner.and_then(|(_, at)| payload.get(at..)).map_or(Layer::Absent, present)
+}
+
+fn in_vxlan(datagram: &[u8]) -> Layer {
+    let frame = datagram.get(udp::HEADER_LENGTH..).filter(|payload| vxlan::parse(payload).is_ok());
+    let frame = frame.and_then(|payload| payload.get(vxlan::HEADER_LENGTH..)).unwrap_or_default();
+    match Ethernet::parse(frame) {
+        Ok((ethernet, at)) if is_ip(ethernet.ether_type) => present(&frame[at..]),
+        _ => Layer::Absent,
+    }
+}
+
+fn is_esp(datagram: &[u8]) -> bool {
+    let payload = datagram.get(udp::HEADER_LENGTH..).unwrap_or_default();
+    matches!(esp_udp::Payload::parse(payload), Ok(esp_udp::Payload::Esp(_)))
+}
+
+fn present(packet: &[u8]) -> Layer {
+    Header::of(packet).map_or(Layer::Absent, |(header, _)| Layer::Present(header))
 }
 
 fn is_ip(ether_type: EtherType) -> bool {

@@ -1,17 +1,17 @@
 //! One worker's eyes.
 
 use super::filter::Filter;
-use super::headers::{Header, Layer, View};
+use super::headers::{Header, Layer, Upper, View};
 use super::record::{Direction, Origin, Outcome, Place, Point, Record, Seen, Step};
 use super::session::{Ends, ObserverLease, Order, Side, Tally, Watch};
 use crate::context::Egress;
 use crate::drop_reason::DropReason;
 use crate::id::{Nanos, PortId};
 use crate::limiter::TokenBucket;
-use crate::snapshot::Encapsulation;
+use crate::snapshot::{Encapsulation, Vxlan};
 use crate::stage::Verdict;
-use crate::wire::Protocol;
 use crate::wire::flow::FlowKey;
+use crate::wire::{Protocol, udp, vxlan};
 use arrayvec::ArrayVec;
 use std::sync::Arc;
 use sync::ring::{Consumer, Producer};
@@ -290,16 +290,25 @@ impl Ends {
         }
     }
 
-    /// Whether an IP packet is one of this tunnel's by its endpoints, protocol and GRE key.
+    /// Whether an IP packet is one of this tunnel's by its endpoints, protocol and GRE key, VNI or UDP port.
     fn carries(&self, data: &[u8], direction: Direction) -> bool {
-        let Some((header, _)) = Header::of(data) else { return false };
+        let Some((header, payload)) = Header::of(data) else { return false };
         let ends = match direction {
             Direction::Rx => (self.remote, self.local),
             Direction::Tx => (self.local, self.remote),
         };
         let protocol = match (self.encapsulation, header.upper) {
-            (Encapsulation::Gre { key, .. }, super::headers::Upper::Gre { key: found, .. }) => key == found,
+            (Encapsulation::Gre { key, .. }, Upper::Gre { key: found, .. }) => key == found,
             (Encapsulation::Esp, _) => header.protocol == Protocol::ESP,
+            (Encapsulation::IpIp, _) => matches!(header.protocol, Protocol::IPV4 | Protocol::IPV6),
+            (Encapsulation::EspUdp(settings), Upper::Ports { src, dst }) => {
+                let far = if direction == Direction::Rx { src } else { dst };
+                header.protocol == Protocol::UDP && far == settings.remote_port
+            }
+            (Encapsulation::Vxlan(Vxlan { vni, .. }), Upper::Ports { dst, .. }) => {
+                let datagram = payload.get(udp::HEADER_LENGTH..).unwrap_or_default();
+                header.protocol == Protocol::UDP && dst == vxlan::PORT && vxlan::parse(datagram) == Ok(vni)
+            }
             _ => false,
         };
         protocol && (header.src, header.dst) == ends

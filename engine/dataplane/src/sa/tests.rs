@@ -1,6 +1,7 @@
 use super::*;
 use crate::frame::Frame;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 const SPI: Spi = Spi(0x1001);
 const LIMITS: Limits = Limits { soft: 1 << 30, hard: 1 << 40 };
@@ -154,6 +155,37 @@ fn opens_the_vectors_of_mcgrew() {
         let plain = hex(plain);
         assert_eq!(packet.data()[FRONT..FRONT + plain.len()], plain);
         assert_eq!(inbound.top(), seq);
+    }
+}
+
+/// RFC 6054 §3: senders of one key are told apart by the upper bits of their IVs, and none of them leaves its part.
+#[test]
+fn partitions_of_a_key_share_no_nonce() {
+    let part = |epoch: u16, first, count| Partition { epoch: epoch.try_into().unwrap(), first, count };
+    let make = |part, esn| OutboundSa::partitioned(SPI, key(16), part, esn);
+    let (mut ivs, inner) = (BTreeSet::new(), hex(SCAPY[0].inner));
+    for (epoch, first) in [(1, 1), (2, 5), (3, 9)] {
+        let mut sa = make(part(epoch, first, 4), false).unwrap();
+        for number in first..first + 4 {
+            assert_eq!(sa.needs_rekey(), number > first + 2);
+            let mut packet = Frame::new(&inner);
+            sa.seal(&mut packet, 4).unwrap();
+            assert_eq!(packet.data()[4..8], (number as u32).to_be_bytes());
+            let iv = u64::from_be_bytes(packet.data()[8..16].try_into().unwrap());
+            assert_eq!((iv >> 48, iv << 16 >> 16), (u64::from(epoch), number));
+            assert!(ivs.insert(iv));
+            let mut inbound = InboundSa::new(SPI, key(16), WindowSize::default(), false).unwrap();
+            assert_eq!(inbound.open(&mut packet), Ok(4), "the receiver needs to know nothing of it");
+        }
+        assert_eq!(sa.seal(&mut Frame::new(&inner), 4), Err(SaError::SeqExhausted));
+    }
+    for (bad, esn) in [
+        (part(1, 0, 4), true),
+        (part(1, 1, 0), true),
+        (part(1, 1, 1 << 48), true),
+        (part(1, 1 << 31, 1 << 32), false),
+    ] {
+        assert_eq!(make(bad, esn).err(), Some(SaConfigError::Limits), "{bad:?}");
     }
 }
 

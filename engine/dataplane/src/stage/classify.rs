@@ -3,8 +3,8 @@
 use super::Verdict;
 use crate::context::{Context, Egress, Meta, Version};
 use crate::drop_reason::DropReason;
-use crate::packet::PacketPool;
-use crate::snapshot::{Snapshot, Way};
+use crate::packet::{Packet, PacketPool};
+use crate::snapshot::{Encapsulation, EspUdp, Nat, Snapshot, Tunnel, Way};
 use crate::stage::decap::outer;
 use crate::stage::parse;
 use std::net::IpAddr;
@@ -50,7 +50,17 @@ pub fn classify<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet,
         {
             Ok(())
         }
+        (None, Some(tunnel)) if is_behind_nat(&context.snapshot.tunnels[tunnel.index()], packet, meta) => {
+            Ok(())
+        }
         // From the site link come packets of our own hosts, and nothing else.
         _ => Err(DropReason::Spoofed),
     }
+}
+
+/// The far engine itself, behind a NAT: it probes this end from an address that only it knows, and may speak to nobody else
+/// by it.
+fn is_behind_nat<P: Packet>(tunnel: &Tunnel, packet: &P, meta: &Meta) -> bool {
+    let nat = matches!(tunnel.encapsulation, Encapsulation::EspUdp(EspUdp { nat: Nat::Remote, .. }));
+    nat && outer(packet, meta.version).is_ok_and(|(_, dst, _)| dst == tunnel.local)
 }

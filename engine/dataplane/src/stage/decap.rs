@@ -7,15 +7,16 @@ use crate::id::{Spi, TunnelId, WorkerId};
 use crate::message::Inbound;
 use crate::packet::{Packet, PacketPool};
 use crate::sa::SaError;
-use crate::snapshot::Encapsulation;
+use crate::snapshot::{Demux, Encapsulation, Tunnel};
 use crate::stage::{parse, reassemble};
-use crate::tunnel::ecn;
+use crate::tunnel::{self, ecn, esp_udp, ip_in_ip};
 use crate::wire::esp::Esp;
 use crate::wire::flow::as_bits;
 use crate::wire::gre::Gre;
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::Ipv6Header;
-use crate::wire::{EtherType, Protocol, TrafficClass};
+use crate::wire::udp::UdpHeader;
+use crate::wire::{self, EtherType, Protocol, TrafficClass, vxlan};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Source, destination and traffic class of the outermost header.
@@ -36,29 +37,53 @@ pub fn outer<P: Packet>(packet: &P, version: Version) -> Result<(IpAddr, IpAddr,
 #[inline]
 pub fn owner<A: PacketPool>(context: &Context<A>, packet: &A::Packet, meta: &Meta) -> Option<WorkerId> {
     let owner = match meta.protocol {
-        Protocol::ESP | Protocol::GRE if meta.fragment => reassemble::owner(context, packet, meta)?,
-        Protocol::ESP => {
-            let Spi(spi) = Esp::parse(packet.data().get(meta.upper as usize..)?).ok()?.spi;
-            WorkerId((spi % u32::from(context.workers)) as u16)
+        _ if meta.fragment && context.snapshot.wrapped().has(meta.protocol) => {
+            reassemble::owner(context, packet, meta)?
+        }
+        Protocol::ESP => sa_owner(context, Esp::parse(packet.data().get(meta.upper as usize..)?).ok()?.spi),
+        Protocol::UDP if context.snapshot.wrapped().has(Protocol::UDP) => {
+            sa_owner(context, esp_udp::spi(packet, meta)?)
         }
         _ => return None,
     };
     (owner != context.id).then_some(owner)
 }
 
-/// Decapsulates GRE and ESP that is for us; everything else passes untouched.
+fn sa_owner<A: PacketPool>(context: &Context<A>, Spi(spi): Spi) -> WorkerId {
+    WorkerId((spi % u32::from(context.workers)) as u16)
+}
+
+/// Decapsulates what is for a tunnel of ours; everything else passes untouched.
 #[inline(always)]
 pub fn decap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     match meta.protocol {
         Protocol::ESP => esp(context, packet, meta),
         Protocol::GRE => gre(context, packet, meta),
+        other if context.snapshot.wrapped().has(other) => less_often(context, packet, meta),
+        _ => Ok(()),
+    }
+}
+
+/// The protocols with fewer packets: out of the way of the others.
+#[inline(never)]
+fn less_often<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    match meta.protocol {
+        Protocol::IPV4 | Protocol::IPV6 => ip_in_ip::decap(context, packet, meta),
+        Protocol::UDP if !meta.fragment => {
+            let datagram = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
+            match UdpHeader::parse(datagram).map(|(header, _)| header.dst_port()) {
+                Ok(vxlan::PORT) => tunnel::vxlan::decap(context, packet, meta),
+                Ok(wire::esp_udp::PORT) => esp_udp::decap(context, packet, meta),
+                _ => Ok(()),
+            }
+        }
         _ => Ok(()),
     }
 }
 
 /// What is between others passes.
 #[cold]
-fn unless_transit<A: PacketPool>(
+pub(crate) fn unless_transit<A: PacketPool>(
     context: &Context<A>,
     packet: &A::Packet,
     meta: &Meta,
@@ -70,18 +95,12 @@ fn unless_transit<A: PacketPool>(
 
 /// As [`outer`], the addresses as [`as_bits`] has them: parse has noted those of IPv4.
 #[inline(always)]
-fn ends<P: Packet>(packet: &P, meta: &Meta) -> Result<(u128, u128, TrafficClass), DropReason> {
+pub(crate) fn ends<P: Packet>(packet: &P, meta: &Meta) -> Result<(u128, u128, TrafficClass), DropReason> {
     let mapped = |bits: u32| as_bits(Ipv4Addr::from_bits(bits).into());
     match (meta.version, packet.data()) {
         (Version::V4, &[_, class, ..]) => Ok((mapped(meta.src_v4), mapped(meta.dst_v4), TrafficClass(class))),
         _ => outer(packet, meta.version).map(|(src, dst, class)| (as_bits(src), as_bits(dst), class)),
     }
-}
-
-/// Whether a packet may be for a tunnel of ours.
-#[inline]
-pub fn is_tunnelled(meta: &Meta) -> bool {
-    matches!(meta.protocol, Protocol::ESP | Protocol::GRE)
 }
 
 fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
@@ -90,20 +109,33 @@ fn esp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &m
         // RFC 4303 §3.4.1; what could be joined has been.
         return unless_transit(context, packet, meta, DropReason::FragmentedTunnel);
     }
-    let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
+    let at = meta.upper as usize;
+    open(context, packet, meta, (at, class), |tunnel| {
+        (as_bits(tunnel.remote), as_bits(tunnel.local)) == (src, dst)
+    })
+}
+
+/// Opens the ESP that begins `at` bytes into the packet, under an outer header of `class`, if its SA is of a tunnel that
+/// is `ours`.
+#[inline(always)]
+pub(crate) fn open<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    (at, class): (usize, TrafficClass),
+    ours: impl FnOnce(&Tunnel) -> bool,
+) -> Verdict {
+    let payload = packet.data().get(at..).ok_or(DropReason::Truncated)?;
     let Ok(Esp { spi, .. }) = Esp::parse(payload) else {
         return unless_transit(context, packet, meta, DropReason::BadEncapsulation);
     };
     let tunnels = &context.snapshot.tunnels;
-    let ours = |inbound: &&mut Box<Inbound>| {
-        let ends = &tunnels[inbound.tunnel.index()];
-        (as_bits(ends.remote), as_bits(ends.local)) == (src, dst)
-    };
+    let ours = |inbound: &&mut Box<Inbound>| ours(&tunnels[inbound.tunnel.index()]);
     let Some(inbound) = context.sas.inbound.get_mut(&spi).filter(ours) else {
         return unless_transit(context, packet, meta, DropReason::UnknownSpi);
     };
     let tunnel = inbound.tunnel;
-    packet.adj(meta.upper as usize);
+    packet.adj(at);
     let inner = inbound.sa.open(packet).map_err(|error| match error {
         SaError::Replay => DropReason::Replayed,
         SaError::Authentication => DropReason::Authentication,
@@ -125,7 +157,7 @@ fn gre<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &m
     let Ok((header, length)) = Gre::parse(payload) else {
         return unless_transit(context, packet, meta, DropReason::BadEncapsulation);
     };
-    let Some(tunnel) = context.snapshot.gre_tunnel(src, dst, header.key) else {
+    let Some(tunnel) = context.snapshot.tunnel(src, dst, Demux::Gre(header.key)) else {
         return unless_transit(context, packet, meta, DropReason::UnknownTunnel);
     };
     let Encapsulation::Gre { sequence, .. } = context.snapshot.tunnels[tunnel.index()].encapsulation else {
@@ -159,7 +191,8 @@ fn in_sequence(last: &mut Option<u32>, number: Option<u32>) -> Verdict {
 }
 
 /// The inner packet takes the place of the outer one.
-fn inside<A: PacketPool>(
+#[inline(always)]
+pub(crate) fn inside<A: PacketPool>(
     context: &mut Context<A>,
     packet: &mut A::Packet,
     meta: &mut Meta,

@@ -9,8 +9,8 @@ use crate::packet::{Packet, PacketPool};
 use crate::sa::{OutboundSa, SaError};
 use crate::snapshot::Encapsulation;
 use crate::tunnel::ecn;
-use crate::tunnel::template::Template;
-use crate::wire::Protocol;
+use crate::tunnel::template::{Template, flow_label};
+use crate::wire::{Protocol, TrafficClass, flow};
 use sync::ring::Producer;
 
 /// Encapsulates, and makes the tunnel's next hop the neighbour to reach.
@@ -30,16 +30,22 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
             let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
             seal(sa, packet, meta, template.length())?;
             report_soft_limit(sa, &mut context.events, id);
-            template.write(packet.data_mut(), meta.version, class, None)
+            // The flows in it are hidden: SPIs are what the underlay can spread them by.
+            template.write(packet.data_mut(), meta.version, class, None, |_| 0)
         }
-        Encapsulation::Gre { sequence: false, .. } => template()?.prepend(packet, meta.version, class, None),
+        Encapsulation::Gre { sequence: false, .. } => {
+            template()?.prepend(packet, meta.version, class, None, |inner| label(inner, meta))
+        }
         Encapsulation::Gre { sequence: true, .. } => {
             let next = &mut context.sequences[id.index()].gre_tx;
             let sequence = *next;
             *next = sequence.wrapping_add(1);
-            template()?.prepend(packet, meta.version, class, Some(sequence))
+            template()?.prepend(packet, meta.version, class, Some(sequence), |inner| label(inner, meta))
         }
         Encapsulation::Direct => Some(()),
+        Encapsulation::EspUdp(_) | Encapsulation::IpIp | Encapsulation::Vxlan(_) => {
+            return less_often(context, packet, meta, id, class);
+        }
     };
     written.ok_or(DropReason::NoRoom)?;
     meta.version = outer.template.as_ref().map_or(meta.version, Template::outer);
@@ -47,6 +53,40 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
         context.counters.tunnel(id.index()).tx.count(length);
     }
     Ok(())
+}
+
+/// The same for the protocols with fewer packets: out of the way of the others.
+#[inline(never)]
+fn less_often<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    id: TunnelId,
+    class: TrafficClass,
+) -> Verdict {
+    let (outer, length) = (context.snapshot.outer(id), packet.len());
+    let template = outer.template.as_ref().ok_or(DropReason::UnknownTunnel)?;
+    let entropy = if let Encapsulation::EspUdp(_) = outer.encapsulation {
+        let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
+        seal(sa, packet, meta, template.length())?;
+        report_soft_limit(sa, &mut context.events, id);
+        0
+    } else {
+        let entropy = flow::entropy(packet.data(), meta);
+        packet.prepend(template.length()).ok_or(DropReason::NoRoom)?;
+        entropy
+    };
+    template.write_spread(packet.data_mut(), meta.version, class, entropy).ok_or(DropReason::NoRoom)?;
+    meta.version = template.outer();
+    if meta.forwarded() {
+        context.counters.tunnel(id.index()).tx.count(length);
+    }
+    Ok(())
+}
+
+/// The flow label over the packet that `inner` begins with.
+fn label(inner: &[u8], meta: &Meta) -> u32 {
+    flow_label(flow::entropy(inner, meta))
 }
 
 /// ESP around the packet, behind `room` bytes for the outer header.

@@ -3,9 +3,10 @@
 use super::Verdict;
 use crate::context::{Context, Meta, Version};
 use crate::drop_reason::DropReason;
+use crate::id::Spi;
 use crate::message::Event;
 use crate::packet::{Packet, PacketPool};
-use crate::snapshot::Encapsulation;
+use crate::snapshot::{Encapsulation, Tunnel};
 use crate::stage::decap::outer;
 use crate::stage::icmp_error::{self, Problem};
 use crate::stage::{bfd, neighbor, probe};
@@ -15,8 +16,8 @@ use crate::wire::icmp::{self, Icmp, IcmpError};
 use crate::wire::icmpv6::{self, Icmpv6, Icmpv6Error};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
-use crate::wire::udp::UdpHeader;
-use crate::wire::{Protocol, stamp};
+use crate::wire::udp::{self, UdpHeader};
+use crate::wire::{Protocol, stamp, vxlan};
 use std::net::IpAddr;
 
 /// TTL and hop limit of what this engine sends (RFC 1700's default).
@@ -40,7 +41,7 @@ pub fn deliver<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, 
     match meta.protocol {
         Protocol::ICMP if meta.version == Version::V4 => icmp(context, packet, meta),
         Protocol::ICMPV6 if meta.version == Version::V6 => icmpv6(context, packet, meta),
-        Protocol::UDP => udp(context, packet, meta),
+        Protocol::UDP => datagram(context, packet, meta),
         Protocol::ESP | Protocol::GRE => Err(DropReason::UnknownTunnel),
         _ => refuse(context, packet, meta, Problem::NoProtocol),
     }
@@ -70,7 +71,7 @@ fn icmp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &
                 let mtu = icmp::path_mtu(mtu, header);
                 let rest = quoted.get(header.header_length()..).unwrap_or_default();
                 let (src, dst, protocol) = (header.src().into(), header.dst().into(), header.protocol());
-                path_mtu(context, (src, dst, protocol), rest_spi(rest), mtu);
+                path_mtu(context, (src, dst, protocol), &Quoted::of(rest), mtu);
             }
             Err(DropReason::IcmpConsumed)
         }
@@ -100,7 +101,7 @@ fn icmpv6<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta:
                 path_mtu(
                     context,
                     (src, dst, protocol),
-                    rest_spi(rest),
+                    &Quoted::of(rest),
                     u16::try_from(mtu).unwrap_or(u16::MAX),
                 );
             }
@@ -111,39 +112,65 @@ fn icmpv6<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta:
     }
 }
 
-fn rest_spi(rest: &[u8]) -> Option<Esp> {
-    Esp::parse(rest).ok()
-}
-
 /// Reports a smaller path MTU if the quoted packet can only be one of ours (RFC 4301 §8.2.1): the endpoints are a
 /// tunnel's, and for ESP the SPI is the one in use. With several workers another one may use it: control knows.
 fn path_mtu<A: PacketPool>(
     context: &mut Context<A>,
     (src, dst, protocol): (IpAddr, IpAddr, Protocol),
-    esp: Option<Esp>,
+    quoted: &Quoted,
     mtu: u16,
 ) {
+    let sent = |tunnel: &Tunnel, spi: Option<Spi>| {
+        let sa = context.sas.outbound[tunnel.id.index()].as_ref();
+        spi.is_some_and(|spi| context.workers > 1 || sa.is_some_and(|sa| sa.spi() == spi))
+    };
     let ours = context.snapshot.tunnels.iter().find(|tunnel| {
         (tunnel.local, tunnel.remote) == (src, dst)
             && match tunnel.encapsulation {
-                Encapsulation::Esp => {
-                    let sa = context.sas.outbound[tunnel.id.index()].as_ref();
-                    let sent = |spi| context.workers > 1 || sa.is_some_and(|sa| sa.spi() == spi);
-                    protocol == Protocol::ESP && esp.is_some_and(|esp| sent(esp.spi))
+                Encapsulation::Esp => protocol == Protocol::ESP && sent(tunnel, quoted.spi),
+                Encapsulation::EspUdp(settings) => {
+                    let ports = (settings.local_port, settings.remote_port);
+                    quoted.ports == Some(ports) && protocol == Protocol::UDP && sent(tunnel, quoted.udp_spi)
+                }
+                Encapsulation::Vxlan(_) => {
+                    let port = quoted.ports.map(|(_, port)| port);
+                    protocol == Protocol::UDP && port == Some(vxlan::PORT)
                 }
                 Encapsulation::Gre { .. } => protocol == Protocol::GRE,
+                Encapsulation::IpIp => matches!(protocol, Protocol::IPV4 | Protocol::IPV6),
                 Encapsulation::Direct => false,
             }
     });
     if let Some((tunnel, encapsulation)) = ours.map(|tunnel| (tunnel.id, tunnel.encapsulation)) {
-        let spi = esp.filter(|_| encapsulation == Encapsulation::Esp).map(|esp| esp.spi);
+        let spi = match encapsulation {
+            Encapsulation::Esp => quoted.spi,
+            Encapsulation::EspUdp(_) => quoted.udp_spi,
+            _ => None,
+        };
         context.report(Event::PathMtu { tunnel, spi, mtu });
     }
 }
 
-fn udp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
-    let datagram = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
-    match UdpHeader::parse(datagram) {
+/// What an ICMP error quotes of a packet behind its IP header: 8 bytes at least, and most routers more.
+struct Quoted {
+    spi: Option<Spi>,
+    ports: Option<(u16, u16)>,
+    /// The SPI behind a UDP header, if the quotation goes so far.
+    udp_spi: Option<Spi>,
+}
+
+impl Quoted {
+    fn of(rest: &[u8]) -> Quoted {
+        let spi = |bytes: &[u8]| Esp::parse(bytes).ok().map(|esp| esp.spi);
+        let ports =
+            rest.first_chunk().map(|&[a, b, c, d]| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])));
+        Quoted { spi: spi(rest), ports, udp_spi: rest.get(udp::HEADER_LENGTH..).and_then(spi) }
+    }
+}
+
+fn datagram<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
+    let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
+    match UdpHeader::parse(payload) {
         Ok((header, _)) if header.dst_port() == wire_bfd::PORT => bfd::receive(context, packet, meta),
         Ok((header, _)) if header.dst_port() == stamp::PORT => probe::reflect(context, packet, meta),
         Ok((header, _)) if header.src_port() == stamp::PORT => probe::home(context, packet, meta),

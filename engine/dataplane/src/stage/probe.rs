@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::id::{Nanos, TunnelId};
 use crate::message::Event;
 use crate::packet::{Packet, PacketPool};
-use crate::snapshot::Encapsulation;
+use crate::snapshot::{Encapsulation, EspUdp, Nat, Tunnel};
 use crate::stage::decap::outer;
 use crate::wire::ipv4::{Fragmentation, Ipv4Fields};
 use crate::wire::ipv6::Ipv6Fields;
@@ -42,7 +42,8 @@ pub fn mark<A: PacketPool>(context: &mut Context<A>, tunnel: TunnelId, sequence:
 
 fn probe<A: PacketPool>(context: &mut Context<A>, tunnel: TunnelId, class: TrafficClass, probe: Probe) {
     let Some(ends) = context.snapshot.tunnels.get(tunnel.index()) else { return };
-    let ends = ((ends.local, SENDER_PORT), (ends.remote, stamp::PORT));
+    let Some(remote) = inside(ends) else { return };
+    let ends = ((ends.local, SENDER_PORT), (remote, stamp::PORT));
     datagram(context, tunnel, class, ends, |payload| probe.write(payload).is_ok());
 }
 
@@ -56,8 +57,14 @@ pub fn reflect<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, 
     // Decapsulated, not forwarded: the TTL is the one it was sent with.
     let (sequence, now) = (*reflected, context.now);
     let reflection = Reflection { sequence, sent: now, received: now, probe, probe_ttl: TTL };
-    let ends = &context.snapshot.tunnels[tunnel.index()];
-    let ends = ((ends.local, stamp::PORT), (ends.remote, SENDER_PORT));
+    let (from, to, _) = outer(packet, meta.version)?;
+    if let Encapsulation::EspUdp(EspUdp { nat: Nat::Remote, inside, .. }) =
+        context.snapshot.tunnels[tunnel.index()].encapsulation
+        && inside != Some(from)
+    {
+        context.report(Event::FarInside { tunnel, ip: from });
+    }
+    let ends = ((to, stamp::PORT), (from, SENDER_PORT));
     datagram(context, tunnel, TrafficClass::NETWORK_CONTROL, ends, |payload| {
         reflection.write(payload).is_ok()
     });
@@ -87,6 +94,14 @@ fn payload<'a, P: Packet>(packet: &'a P, meta: &Meta) -> Result<&'a [u8], DropRe
     datagram.get(udp::HEADER_LENGTH..).ok_or(DropReason::Truncated)
 }
 
+/// Where probes reach the far end; `None` behind a NAT before it has sent one itself.
+fn inside(tunnel: &Tunnel) -> Option<IpAddr> {
+    match tunnel.encapsulation {
+        Encapsulation::EspUdp(EspUdp { nat: Nat::Remote, inside, .. }) => inside,
+        _ => Some(tunnel.remote),
+    }
+}
+
 /// The tunnel a probe came by: only its own far end may send one.
 fn arrived_by<A: PacketPool>(
     context: &Context<A>,
@@ -94,11 +109,16 @@ fn arrived_by<A: PacketPool>(
     meta: &Meta,
 ) -> Result<TunnelId, DropReason> {
     let (src, dst, _) = outer(packet, meta.version)?;
+    let ends = |tunnel: &&Tunnel| match tunnel.encapsulation {
+        // Its ICV says that it is the far end's; by which address it knows itself is its own affair.
+        Encapsulation::EspUdp(EspUdp { nat: Nat::Remote, .. }) => tunnel.local == dst,
+        _ => (tunnel.remote, tunnel.local) == (src, dst),
+    };
     context
         .snapshot
         .tunnels
         .iter()
-        .filter(|tunnel| (tunnel.remote, tunnel.local) == (src, dst))
+        .filter(ends)
         .find(|tunnel| match tunnel.encapsulation {
             Encapsulation::Direct => meta.tunnel_in.is_none() && tunnel.interface == meta.interface,
             _ => meta.tunnel_in == Some(tunnel.id),

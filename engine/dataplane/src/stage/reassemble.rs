@@ -12,12 +12,6 @@ use crate::reassembly::Reassembly;
 use crate::stage::{decap, parse};
 use crate::wire::flow;
 
-/// Whether a packet may be a fragment of one for a tunnel of ours.
-#[inline]
-pub fn is_tunnelled(meta: &Meta) -> bool {
-    meta.fragment && decap::is_tunnelled(meta)
-}
-
 /// Whether an access list or a NAT, if there is one, must see the whole packet.
 #[inline]
 pub fn is_asked_about(meta: &Meta) -> bool {

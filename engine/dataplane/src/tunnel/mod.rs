@@ -1,8 +1,11 @@
-//! What the tunnel protocols have in common. Their framing is in [`crate::stage::encap`] and
-//! [`crate::stage::decap`]; ESP's cryptography in [`crate::sa`].
+//! The tunnel protocols. GRE and ESP, whose packets are the most, are taken apart in [`crate::stage::decap`] itself; the
+//! others have a file each here. Outer headers are written by [`template`]; ESP's cryptography is in [`crate::sa`].
 
 pub mod ecn;
+pub mod esp_udp;
+pub mod ip_in_ip;
 pub mod template;
+pub mod vxlan;
 
 use crate::snapshot::Encapsulation;
 
@@ -18,6 +21,16 @@ pub fn inner_mtu(underlay: u16, encapsulation: Encapsulation, outer_ipv4: bool) 
         }
         // RFC 4303 §2, RFC 4106 §3: SPI and sequence number 8, IV 8, ICV 16; inner packet, padding, pad
         // length and next header fill whole words of 4 bytes (RFC 4303 §2.4).
-        Encapsulation::Esp => (underlay.saturating_sub(outer + 8 + 8 + 16) / 4 * 4).saturating_sub(2),
+        Encapsulation::Esp => esp_room(underlay.saturating_sub(outer)),
+        // RFC 3948 §2.1: a UDP header, 8.
+        Encapsulation::EspUdp(_) => esp_room(underlay.saturating_sub(outer + 8)),
+        Encapsulation::IpIp => underlay.saturating_sub(outer),
+        // RFC 7348 §5: UDP 8, VXLAN 8, Ethernet without tags 14.
+        Encapsulation::Vxlan(_) => underlay.saturating_sub(outer + 8 + 8 + 14),
     }
+}
+
+/// The largest inner packet whose ESP, from the SPI on, fits `room` bytes.
+fn esp_room(room: u16) -> u16 {
+    (room.saturating_sub(8 + 8 + 16) / 4 * 4).saturating_sub(2)
 }

@@ -111,6 +111,15 @@ pub fn bucket(packet: &[u8], meta: &Meta, seed: u64) -> Option<Bucket> {
     }
 }
 
+/// Seeds [`entropy`], so that what the underlay does with a flow has nothing to do with its bucket.
+const ENTROPY_SEED: u64 = 0x6438_7348;
+
+/// 16 bits that are a flow's own, for headers that the underlay spreads traffic by; as [`bucket`] takes packets.
+#[inline]
+pub fn entropy(packet: &[u8], meta: &Meta) -> u16 {
+    bucket(packet, meta, ENTROPY_SEED).map_or(0, |Bucket(bits)| bits)
+}
+
 #[inline(never)]
 fn bucket_v6(packet: &[u8], payload: &[u8], meta: &Meta, seed: u64) -> Option<Bucket> {
     let header = Ipv6Header::parse_quoted(packet).ok()?;

@@ -4,7 +4,7 @@ use super::flow::FlowKey;
 use super::ipv4::{self, Ipv4Header};
 use super::ipv6::{self, Ipv6Header};
 use super::{EtherType, MacAddr, Protocol, TrafficClass};
-use super::{arp, bfd, checksum, esp, ethernet, gre, icmp, icmpv6, ndp, stamp, tcp, udp};
+use super::{arp, bfd, checksum, esp, esp_udp, ethernet, gre, icmp, icmpv6, ndp, stamp, tcp, udp, vxlan};
 use crate::packet::RxChecksum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -111,7 +111,13 @@ fn fuzz_upper(protocol: Protocol, payload: &[u8]) {
         }
         Protocol::UDP => {
             let _ = udp::verify(payload, anywhere, anywhere);
-            let _ = udp::UdpHeader::parse(payload).map(|(_, data)| stamp::Reflection::parse(data));
+            if let Ok((_, data)) = udp::UdpHeader::parse(payload) {
+                let _ = stamp::Reflection::parse(data);
+                let _ = esp_udp::Payload::parse(data);
+                if vxlan::parse(data).is_ok() {
+                    let _ = ethernet::Ethernet::parse(&data[vxlan::HEADER_LENGTH..]);
+                }
+            }
         }
         Protocol::ICMP => {
             if let Ok(icmp::Icmp::Error(_, quoted)) = icmp::Icmp::parse(payload) {

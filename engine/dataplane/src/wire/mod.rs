@@ -5,6 +5,7 @@ pub mod arp;
 pub mod bfd;
 pub mod checksum;
 pub mod esp;
+pub mod esp_udp;
 pub mod ethernet;
 pub mod flow;
 pub mod gre;
@@ -19,6 +20,7 @@ pub mod stamp;
 pub mod tcp;
 pub mod traffic_class;
 pub mod udp;
+pub mod vxlan;
 
 mod fuzz;
 #[cfg(test)]

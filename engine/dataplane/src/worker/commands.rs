@@ -7,6 +7,7 @@ use crate::message::{Command, Event, Inbound, Retired};
 use crate::packet::{PacketPool, Port};
 use crate::sa::OutboundSa;
 use crate::stage::{neighbor, probe};
+use crate::tunnel::esp_udp;
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     pub(super) fn carry_out(&mut self, command: Command) {
@@ -24,6 +25,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 }
             }
             Command::Probe { tunnel, sequence } => probe::send(&mut self.context, tunnel, sequence),
+            Command::Keepalive(tunnel) => esp_udp::keepalive(&mut self.context, tunnel),
             Command::Solicit { interface, ip, unicast } => {
                 neighbor::solicit(&mut self.context, interface, ip, unicast);
             }

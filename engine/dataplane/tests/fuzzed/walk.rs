@@ -141,7 +141,7 @@ fn act(kind: u8, argument: u8) -> Act {
         2 => Act::Lease(argument & 1 != 0),
         3 => Act::Forget,
         4 => Act::Know,
-        5 => Act::Up(u16::from(argument >> 1 & 3), argument & 1 != 0),
+        5 => Act::Up(u16::from(argument >> 1) % 7, argument & 1 != 0),
         6 => Act::Shift(u32::from(argument) + 1),
         _ => Act::Ask,
     }

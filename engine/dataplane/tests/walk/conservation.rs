@@ -41,7 +41,8 @@ fn seeds() -> &'static [Vec<u8>] {
                 let packet = frame(engine_mac(2, 0), host_mac(), None, &back.udp(flow, 40));
                 b.queues[0][0].rx.lock().unwrap().extend(pool.fill(&packet));
             }
-            let tunnel = [0, 1, 2].map(|tunnel| Command::Probe { tunnel: TunnelId(tunnel), sequence: 1 });
+            let tunnel =
+                [0, 1, 2, 4, 5, 6].map(|tunnel| Command::Probe { tunnel: TunnelId(tunnel), sequence: 1 });
             tunnel.into_iter().for_each(|command| b.command(0, command));
             (0..3).for_each(|_| b.poll());
         }
@@ -100,7 +101,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => any::<bool>().prop_map(Act::Lease),
         1 => Just(Act::Forget),
         2 => Just(Act::Know),
-        1 => (0..4u16, any::<bool>()).prop_map(|(tunnel, up)| Act::Up(tunnel, up)),
+        1 => (0..7u16, any::<bool>()).prop_map(|(tunnel, up)| Act::Up(tunnel, up)),
         1 => (1..9u32).prop_map(Act::Shift),
         1 => Just(Act::Ask),
     ]

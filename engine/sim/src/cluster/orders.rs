@@ -136,7 +136,7 @@ impl Cluster {
 fn endpoints(name: &str, peer: &str, tunnel: TunnelId) -> Endpoints {
     let direct = name.starts_with('a') && tunnel == SECOND;
     let address = if direct { link_address } else { wan_address };
-    Endpoints { local: address(name).into(), remote: address(peer).into() }
+    Endpoints::new(address(name).into(), address(peer).into())
 }
 
 impl crate::topology::Options {

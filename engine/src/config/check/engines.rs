@@ -1,7 +1,7 @@
 //! Peers, the pair, the witness and their control connections.
 
 use super::Check;
-use crate::config::model::{Peer, Protocol};
+use crate::config::model::Peer;
 use crate::config::types::{Name, WithoutWitness};
 
 pub fn check(c: &mut Check<'_>) {
@@ -17,7 +17,7 @@ pub fn check(c: &mut Check<'_>) {
         config
             .tunnels
             .iter()
-            .any(|t| matches!(t.protocol, Protocol::Esp { .. }))
+            .any(|t| t.protocol.esp().is_some_and(|esp| esp.static_sa.is_none()))
             .then_some("an esp tunnel is there")
     };
     if let Some(why) = needs_control.filter(|_| config.control.is_none()) {
@@ -57,7 +57,7 @@ fn peers(c: &mut Check<'_>) {
     c.unique(
         "peer",
         "address",
-        config.peers.iter().map(|p| (p.index, p.address)),
+        config.peers.iter().filter_map(|p| Some((p.index, p.address?))),
         "each engine listens at its own",
     );
     for Peer { index, name, address, .. } in &config.peers {
@@ -65,7 +65,9 @@ fn peers(c: &mut Check<'_>) {
             let what = format!("\"{name}\" is this engine itself");
             c.wrong(format!("peer[{index}].name"), what, "name other engines only");
         }
-        if address.port() == 0 || address.ip().is_unspecified() {
+        if let Some(address) = address
+            && (address.port() == 0 || address.ip().is_unspecified())
+        {
             let what = format!("{address} cannot be connected to");
             c.wrong(
                 format!("peer[{index}].address"),
@@ -82,6 +84,12 @@ fn pair(c: &mut Check<'_>) {
     if config.gateway.is_none() {
         let remedy = "write a [gateway] section with the addresses that move between the two engines";
         c.wrong("gateway", "is missing, but [ha] is there", remedy);
+    }
+    for (path, name) in [("ha.peer", Some(&ha.peer)), ("ha.witness", ha.witness.as_ref())] {
+        if name.and_then(|name| find(c, name)).is_some_and(|peer| peer.address.is_none()) {
+            let what = "a foreign peer knows nothing of leases";
+            c.wrong(path, what, "name a Foreshift engine");
+        }
     }
     c.refers("ha.peer", "peer", &ha.peer);
     if let Some(peer) = find(c, &ha.peer)

@@ -4,7 +4,7 @@ use super::Check;
 use crate::config::model::{Group, Protocol, Tunnel};
 use crate::config::underlay::{self, NoWay};
 use crate::plan;
-use dataplane::snapshot::MAX_MEMBERS;
+use dataplane::snapshot::{Encapsulation, MAX_MEMBERS};
 use std::net::IpAddr;
 
 /// IPv6 asks every link for this much (RFC 8200 §5); so do hosts that expect a useful MTU.
@@ -21,19 +21,23 @@ pub fn check(c: &mut Check<'_>) {
     let ends = config.tunnels.iter().map(|t| {
         let key = match t.protocol {
             Protocol::Gre { key: Some(key), .. } => format!(" with key {key}"),
+            Protocol::Vxlan { vni, .. } => format!(" with VNI {vni}"),
             _ => String::new(),
         };
-        (t.index, format!("the pair {} – {}{key}", t.local, t.remote))
+        let protocol = t.protocol.name().as_str();
+        (t.index, format!("the {protocol} pair {} – {}{key}", t.local, t.remote))
     });
     c.unique(
         "tunnel",
         "remote",
         ends,
-        "give each tunnel its own pair of addresses, or each gre tunnel its own gre_key",
+        "give each tunnel of a protocol its own pair of addresses, gre_key or vxlan_vni",
     );
     for tunnel in &config.tunnels {
         check_tunnel(c, tunnel);
     }
+    let inbound = config.tunnels.iter().filter_map(|t| Some((t.index, t.protocol.static_sa()?.spi_in.get())));
+    c.unique("tunnel", "static_sa.spi_in", inbound, "give each SA its own SPI");
     c.unique(
         "group",
         "name",
@@ -63,7 +67,44 @@ fn check_tunnel(c: &mut Check<'_>, tunnel: &Tunnel) {
             c.wrong(format!("{path}.protocol"), what, "write protocol = \"esp\"");
         }
     }
+    if let Protocol::Vxlan { .. } = tunnel.protocol
+        && let Encapsulation::Vxlan(vxlan) = plan::encapsulation(tunnel)
+        && vxlan.local_mac == vxlan.remote_mac
+    {
+        let what = format!("{} is the address of both ends inside", vxlan.local_mac);
+        c.wrong(format!("{path}.vxlan_remote_mac"), what, "write that of the far end");
+    }
+    keys(c, &path, tunnel);
     ends(c, &path, tunnel);
+}
+
+/// SAs are negotiated with our own kind, and agreed on beforehand with others.
+fn keys(c: &mut Check<'_>, path: &str, tunnel: &Tunnel) {
+    let (Some(esp), Some(peer)) =
+        (tunnel.protocol.esp(), c.config.peers.iter().find(|peer| peer.name == tunnel.peer))
+    else {
+        return;
+    };
+    match (&esp.static_sa, peer.address) {
+        (None, None) => {
+            let what = format!("\"{}\" is foreign: no SA can be negotiated with it", peer.name);
+            c.wrong(
+                format!("{path}.static_sa"),
+                what,
+                format!("write [{path}.static_sa] with SPIs and key files"),
+            );
+        }
+        (Some(_), Some(_)) => {
+            let what = format!("SAs with \"{}\" are negotiated", peer.name);
+            let remedy = "remove it; static keys are for peers with foreign = true";
+            c.wrong(format!("{path}.static_sa"), what, remedy);
+        }
+        (Some(_), None) if c.config.dpdk.cores.len() > 1 => {
+            let what = "several workers cannot share one SA's counter";
+            c.wrong(format!("{path}.static_sa"), what, "run one worker");
+        }
+        _ => {}
+    }
 }
 
 /// The outer addresses, and the way to the far one.
@@ -98,7 +139,7 @@ fn ends(c: &mut Check<'_>, path: &str, tunnel: &Tunnel) {
         return c.wrong(path, what, "a direct tunnel joins two addresses of one network");
     }
     let Some(port) = config.ports.iter().find(|p| p.name == way.interface.port) else { return };
-    let inner = plan::inner_mtu(port.mtu.get() as u16, &tunnel.protocol, remote.is_ipv4());
+    let inner = plan::inner_mtu(port.mtu.get() as u16, tunnel);
     if u64::from(inner) < INNER_MTU_MIN {
         let what = format!(
             "the mtu {} of port {} leaves {inner} octets inside the tunnel",

@@ -25,7 +25,7 @@ fn sa_name() -> impl Strategy<Value = SaName> {
     (direction, address.clone(), address, 0..3u64, 256..259u32).prop_map(
         |(direction, local, remote, generation, spi)| SaName {
             direction,
-            tunnel: Endpoints { local, remote },
+            tunnel: Endpoints::new(local, remote),
             generation,
             spi: Spi(spi),
         },
@@ -38,7 +38,7 @@ fn mirrored(name: SaName) -> SaName {
         Direction::Inbound => Direction::Outbound,
         Direction::Outbound => Direction::Inbound,
     };
-    let tunnel = Endpoints { local: name.tunnel.remote, remote: name.tunnel.local };
+    let tunnel = name.tunnel.turned();
     SaName { direction, tunnel, ..name }
 }
 
@@ -71,7 +71,7 @@ fn the_derivation_is_hkdf_expand_over_the_documented_name() {
     use aws_lc_rs::hmac;
     let name = SaName {
         direction: Direction::Inbound,
-        tunnel: Endpoints { local: IpAddr::from([192, 0, 2, 20]), remote: "2001:db8::1".parse().unwrap() },
+        tunnel: Endpoints::new(IpAddr::from([192, 0, 2, 20]), "2001:db8::1".parse().unwrap()),
         generation: 5,
         spi: Spi(0xabcd),
     };
@@ -95,7 +95,7 @@ fn the_key_log_is_private_and_has_wiresharks_columns() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let name = SaName {
         direction: Direction::Outbound,
-        tunnel: Endpoints { local: IpAddr::from([192, 0, 2, 11]), remote: IpAddr::from([192, 0, 2, 20]) },
+        tunnel: Endpoints::new(IpAddr::from([192, 0, 2, 11]), IpAddr::from([192, 0, 2, 20])),
         generation: 1,
         spi: Spi(0xabcd),
     };

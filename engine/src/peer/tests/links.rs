@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 fn inbound(direction: Direction) -> SaName {
     let (a, b) = ("192.0.2.11".parse().unwrap(), "192.0.2.20".parse().unwrap());
     let tunnel = match direction {
-        Direction::Inbound => Endpoints { local: a, remote: b },
-        Direction::Outbound => Endpoints { local: b, remote: a },
+        Direction::Inbound => Endpoints::new(a, b),
+        Direction::Outbound => Endpoints::new(b, a),
     };
     SaName { direction, tunnel, generation: 1, spi: Spi(0x1000) }
 }
@@ -142,7 +142,7 @@ async fn a_message_that_cannot_be_sent_does_not_end_the_connection() {
     let folder = Folder::with_certificates(&["a1", "b1"]);
     let ((_a1, at_a1), (mut b1, _at_b1)) = pair(&folder).await;
     let address = "192.0.2.1".parse().unwrap();
-    let tunnel = Endpoints { local: address, remote: address };
+    let tunnel = Endpoints::new(address, address);
     let too_long = Message::Goodbye { reason: "x".repeat(70_000) };
     assert!(matches!(at_a1.send(&too_long), Err(SendError::Message(_))));
     // JSON has no NaN; whether the message type maps it is its own affair, the link survives either way.

@@ -26,8 +26,7 @@ fn tshark_decrypts_esp_with_the_key_log() {
     let log = KeyLog::open(&folder.path().join("wireshark/esp_sa")).unwrap();
     let mut capture = pcap_header();
     for (spi, algorithm) in (0xff01_abcd..).zip(AES) {
-        let tunnel =
-            Endpoints { local: IpAddr::from([192, 0, 2, 11]), remote: IpAddr::from([192, 0, 2, 20]) };
+        let tunnel = Endpoints::new(IpAddr::from([192, 0, 2, 11]), IpAddr::from([192, 0, 2, 20]));
         let name = SaName { direction: Direction::Outbound, tunnel, generation: 1, spi: Spi(spi) };
         let key = session.sa_key(&name, algorithm);
         log.append(&name, &key).unwrap();

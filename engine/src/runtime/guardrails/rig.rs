@@ -6,7 +6,7 @@ use control::config::{
     TunnelConfig, WithoutWitness,
 };
 use control::io::{Assessment, Input, Mode, OperatorCommand, Output};
-use control::message::{Endpoints, Message};
+use control::message::{Endpoints, Message, TunnelKind};
 use dataplane::id::{GroupId, Nanos, TunnelId};
 use predictor::recording::{Hearsay, Run};
 use predictor::{Predictor, TelemetrySample, Vitals};
@@ -63,8 +63,16 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
         id: TunnelId(other as u16),
         name: format!("{}-{}", NAMES[me], NAMES[other]),
         peer: NAMES[other].to_owned(),
-        endpoints: Endpoints { local: address(me), remote: address(other) },
-        protocol: if same_site(other) { Protocol::Direct } else { Protocol::Gre },
+        endpoints: Endpoints {
+            local: address(me),
+            remote: address(other),
+            kind: if same_site(other) { TunnelKind::Direct } else { TunnelKind::Gre },
+        },
+        protocol: if same_site(other) {
+            Protocol::Direct
+        } else {
+            Protocol::Fixed { probed: true, spi: None }
+        },
     };
     let member = |other: usize| Member {
         tunnel: TunnelId(other as u16),

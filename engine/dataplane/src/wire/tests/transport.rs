@@ -4,7 +4,8 @@ use crate::wire::esp::{self, Esp, Trailer};
 use crate::wire::gre::Gre;
 use crate::wire::stamp::{self, Probe, Reflection};
 use crate::wire::udp::{self, UdpHeader};
-use crate::wire::{EtherType, Protocol, WireError};
+use crate::wire::vxlan::{self, Vni};
+use crate::wire::{EtherType, Ethernet, Protocol, WireError, esp_udp};
 use proptest::prelude::*;
 use std::net::IpAddr;
 
@@ -127,4 +128,53 @@ fn scapy_stamp_is_read_and_a_computed_zero_is_sent_as_ones() {
     udp::write(&mut datagram, (nowhere, 1), (nowhere, 2)).unwrap();
     assert_eq!(datagram[6..8], [0xff, 0xff]);
     assert_eq!(udp::verify(&datagram, nowhere, nowhere), Ok(()));
+}
+
+#[test]
+fn scapy_vxlan_is_read() {
+    let packet = seed_packet("vxlan.ok");
+    let (header, payload) = UdpHeader::parse(&packet[20..]).expect("UDP");
+    assert_eq!((header.dst_port(), header.checksum()), (vxlan::PORT, 0));
+    assert_eq!(vxlan::parse(payload).map(Vni::get), Ok(0xab_cdef));
+    let (inner, _) = Ethernet::parse(&payload[vxlan::HEADER_LENGTH..]).expect("a frame");
+    assert_eq!(inner.ether_type, EtherType::IPV4);
+    // RFC 7348 §5: without the I bit there is no VNI; whatever else is set is ignored.
+    for bit in 0..8 * vxlan::HEADER_LENGTH {
+        let mut changed = payload.to_vec();
+        changed[bit / 8] ^= 0x80 >> (bit % 8);
+        let expected = match bit {
+            4 => Err(WireError::Reserved),
+            32..56 => Ok(0xab_cdef ^ 1 << (55 - bit)),
+            _ => Ok(0xab_cdef),
+        };
+        assert_eq!(vxlan::parse(&changed).map(Vni::get), expected, "bit {bit}");
+    }
+    assert_eq!(vxlan::parse(&payload[..7]), Err(WireError::Truncated));
+    assert!(Vni::try_from(1 << 24).is_err());
+}
+
+/// RFC 3948 §2.
+#[test]
+fn one_port_for_esp_ike_and_keepalives() {
+    let parse = esp_udp::Payload::parse;
+    assert_eq!(parse(&[0xff]), Ok(esp_udp::Payload::Keepalive));
+    assert_eq!(parse(&[0, 0, 0, 0, 9]), Ok(esp_udp::Payload::Ike(&[9])));
+    let packet = seed_packet("esp-udp.ok");
+    let (_, payload) = UdpHeader::parse(&packet[20..]).expect("UDP");
+    assert_eq!(parse(payload), Ok(esp_udp::Payload::Esp(payload)));
+    assert_eq!(Esp::parse(payload), Ok(Esp { spi: Spi(0x1001), sequence: 7 }));
+    for short in [&[][..], &[0xfe], &[0, 0, 0], &[1, 2, 3, 4, 5, 6, 7]] {
+        assert_eq!(parse(short), Err(WireError::Truncated));
+    }
+}
+
+proptest! {
+    #[test]
+    fn vxlan_reads_what_it_writes(number in 0u32..1 << 24) {
+        let (vni, mut out) = (Vni::try_from(number).unwrap(), [0xee; vxlan::HEADER_LENGTH]);
+        prop_assert_eq!(vxlan::write(vni, &mut out), Ok(vxlan::HEADER_LENGTH));
+        prop_assert_eq!((out[0], out[1..4].to_vec(), out[7]), (8, vec![0; 3], 0));
+        prop_assert_eq!(vxlan::parse(&out), Ok(vni));
+        prop_assert_eq!(vxlan::write(vni, &mut out[..7]), Err(WireError::NoRoom));
+    }
 }

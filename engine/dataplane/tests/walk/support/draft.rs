@@ -7,8 +7,10 @@ use dataplane::flow::{HashKeys, SessionConfig, SessionTable};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
 use dataplane::nat::{Nat, NatConfig, PortShare};
 use dataplane::sa::esp_overhead;
-use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
+use dataplane::shaper::Shaper;
+use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel, Vxlan};
 use dataplane::stage::access::Sessions;
+use dataplane::tunnel::vxlan::derived_mac;
 use dataplane::wire::{MacAddr, VlanId};
 use ipnet::IpNet;
 use std::cell::RefCell;
@@ -68,6 +70,8 @@ pub struct Draft {
     pub nat: Option<NatConfig>,
     /// BFD sessions of the first worker.
     pub bfd: Vec<dataplane::bfd::Parameters>,
+    /// By tunnel; none beyond the end. What the workers are made with.
+    pub shapers: Vec<Option<Arc<Shaper>>>,
     /// The last FIB and its prefixes, the n-th of which leads to next hop n + 1: it takes longer to make than the rest.
     pub built: RefCell<Option<(Vec<IpNet>, Arc<Fib>)>>,
 }
@@ -123,6 +127,7 @@ impl Draft {
             sessions: None,
             nat: None,
             bfd: Vec::new(),
+            shapers: vec![],
             built: RefCell::default(),
         }
     }
@@ -150,12 +155,25 @@ impl Draft {
             (_, false) => (wan_v4(self.engine), wan_v4(far)),
         };
         let room = 1500 - if outer_v6 { 40 } else { 20 };
+        let esp = |room| (0..room).rev().find(|&inner| inner + esp_overhead(inner) <= room).unwrap();
         let mtu = match encapsulation {
             Encapsulation::Direct => 1500,
             Encapsulation::Gre { key, sequence } => {
                 room - 4 - if key.is_some() { 4 } else { 0 } - if sequence { 4 } else { 0 }
             }
-            Encapsulation::Esp => (0..room).rev().find(|&inner| inner + esp_overhead(inner) <= room).unwrap(),
+            Encapsulation::Esp => esp(room),
+            Encapsulation::EspUdp(_) => esp(room - 8),
+            Encapsulation::IpIp => room,
+            Encapsulation::Vxlan(_) => room - 8 - 8 - 14,
+        };
+        // Its two ends see each other's address inside.
+        let encapsulation = match encapsulation {
+            Encapsulation::Vxlan(vxlan) => Encapsulation::Vxlan(Vxlan {
+                local_mac: derived_mac(local),
+                remote_mac: derived_mac(remote),
+                ..vxlan
+            }),
+            other => other,
         };
         self.tunnels.push(Tunnel {
             id,

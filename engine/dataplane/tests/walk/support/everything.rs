@@ -7,7 +7,10 @@ use dataplane::flow::{SessionConfig, Timeouts, WhenFull};
 use dataplane::id::{GroupId, InterfaceId, Nanos, PortId, TunnelId};
 use dataplane::message::Command;
 use dataplane::nat::NatConfig;
-use dataplane::snapshot::Encapsulation;
+use dataplane::shaper::{Bucket, Class, Rate, Shaper};
+use dataplane::snapshot::{Encapsulation, EspUdp, Nat, Vxlan};
+use dataplane::wire::MacAddr;
+use dataplane::wire::vxlan::Vni;
 use std::sync::Arc;
 
 pub type Pooled = Engine<PooledPort, Pool>;
@@ -19,10 +22,22 @@ pub fn everything_draft(engine: u8, far: u8) -> Draft {
     let esp = draft.tunnel(Encapsulation::Esp, false, far);
     let esp6 = draft.tunnel(Encapsulation::Esp, true, far);
     let link = draft.tunnel(Encapsulation::Direct, false, 3);
+    let ip_in_ip = draft.tunnel(Encapsulation::IpIp, true, far);
+    let vxlan = draft.tunnel(vxlan(77), false, far);
+    let esp_udp = draft.tunnel(ESP_UDP, false, far);
     draft.tunnels[0].mtu = 1000;
-    let members = [gre, esp, esp6, link].map(|tunnel| (tunnel, 1));
-    draft.group(far, &members, &[gre, esp, esp6]);
+    draft.shapers = vec![Some(slow_shaper()), None, None, None, None, Some(slow_shaper())];
+    let members = [gre, esp, esp6, link, ip_in_ip, vxlan, esp_udp].map(|tunnel| (tunnel, 1));
+    draft.group(far, &members, &[gre, esp, esp6, ip_in_ip, vxlan, esp_udp]);
     draft
+}
+
+/// 8 Mbit/s, EF and CS6 first, 4 of a class may wait.
+pub fn slow_shaper() -> Arc<Shaper> {
+    let rate = Rate { bits_per_second: 8_000_000, burst: 3000 };
+    let class = || Class { queue: 4, bucket: None };
+    let bucket = Arc::new(Bucket::new(rate, Nanos(0)));
+    Arc::new(Shaper::new(bucket, [(class(), vec![46, 48]), (class(), vec![])]))
 }
 
 /// The same behind rules, with few sessions and NAT towards the WAN.
@@ -51,9 +66,19 @@ pub fn two_workers(draft: Draft, pool: &Pool, room: usize) -> Pooled {
     Engine::assemble(draft, &sizes, || PooledPort::new(room), || pool.clone())
 }
 
-/// SAs for both ESP tunnels, both ways.
+/// ESP in UDP without a NAT.
+pub const ESP_UDP: Encapsulation =
+    Encapsulation::EspUdp(EspUdp { local_port: 4500, remote_port: 4500, nat: Nat::None, inside: None });
+
+/// VXLAN with this VNI; the draft sets the MAC addresses.
+pub fn vxlan(vni: u32) -> Encapsulation {
+    let (vni, mac) = (Vni::try_from(vni).unwrap(), MacAddr::ZERO);
+    Encapsulation::Vxlan(Vxlan { vni, local_mac: mac, remote_mac: mac })
+}
+
+/// SAs for all ESP tunnels, both ways.
 pub fn keyed(a: &mut Pooled, b: &mut Pooled) {
-    for tunnel in [TunnelId(1), TunnelId(2)] {
+    for tunnel in [TunnelId(1), TunnelId(2), TunnelId(6)] {
         key(a, b, tunnel, tunnel, 0x1000 * u32::from(tunnel.0));
         key(b, a, tunnel, tunnel, 0x1000 * u32::from(tunnel.0) + 0x100);
     }
@@ -92,13 +117,14 @@ pub fn prepare(engine: &mut Pooled, act: Act) {
         Act::Know => engine.draft.neighbors = Draft::new(1, 1).neighbors,
         Act::Up(tunnel, up) => engine.draft.tunnels[usize::from(tunnel)].up = up,
         Act::Shift(weight) => {
-            let members = [0, 1, 2, 3].map(|n| (TunnelId(n), if n == 3 { weight } else { 1 }));
+            let members = [0, 1, 2, 3, 4, 5, 6].map(|n| (TunnelId(n), if n == 3 { weight } else { 1 }));
             engine.draft.reweigh(GroupId(0), &members);
         }
         Act::Ask => {
             let (interface, ip) = (InterfaceId(0), [10, 1, 0, 77].into());
             engine.command(0, Command::Solicit { interface, ip, unicast: None });
             engine.command(1, Command::Probe { tunnel: TunnelId(1), sequence: 9 });
+            engine.command(0, Command::Probe { tunnel: TunnelId(5), sequence: 9 });
             engine.command(1, Command::Announce { interface, ip: [10, 1, 0, 1].into() });
         }
     }

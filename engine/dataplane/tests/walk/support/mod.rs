@@ -67,7 +67,7 @@ impl<Q: Port + Clone, A: PacketPool<Packet = Q::Packet>> Engine<Q, A> {
         let pairs = connect(sizes.workers, draft.tunnels.len(), &lease);
         let (mut workers, mut control) = (Vec::new(), Vec::new());
         for (id, (links, ends)) in pairs.into_iter().enumerate() {
-            workers.push(Worker::new(WorkerParts {
+            let worker = Worker::new(WorkerParts {
                 id: dataplane::id::WorkerId(id as u16),
                 ports: queues[id].clone(),
                 pool: pool(),
@@ -77,7 +77,8 @@ impl<Q: Port + Clone, A: PacketPool<Packet = Q::Packet>> Engine<Q, A> {
                 icmp_errors_per_second: sizes.icmp_errors_per_second,
                 sessions: draft.sessions(id as u16, sizes.workers as u16),
                 bfd: if id == 0 { draft.bfd.clone() } else { Vec::new() },
-            }));
+            });
+            workers.push(worker.with_shapers(&draft.shapers));
             control.push(ends);
         }
         Engine { workers, control, draft, queues, clock, lease }
@@ -221,7 +222,7 @@ pub fn pair(encapsulation: dataplane::snapshot::Encapsulation, outer_v6: bool) -
         Engine::new(draft)
     };
     let (mut a, mut b) = (side(1, 2), side(2, 1));
-    if encapsulation == dataplane::snapshot::Encapsulation::Esp {
+    if encapsulation.is_esp() {
         key(&mut a, &mut b, TunnelId(0), TunnelId(0), 0x1000);
         key(&mut b, &mut a, TunnelId(0), TunnelId(0), 0x2000);
     }
