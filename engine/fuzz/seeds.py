@@ -244,7 +244,8 @@ def recording():
     yield "cut", "".join(lines)[:-9].encode()
     for kind in ("stopped_short", "abrupt", "calm"):
         yield kind, (json.dumps(dict(header, kind=kind)) + "\n" + lines[1]).encode()
-    for name in ("inject", "hard_failure", "end", "note"):
+    yield "peers", (lines[0] + json.dumps({"type": "peers", "at_ms": 90, "z": [0.5] + [None] * 20}) + "\n").encode()
+    for name in ("inject", "hard_failure", "end", "decision", "note"):
         yield name, (lines[0] + json.dumps(dict(event, event=name)) + "\n").encode()
 
 
@@ -260,6 +261,8 @@ def model():
     for calibration in about["ensemble"]["calibration"]:
         bins, bounds = calibration["bins"], calibration["bounds"]
         calibration["bins"], calibration["bounds"] = bins[:2], bounds[:4] + bounds[-1:]
+    left = about["ensemble"]["time_left"]
+    left["cuts"], left["bounds"] = left["cuts"][:1], left["bounds"][:1] + left["bounds"][-1:]
     small, at = {"__metadata__": {"foreshift": json.dumps([about, trees])}}, 0
     for name, tensor in sorted(header.items()):
         if name != "__metadata__":

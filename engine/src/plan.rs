@@ -63,6 +63,8 @@ pub struct Plan {
     pub control: Option<ControlPlan>,
     /// The predictor's model; the built-in one if absent.
     pub model: Option<PathBuf>,
+    /// Keeping models and learning, if wanted.
+    pub learning: Option<LearningPlan>,
     /// The Unix socket of the commands.
     pub api_socket: PathBuf,
     /// Where Prometheus scrapes.
@@ -81,6 +83,23 @@ pub struct Plan {
     pub access: AccessPlan,
     /// The least severe message that is logged, unless `RUST_LOG` says otherwise.
     pub log_level: LogLevel,
+}
+
+/// Keeping models and learning from the engine's own history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearningPlan {
+    /// The folder of models by name.
+    pub store: PathBuf,
+    /// The folder of the history; without it nothing is trained.
+    pub history: Option<PathBuf>,
+    /// The most that it may take.
+    pub history_bytes: u64,
+    /// Other recordings to train on.
+    pub recordings: Option<PathBuf>,
+    /// Between two trainings.
+    pub retrain: Duration,
+    /// How long a challenger runs in shadow.
+    pub shadow: Duration,
 }
 
 /// What a worker does when its polls find nothing.
@@ -236,6 +255,7 @@ impl Plan {
             control: config.control.as_ref().map(|control| control_plan(config, control)),
             cluster: config.cluster.clone(),
             model: config.prediction.model.clone(),
+            learning: config.prediction.learning.as_ref().map(learning),
             api_socket: config.api.socket.clone(),
             metrics: config.api.metrics,
             record: config.telemetry.record.clone(),
@@ -270,6 +290,17 @@ fn eal(config: &Config, workers: &[u16]) -> EalPlan {
             LogLevel::Debug => dpdk::LogLevel::Info,
             LogLevel::Trace => dpdk::LogLevel::Debug,
         },
+    }
+}
+
+fn learning(learning: &model::Learning) -> LearningPlan {
+    LearningPlan {
+        store: learning.store.clone(),
+        history: learning.history.clone(),
+        history_bytes: learning.history_mb.get() * 1_000_000,
+        recordings: learning.recordings.clone(),
+        retrain: Duration::from_secs(learning.retrain_hours.get() * 3600),
+        shadow: Duration::from_secs(learning.shadow_minutes.get() * 60),
     }
 }
 

@@ -12,6 +12,9 @@ use crate::track::{MAX_STEP_MS, Track};
 
 /// Features of each metric: rise, z, fast change, slow change, drift, urgency, prospect, excess over the peers.
 pub const PER_METRIC: usize = 8;
+/// Their names.
+pub const FEATURE_NAMES: [&str; PER_METRIC] =
+    ["rise", "z", "fast change", "slow change", "drift", "urgency", "prospect", "over peers"];
 /// Features of the subject as a whole.
 const GLOBALS: usize = 10;
 /// Where the features begin that know no metric by name: the pooled and the subject's.
@@ -20,7 +23,7 @@ pub const NAMELESS: usize = N_METRICS * PER_METRIC;
 pub const N_NAMELESS: usize = POOLED + GLOBALS;
 /// Length of a feature vector: each metric's block, the pooled, the subject's.
 pub const N_FEATURES: usize = NAMELESS + N_NAMELESS;
-/// Places among those: the drift score, and how strangely the metrics move together.
+/// Places among the nameless: the drift score, and how strangely the metrics move together.
 pub(crate) const DRIFT_SCORE: usize = POOLED + 5;
 pub(crate) const STRANGENESS: usize = POOLED + 8;
 /// Changes with any change of the meaning of a feature: models of another version are refused.

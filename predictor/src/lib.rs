@@ -17,11 +17,13 @@ mod features;
 pub mod forecast;
 pub mod gbdt;
 mod judges;
+pub mod lifecycle;
 mod median;
 pub mod metrics;
 mod model;
 mod net;
 mod panel;
+pub mod plot;
 mod pooled;
 mod predict;
 pub mod ramp;
@@ -31,16 +33,18 @@ mod rng;
 mod sample;
 pub mod table;
 pub mod task;
+mod time_left;
 mod track;
 pub mod train;
 
 pub use correlation::Correlation;
 pub use drift::Drift;
 pub use features::{
-    FEATURES_VERSION, FeatureExtractor, N_FEATURES, N_NAMELESS, NAMELESS, PER_METRIC, Pushed, STRIDE_MS,
-    Vitals,
+    FEATURE_NAMES, FEATURES_VERSION, FeatureExtractor, N_FEATURES, N_NAMELESS, NAMELESS, PER_METRIC, Pushed,
+    STRIDE_MS, Vitals,
 };
 pub use judges::{HORIZONS, Judge, Logits, Shown, horizons};
 pub use model::{Description, Ensemble, Model, ModelError};
-pub use predict::{Driver, Outlook, Prediction, Predictor, Quality};
+pub use predict::{Driver, Outlook, Prediction, Predictor, Quality, Verdict};
 pub use sample::{Metric, N_METRICS, SAMPLE_MS, TelemetrySample};
+pub use time_left::{Left, TimeLeft};

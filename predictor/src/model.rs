@@ -18,9 +18,10 @@ use crate::net::{GruNet, layout};
 use crate::panel::Panel;
 use crate::recurrent::Weights;
 use crate::sample::Metric;
+use crate::time_left::{Left, TimeLeft};
 
 const META_KEY: &str = "foreshift";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Trees of one horizon at most: bounds the time of a judgement.
 const MAX_TREES: usize = 400;
 /// Larger than any model of this kind; keeps a forged header from claiming gigabytes.
@@ -81,6 +82,8 @@ pub struct Ensemble {
     pub bias: Logits,
     /// From the sum to a probability and its bounds, by horizon.
     pub calibration: [VennAbers; HORIZONS],
+    /// From the sum at the longest horizon to the time that is left.
+    pub time_left: TimeLeft,
 }
 
 impl Ensemble {
@@ -93,6 +96,11 @@ impl Ensemble {
     pub(crate) fn interval(&self, horizon: usize, said: &[Logits; JUDGES]) -> Option<Interval> {
         let logit = self.logit(horizon, said);
         logit.is_finite().then(|| self.calibration[horizon].interval(logit))
+    }
+
+    /// How long until the failure; `None` when nothing is to be expected within the longest horizon.
+    pub(crate) fn time_left(&self, said: &[Logits; JUDGES]) -> Option<Left> {
+        self.time_left.at(self.logit(HORIZONS - 1, said))
     }
 }
 

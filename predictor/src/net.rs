@@ -79,6 +79,6 @@ impl GruNet {
 }
 
 /// A batch of time-major windows as a tensor `[steps, batch, features]`.
-pub(crate) fn input(values: Vec<f32>, steps: usize, batch: usize) -> Result<Tensor> {
-    Tensor::from_vec(values, (steps, batch, N_NAMELESS), &Device::Cpu)
+pub(crate) fn input(values: Vec<f32>, steps: usize, batch: usize, device: &Device) -> Result<Tensor> {
+    Tensor::from_vec(values, (steps, batch, N_NAMELESS), device)
 }

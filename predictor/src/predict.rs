@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use crate::calibrate::Interval;
 use crate::drift::top3;
-use crate::features::{FeatureExtractor, N_NAMELESS, NAMELESS, PER_METRIC, Vitals};
+use crate::features::{FeatureExtractor, N_FEATURES, N_NAMELESS, NAMELESS, PER_METRIC, Vitals};
 use crate::judges::{HORIZONS, JUDGES, Logits, Shown, horizons};
 use crate::model::Model;
 use crate::panel::Panel;
 use crate::pooled::{self, POOLED};
+use crate::recording::{Hearsay, Run};
 use crate::sample::{Metric, N_METRICS, TelemetrySample};
+use crate::time_left::Left;
 
 /// From this probability on, every prediction says what the model saw.
 const EXPLAIN_FROM: f32 = 0.3;
@@ -51,6 +53,22 @@ pub struct Outlook {
     pub high: f32,
 }
 
+/// The model's word on one step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// By horizon, shortest first.
+    pub outlook: [Outlook; HORIZONS],
+    /// How long until the failure, nine times in ten; `None`: none is to be expected within the horizon.
+    pub time_left: Option<Left>,
+}
+
+impl Verdict {
+    /// P(failure within the longest horizon).
+    pub fn probability(&self) -> f32 {
+        self.outlook[HORIZONS - 1].probability
+    }
+}
+
 /// What is to be expected of the subject.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prediction {
@@ -60,6 +78,8 @@ pub struct Prediction {
     pub probability: f32,
     /// By horizon, shortest first; the last is the model's own. Zero unless `quality` is `Good` or `Blind`.
     pub outlook: [Outlook; HORIZONS],
+    /// See [`Verdict::time_left`]; `None` also where the model gave no number.
+    pub time_left: Option<Left>,
     /// Drift score (0..1).
     pub drift: f32,
     /// The horizon (ms).
@@ -87,7 +107,7 @@ pub struct Predictor {
 #[derive(Clone, Copy, Debug, Default)]
 struct Judged {
     /// `None`: no number.
-    outlook: Option<[Outlook; HORIZONS]>,
+    verdict: Option<Verdict>,
     drivers: [Option<Driver>; 3],
     /// Steps for which the drivers still hold.
     stale: u8,
@@ -99,7 +119,8 @@ impl Predictor {
         let panel = model.panel();
         let calm = horizons(model.description().horizon_ms)
             .map(|within_ms| Outlook { within_ms, ..Outlook::default() });
-        let judged = Judged { outlook: Some(calm), ..Judged::default() };
+        let verdict = Some(Verdict { outlook: calm, time_left: None });
+        let judged = Judged { verdict, ..Judged::default() };
         Self { model, extractor: FeatureExtractor::new(), panel, judged }
     }
 
@@ -119,6 +140,23 @@ impl Predictor {
         self.extractor.hear(peers);
     }
 
+    /// Takes a recording's samples, and what its peers said, up to a time (ms); the last prediction, if there was a sample.
+    pub fn follow(&mut self, run: &Run, until_ms: u64) -> Option<Prediction> {
+        let mut peers = Hearsay::new(run);
+        let samples = run.samples.iter().take_while(|sample| sample.at_ms <= until_ms);
+        samples
+            .map(|sample| {
+                peers.until(sample.at_ms).inspect(|vitals| self.hear(vitals));
+                self.push(sample)
+            })
+            .last()
+    }
+
+    /// The features of the latest step; [`crate::FEATURE_NAMES`] names those of a metric's block.
+    pub fn features(&self) -> &[f32; N_FEATURES] {
+        self.extractor.features()
+    }
+
     /// What the peers are to hear; `None` while there is no normal to compare with.
     pub fn vitals(&self) -> Option<Vitals> {
         self.extractor.ready().then(|| self.extractor.vitals())
@@ -136,8 +174,8 @@ impl Predictor {
             }
         }
         let drift = self.extractor.drift();
-        let outlook = self.judged.outlook.filter(|_| self.extractor.ready());
-        let said = outlook.map(|o| o[HORIZONS - 1].probability);
+        let verdict = self.judged.verdict.filter(|_| self.extractor.ready());
+        let said = verdict.map(|verdict| verdict.probability());
         let (probability, quality) = match (self.extractor.ready(), said) {
             (false, _) => (0.0, Quality::WarmingUp),
             (true, Some(p)) if self.extractor.blind() => (p, Quality::Blind),
@@ -149,7 +187,8 @@ impl Predictor {
         Prediction {
             at_ms: sample.at_ms,
             probability,
-            outlook: outlook.unwrap_or_default(),
+            outlook: verdict.unwrap_or_default().outlook,
+            time_left: verdict.and_then(|verdict| verdict.time_left),
             drift: drift.score,
             horizon_ms: self.model.description().horizon_ms,
             drivers,
@@ -167,15 +206,15 @@ impl Predictor {
 
     fn judge(&mut self, shown: &Shown) {
         let said = self.panel.said(shown);
-        let outlook = outlook(&self.model, &said);
-        let alarming = outlook.is_some_and(|o| o[HORIZONS - 1].probability > EXPLAIN_FROM);
+        let verdict = verdict(&self.model, &said);
+        let alarming = verdict.is_some_and(|verdict| verdict.probability() > EXPLAIN_FROM);
         let (drivers, stale) = match self.judged {
             _ if !alarming => ([None; 3], 0),
             // Reasons change more slowly than numbers, and cost twenty judgements.
             Judged { drivers, stale, .. } if stale > 0 => (drivers, stale - 1),
             _ => (self.explain(), REASONS_LAST),
         };
-        self.judged = Judged { outlook, drivers, stale };
+        self.judged = Judged { verdict, drivers, stale };
     }
 
     /// What drives the judgement now, metric by metric: the logit lost when one metric is taken as normal in the
@@ -201,15 +240,15 @@ impl Predictor {
 }
 
 /// Probabilities from what the judges said; `None` if they gave no number at any horizon.
-pub(crate) fn outlook(model: &Model, said: &[Logits; JUDGES]) -> Option<[Outlook; HORIZONS]> {
+pub(crate) fn verdict(model: &Model, said: &[Logits; JUDGES]) -> Option<Verdict> {
     let description = model.description();
-    let mut all = [Outlook::default(); HORIZONS];
+    let mut verdict = Verdict { time_left: description.ensemble.time_left(said), ..Verdict::default() };
     for (h, within_ms) in horizons(description.horizon_ms).into_iter().enumerate() {
         let Interval { low, high } = description.ensemble.interval(h, said)?;
         let probability = Interval { low, high }.probability();
-        all[h] = Outlook { within_ms, probability, low, high };
+        verdict.outlook[h] = Outlook { within_ms, probability, low, high };
     }
-    Some(all)
+    Some(verdict)
 }
 
 fn as_drivers(scores: &[f32; N_METRICS]) -> [Option<Driver>; 3] {

@@ -4,16 +4,23 @@
 //! {"type":"run","format":1,"run":"loss-03","kind":"ramp","fault":"loss","started_unix_ms":…,"sample_ms":100,"metrics":["rx_pps",…]}
 //! {"type":"sample","at_ms":81234,"values":[1021.0,null,…]}
 //! {"type":"event","at_ms":91000,"event":"inject","detail":"loss 0 to 100 % in 25 s"}
+//! {"type":"peers","at_ms":81234,"z":[0.3,null,…]}
 //! ```
-//! `values` follow the header's `metrics`; `null` is not measured. Samples and events share one
-//! monotonic clock (`CLOCK_MONOTONIC` in ms, so that a script and the engine agree).
+//! `values` follow the header's `metrics`; `null` is not measured. `peers` is what the engine's peers said of themselves, as their
+//! mean, before the next sample. All share one clock (UNIX ms, so that a script and the engine agree).
+//!
+//! Many recordings in one Parquet file: see `pack.rs`.
+
+mod pack;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::features::{FeatureExtractor, Vitals};
 use crate::sample::{Metric, N_METRICS, SAMPLE_MS, TelemetrySample};
+use crate::table::TableError;
 
 /// Version of the format.
 pub const FORMAT: u32 = 1;
@@ -39,6 +46,9 @@ pub enum RecordingError {
         /// What is wrong.
         what: String,
     },
+    /// A packed file is not what it should be.
+    #[error(transparent)]
+    Table(#[from] TableError),
     /// No `.jsonl` file in the folder.
     #[error("{0}: no .jsonl recording here")]
     Empty(PathBuf),
@@ -133,6 +143,8 @@ pub enum EventKind {
     HardFailure,
     /// The run ended.
     End,
+    /// The engine decided something; the detail is the decision as JSON.
+    Decision,
     /// Anything else worth noting (a burst began, a reload …).
     #[serde(other)]
     Note,
@@ -156,6 +168,7 @@ enum Line {
     Run(RunHeader),
     Sample { at_ms: u64, values: Vec<Option<f32>> },
     Event(Event),
+    Peers { at_ms: u64, z: Vec<Option<f32>> },
 }
 
 /// Writes one recording, a line at a time, flushed so that a killed engine loses at most one.
@@ -180,6 +193,11 @@ impl<W: Write> Recorder<W> {
     pub fn event(&mut self, at_ms: u64, event: EventKind, detail: &str) -> std::io::Result<()> {
         self.line(&Line::Event(Event { at_ms, event, detail: detail.to_owned() }))
     }
+    /// Adds what the peers said of themselves before the next sample.
+    pub fn peers(&mut self, at_ms: u64, z: &Vitals) -> std::io::Result<()> {
+        let z = z.iter().map(|z| z.is_finite().then_some(*z)).collect();
+        self.line(&Line::Peers { at_ms, z })
+    }
     fn line(&mut self, line: &Line) -> std::io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
@@ -199,9 +217,15 @@ pub struct Run {
     pub events: Vec<Event>,
     /// What a peer of the subject measured meanwhile, on the same clock; empty if nobody was recorded.
     pub peer: Vec<TelemetrySample>,
+    /// What the peers said of themselves, if the engine noted it: with a time, in the order of the file.
+    pub heard: Vec<(u64, Vitals)>,
 }
 
 impl Run {
+    /// A run in which nothing has happened yet.
+    pub fn new(header: RunHeader) -> Self {
+        Self { header, samples: Vec::new(), events: Vec::new(), peer: Vec::new(), heard: Vec::new() }
+    }
     /// When the subject first failed (measured), if it did.
     pub fn failure_ms(&self) -> Option<u64> {
         self.first(|e| matches!(e, EventKind::Breach | EventKind::HardFailure))
@@ -237,7 +261,7 @@ impl Run {
             return Err((1, format!("format {} is not {FORMAT}", header.format)));
         }
         let columns = columns(&header.metrics).map_err(|e| (1, e))?;
-        let mut run = Self { header, samples: Vec::new(), events: Vec::new(), peer: Vec::new() };
+        let mut run = Self::new(header);
         for (i, line) in lines {
             match serde_json::from_str(line) {
                 Ok(Line::Sample { at_ms, values }) if values.len() == columns.len() => {
@@ -248,6 +272,12 @@ impl Run {
                     return Err((i + 1, what));
                 }
                 Ok(Line::Event(event)) => run.events.push(event),
+                Ok(Line::Peers { at_ms, z }) => {
+                    let z = z.iter().map(|z| z.unwrap_or(f32::NAN)).collect::<Vec<_>>();
+                    let what = || format!("{} values for {N_METRICS} metrics", z.len());
+                    let z = Vitals::try_from(z.as_slice()).map_err(|_| (i + 1, what()))?;
+                    run.heard.push((at_ms, z));
+                }
                 Ok(Line::Run(_)) => return Err((i + 1, "a second `run` line".into())),
                 Err(_) if !line.ends_with('\n') || line.trim().is_empty() => {}
                 Err(e) => return Err((i + 1, e.to_string())),
@@ -269,8 +299,44 @@ fn sample(at_ms: u64, columns: &[Metric], values: &[Option<f32>]) -> TelemetrySa
     sample
 }
 
+/// What the peers of a recorded engine said, as it would have heard it: noted by the engine, or computed from the peer's own
+/// recording as the peer does.
+#[derive(Debug)]
+pub struct Hearsay<'a> {
+    noted: std::iter::Peekable<std::slice::Iter<'a, (u64, Vitals)>>,
+    samples: std::iter::Peekable<std::slice::Iter<'a, TelemetrySample>>,
+    peer: FeatureExtractor,
+}
+
+impl<'a> Hearsay<'a> {
+    /// From a run's beginning.
+    pub fn new(run: &'a Run) -> Self {
+        let samples = if run.heard.is_empty() { run.peer.as_slice() } else { &[] };
+        let noted = run.heard.iter().peekable();
+        Self { noted, samples: samples.iter().peekable(), peer: FeatureExtractor::new() }
+    }
+
+    /// The last word by then, if there is a new one.
+    pub fn until(&mut self, at_ms: u64) -> Option<Vitals> {
+        let mut last = None;
+        while let Some((_, vitals)) = self.noted.next_if(|(at, _)| *at <= at_ms) {
+            last = Some(*vitals);
+        }
+        while let Some(sample) = self.samples.next_if(|s| s.at_ms <= at_ms) {
+            self.peer.push(sample);
+            last = self.peer.ready().then(|| self.peer.vitals()).or(last);
+        }
+        last
+    }
+}
+
 /// How the file of a peer's recording ends, beside `NAME.jsonl`.
 const PEER: &str = ".peer.jsonl";
+
+/// Reads a folder of recordings, or a packed file of them.
+pub fn read(path: &Path) -> Result<Vec<Run>, RecordingError> {
+    if path.is_dir() { read_dir(path) } else { pack::read(path) }
+}
 
 /// Reads every `.jsonl` file of a folder, ordered by start and name; `NAME.peer.jsonl` is what a peer measured while
 /// `NAME.jsonl` was recorded.

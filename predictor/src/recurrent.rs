@@ -151,7 +151,7 @@ mod tests {
             live.push(&step);
             steps.push(step);
             let newest = &steps[steps.len() - window..];
-            let x = input(newest.as_flattened().to_vec(), window, 1).unwrap();
+            let x = input(newest.as_flattened().to_vec(), window, 1, &candle_core::Device::Cpu).unwrap();
             let candle = model.net().last_logits(&x).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
             for (live, candle) in live.logits(&step).iter().zip(candle) {
                 assert!((live - candle).abs() < 1e-4 || steps.len() < 2 * window, "{live} {candle}");

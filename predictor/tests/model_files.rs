@@ -71,6 +71,7 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     said(&|f| f.tensors.get_mut("linear.weight").unwrap().1[3] = f32::NAN, &["linear.weight", "not finite"]);
     said(&|f| f.trees[1]["trees"][0]["left"][0] = 9000.into(), &["tree"]);
     said(&|f| f.trees[1]["features"] = 3.into(), &["feature"]);
+    said(&|f| f.meta["ensemble"]["time_left"]["cuts"] = serde_json::json!([]), &["time left"]);
     said(&|f| f.meta["surprise"] = 1.into(), &["surprise"]);
 }
 

@@ -3,6 +3,7 @@
 use crate::io::Mode;
 use crate::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, Spi, TunnelId};
+use std::collections::BTreeMap;
 
 /// Everything the controller knows from the start.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,9 +168,9 @@ pub enum WithoutWitness {
 pub struct PredictionConfig {
     /// How far it may go by itself.
     pub mode: Mode,
-    /// An alarm is raised at or above this probability …
-    pub threshold: f32,
-    /// … and cleared below `threshold - hysteresis`.
+    /// An alarm is raised when probability × SLA weight is at or above this; `None`: at what the model was trained to alarm from …
+    pub threshold: Option<f32>,
+    /// … and cleared below the threshold less this, or less half the threshold if that is less.
     pub hysteresis: f32,
     /// Consecutive samples to raise.
     pub raise_after: u32,
@@ -181,19 +182,28 @@ pub struct PredictionConfig {
     pub moves_window: Nanos,
     /// Quiet time after any shift, takeover or rollback before prediction may shift again.
     pub cooldown: Nanos,
+    /// What a group's traffic is worth beside other groups'; 1 for a group that is not here.
+    pub sla_weights: BTreeMap<GroupId, f32>,
+    /// Busy share of this engine and of the target together, above which the target could not carry both: nothing moves.
+    pub busy_max: f32,
+    /// More than this share of all engines that can be heard (at least three) alarm at once: the model is suspected.
+    pub brake_share: f32,
 }
 
 impl Default for PredictionConfig {
     fn default() -> Self {
         PredictionConfig {
             mode: Mode::Auto,
-            threshold: 0.7,
+            threshold: None,
             hysteresis: 0.2,
             raise_after: 3,
             clear_after: 20,
             moves_max: 3,
             moves_window: Nanos::from_millis(600_000),
             cooldown: Nanos::from_millis(30_000),
+            sla_weights: BTreeMap::new(),
+            busy_max: 0.95,
+            brake_share: 0.5,
         }
     }
 }

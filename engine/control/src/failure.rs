@@ -35,7 +35,28 @@ pub(crate) enum Hold {
     NoStore,
     Budget,
     Cooldown,
+    MassAlarm,
+    Risk,
+    Capacity,
 }
+
+/// What would be lost with this engine.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Stake {
+    /// The share of the site's traffic that it carries, weighed by group, 0–1.
+    pub impact: f32,
+    /// The largest SLA weight of what it carries (or would, as a standby).
+    pub weight: f32,
+}
+
+impl Default for Stake {
+    fn default() -> Stake {
+        Stake { impact: 0.0, weight: 1.0 }
+    }
+}
+
+/// Alarm at this probability where neither the configuration nor the model says one.
+const THRESHOLD: f32 = 0.7;
 
 /// What is said once in an alarm episode, and by a flapping alarm once in [`SAY_AGAIN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,6 +71,7 @@ pub(crate) enum Said {
 pub(crate) struct FailureWatch {
     config: PredictionConfig,
     last: Assessment,
+    stake: Stake,
     above: u32,
     below: u32,
     raised_at: Option<Nanos>,
@@ -65,6 +87,7 @@ impl FailureWatch {
         FailureWatch {
             config,
             last: Assessment { probability: f32::NAN, ..Assessment::default() },
+            stake: Stake::default(),
             above: 0,
             below: 0,
             raised_at: None,
@@ -96,8 +119,31 @@ impl FailureWatch {
         self.raised_at.is_some() && self.last.probability >= IMMINENT
     }
 
-    pub fn sample(&mut self, now: Nanos, assessment: Assessment) -> Change {
+    /// What probability × SLA weight is held against. A model's own word counts only if it is a probability.
+    fn threshold(&self) -> f32 {
+        let of_model = Some(self.last.alarm_from).filter(|from| (0.0..=1.0).contains(from) && *from > 0.0);
+        self.config.threshold.or(of_model).unwrap_or(THRESHOLD)
+    }
+
+    /// Below this an alarm clears. Under a low threshold it must still be able to.
+    fn clear_below(&self) -> f32 {
+        let threshold = self.threshold();
+        threshold - self.config.hysteresis.min(threshold / 2.0)
+    }
+
+    /// Probability × impact × SLA weight.
+    fn risk(&self) -> f32 {
+        self.last.probability * self.stake.impact * self.stake.weight
+    }
+
+    /// Whether so much is at stake that an alarm shall move traffic.
+    pub fn worth_it(&self) -> bool {
+        self.risk() >= self.clear_below()
+    }
+
+    pub fn sample(&mut self, now: Nanos, assessment: Assessment, stake: Stake) -> Change {
         self.last = assessment;
+        self.stake = stake;
         let p = self.last.probability;
         if !(0.0..=1.0).contains(&p) {
             // No opinion, or nonsense: neither raises nor clears.
@@ -109,8 +155,9 @@ impl FailureWatch {
             return if first { Change::DriftOnly } else { Change::None };
         }
         self.drift_said = false;
-        self.above = if p >= self.config.threshold { self.above.saturating_add(1) } else { 0 };
-        let calm = p < self.config.threshold - self.config.hysteresis;
+        let urgency = p * stake.weight;
+        self.above = if urgency >= self.threshold() { self.above.saturating_add(1) } else { 0 };
+        let calm = urgency < self.clear_below();
         self.below = if calm { self.below.saturating_add(1) } else { 0 };
         if self.raised_at.is_none() && self.above >= self.config.raise_after {
             self.raised_at = Some(now);
@@ -160,7 +207,10 @@ impl FailureWatch {
         let a = &self.last;
         let mut inputs = vec![
             ("probability".to_owned(), format!("{:.3}", a.probability)),
-            ("threshold".to_owned(), format!("{:.3}", self.config.threshold)),
+            ("threshold".to_owned(), format!("{:.3}", self.threshold())),
+            ("impact".to_owned(), format!("{:.2}", self.stake.impact)),
+            ("sla_weight".to_owned(), format!("{:.2}", self.stake.weight)),
+            ("risk".to_owned(), format!("{:.3}", self.risk())),
             ("drift".to_owned(), format!("{:.3}", a.drift)),
             ("horizon_ms".to_owned(), a.horizon_ms.to_string()),
         ];
@@ -176,7 +226,7 @@ mod tests {
     fn feed(watch: &mut FailureWatch, samples: &[f32]) -> Vec<Change> {
         let step = |(i, p): (usize, &f32)| {
             let a = Assessment { probability: *p, drift: 1.0, ..Assessment::default() };
-            watch.sample(Nanos::from_millis(i as u64 * 100), a)
+            watch.sample(Nanos::from_millis(i as u64 * 100), a, Stake::default())
         };
         samples.iter().enumerate().map(step).filter(|c| *c != Change::None).collect()
     }
@@ -193,6 +243,38 @@ mod tests {
         assert_eq!(feed(&mut w, &[0.6; 50]), [], "between the two thresholds nothing changes");
         assert_eq!(feed(&mut w, &[0.49; 19]), []);
         assert_eq!(feed(&mut w, &[0.49]), [Change::Cleared]);
+    }
+
+    #[test]
+    fn the_threshold_is_the_configurations_then_the_models() {
+        let raised = |threshold, alarm_from: f32, weight, p: f32| {
+            let mut w = FailureWatch::new(PredictionConfig { threshold, ..PredictionConfig::default() });
+            let a = Assessment { probability: p, alarm_from, ..Assessment::default() };
+            let stake = Stake { impact: 1.0, weight };
+            (0..3).any(|i| w.sample(Nanos::from_millis(i * 100), a.clone(), stake) == Change::Raised)
+        };
+        assert!(raised(None, 0.4, 1.0, 0.45) && !raised(None, 0.4, 1.0, 0.35));
+        assert!(!raised(Some(0.9), 0.4, 1.0, 0.45) && raised(Some(0.2), 0.9, 1.0, 0.25));
+        for nonsense in [0.0, -1.0, 7.0, f32::NAN] {
+            assert!(raised(None, nonsense, 1.0, 0.7) && !raised(None, nonsense, 1.0, 0.69));
+        }
+        assert!(raised(Some(0.6), 0.0, 2.0, 0.35) && !raised(Some(0.6), 0.0, 0.5, 1.0), "the SLA weighs");
+    }
+
+    #[test]
+    fn a_move_must_be_worth_it() {
+        let worth = |p: f32, impact, weight| {
+            let mut w = watch();
+            w.sample(
+                Nanos(0),
+                Assessment { probability: p, ..Assessment::default() },
+                Stake { impact, weight },
+            );
+            w.worth_it()
+        };
+        assert!(
+            worth(0.8, 1.0, 1.0) && !worth(0.8, 0.5, 1.0) && worth(0.8, 0.5, 2.0) && !worth(1.0, 0.0, 9.0)
+        );
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub struct Assessment {
     pub interval: Option<(f32, f32)>,
     /// The horizon of `probability`, milliseconds.
     pub horizon_ms: u64,
+    /// The probability from which the model was trained to alarm; 0 if it says none.
+    pub alarm_from: f32,
+    /// How busy this engine's workers are, 0–1; NaN if unknown.
+    pub busy: f32,
     /// The metrics that drove it and how much, strongest first.
     pub drivers: Vec<(String, f32)>,
 }

@@ -110,11 +110,16 @@ pub enum Message {
     SharesApplied { site: String, version: u64 },
     /// A person or the standby asks the owner to move everything to the sender.
     ShiftRequest { site: String, reason: String },
-    /// The sender's own prediction alarm was raised or cleared: nobody shifts towards it meanwhile.
+    /// The sender's own prediction alarm was raised or cleared: nobody shifts towards it meanwhile, and where many alarm at once the
+    /// model is suspected.
     Alarm { site: String, raised: bool },
     /// How far the sender's metrics are from their normal (robust z, in the order of the telemetry; `None`: not
-    /// measured). Not for the controller: what troubles all engines at once is no one's failure.
-    Vitals { z: Vec<Option<f32>> },
+    /// measured): what troubles all engines at once is no one's failure. And how busy its workers are (0–1; older engines do not say).
+    Vitals {
+        z: Vec<Option<f32>>,
+        #[serde(default)]
+        busy: Option<f32>,
+    },
     /// The sender is stopping cleanly: its tunnels go down now.
     Goodbye { reason: String },
 }

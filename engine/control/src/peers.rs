@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     pub gone: bool,
     /// Its own alarm is raised.
     pub alarm: bool,
+    /// How busy it said it was, and when.
+    busy: Option<(Nanos, f32)>,
     reports: BTreeMap<Endpoints, Report>,
 }
 
@@ -57,9 +59,20 @@ impl Peer {
         }
     }
 
+    /// It says how busy it is; nonsense is not believed.
+    pub fn says_busy(&mut self, now: Nanos, busy: Option<f32>) {
+        self.busy = busy.filter(|busy| (0.0..=1.0).contains(busy)).map(|busy| (now, busy));
+    }
+
+    /// How busy it is, if it has said so lately.
+    pub fn busy(&self, now: Nanos) -> Option<f32> {
+        self.busy.filter(|(at, _)| now.since(*at) < FRESH).map(|(_, busy)| busy)
+    }
+
     pub fn forget_reports(&mut self) {
         self.reports.clear();
         self.alarm = false;
+        self.busy = None;
     }
 
     /// The worst of its fresh paths to `remotes`, or of all its paths if none leads there. `None` if

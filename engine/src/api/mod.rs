@@ -42,6 +42,8 @@ pub enum ApiRequest {
     Decisions(oneshot::Sender<Vec<Decision>>),
     /// What engines share; `None` without a state store.
     Cluster(oneshot::Sender<Option<ClusterStatus>>),
+    /// Samples after a time (UNIX ms), of the last seconds.
+    Telemetry(u64, oneshot::Sender<Vec<Measured>>),
     /// Changes of routes; the answer says how many wait now.
     ChangeRoutes(Batch, oneshot::Sender<usize>),
     /// Routes inside a prefix, or the one that an address takes: at most so many.
@@ -102,6 +104,11 @@ pub enum Request {
     Decisions,
     /// See [`ApiRequest::Cluster`].
     Cluster,
+    /// See [`ApiRequest::Telemetry`].
+    Telemetry {
+        /// Only what is newer (UNIX ms).
+        since_ms: u64,
+    },
     /// Route changes and questions.
     Routes {
         /// Which.
@@ -183,6 +190,9 @@ impl ApiHandle {
             Request::Drops => self.ask(ApiRequest::Drops).await.map(json),
             Request::Decisions => self.ask(ApiRequest::Decisions).await.map(json),
             Request::Cluster => self.ask(ApiRequest::Cluster).await.map(json),
+            Request::Telemetry { since_ms } => {
+                self.ask(|reply| ApiRequest::Telemetry(since_ms, reply)).await.map(json)
+            }
             Request::Routes { request } => Ok(self.routes(request).await),
             Request::Command { command } => {
                 let done = self.ask(|reply| ApiRequest::Command { command, reply }).await;

@@ -101,6 +101,17 @@ pub struct RecordStatus {
     pub record: serde_json::Value,
 }
 
+/// One interval of telemetry, in the order of the metrics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The end of the interval (UNIX ms).
+    pub at_ms: u64,
+    /// What was measured; `None`: it was not.
+    pub values: Vec<Option<f32>>,
+    /// How far the peers were from their normal, as they said; `None`: nobody has spoken.
+    pub peers_z: Option<Vec<Option<f32>>>,
+}
+
 /// Access list, sessions and NAT.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AccessStatus {

@@ -147,6 +147,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             ApiRequest::Drops(reply) => drop(reply.send(drops())),
             ApiRequest::Decisions(reply) => drop(reply.send(Vec::new())),
             ApiRequest::Cluster(reply) => drop(reply.send(None)),
+            ApiRequest::Telemetry(_, reply) => drop(reply.send(Vec::new())),
             ApiRequest::ChangeRoutes(batch, reply) => drop(reply.send(batch.changes.len())),
             ApiRequest::Routes(_, reply) => drop(reply.send(Vec::new())),
             ApiRequest::RouteCount(reply) => drop(reply.send(RouteCount::default())),

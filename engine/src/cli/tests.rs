@@ -28,6 +28,17 @@ fn the_commands_of_the_readme_are_understood() {
         "predict eval --task ad --data data --out scores.csv",
         "predict eval --task nab --data data --out scores.csv",
         "predict eval --task forecast --data data --out forecasts.csv",
+        "predict eval --task engine --data engine.parquet --out p.csv --beside others.csv --pictures pictures",
+        "predict train --task engine --data engine.parquet --model m --hold-out loss --hold-out-load daily --seed 2",
+        "predict train --task ramp --data data --calm-rows 5000",
+        "predict explain --task engine --data engine.parquet --run r --at 12.5",
+        "predict explain --task ramp --data data --run r --node n --minute 7",
+        "predict card --task engine",
+        "predict record -s /run/a1.sock --out calm.jsonl --seconds 5 --kind stopped-short",
+        "predict retrain --store models --history history --recordings engine.parquet",
+        "predict models -c a1.toml",
+        "predict rollback own-17 --store models",
+        "predict replay run.jsonl --model models/own-17 -c a1.toml",
         "pki --out pki --name a1 --name b1",
         "completions bash",
     ];
@@ -51,6 +62,9 @@ fn the_commands_of_the_readme_are_understood() {
         "capture -s x --drop no_rout",
         "predict eval --task weather --data data --out x.csv",
         "predict eval --task ad --data data",
+        "predict models",
+        "predict rollback --store models",
+        "predict record --out calm.jsonl",
     ] {
         let words = ["foreshift"].into_iter().chain(line.split(' '));
         assert!(Cli::try_parse_from(words).is_err(), "{line}");

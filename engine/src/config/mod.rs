@@ -190,7 +190,10 @@ impl Config {
         let keys = self.tunnels.iter_mut().filter_map(|tunnel| tunnel.protocol.static_sa_mut());
         let keys = keys.flat_map(|sa| [&mut sa.key_file_in, &mut sa.key_file_out, &mut sa.state_folder]);
         let cluster = self.cluster.iter_mut().flat_map(Cluster::paths);
-        let optional = optional.into_iter().flatten();
+        let learning = self.prediction.learning.iter_mut().flat_map(|learning| {
+            [Some(&mut learning.store), learning.history.as_mut(), learning.recordings.as_mut()]
+        });
+        let optional = optional.into_iter().flatten().chain(learning.flatten());
         let all = control.chain(keys).chain(cluster).chain(optional).chain([&mut self.api.socket]);
         all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
     }

@@ -5,7 +5,7 @@ use super::types::{
     BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name,
     ProtocolName, Role, Spread, WithoutWitness,
 };
-use super::value::{Probability, Whole};
+use super::value::{Probability, Weight, Whole};
 use dataplane::replay::WindowSize;
 use dataplane::snapshot::EspUdp;
 use dataplane::wire::vxlan::Vni;
@@ -343,6 +343,8 @@ pub struct Group {
     pub spread: Spread,
     /// Whether TCP SYNs' MSS is lowered to fit.
     pub mss_clamp: bool,
+    /// What its traffic is worth when the risk is weighed.
+    pub sla_weight: Weight,
 }
 
 /// Where a route leads.
@@ -379,10 +381,33 @@ pub struct Routing {
 pub struct Prediction {
     /// How far it may go by itself.
     pub mode: Mode,
-    /// Alarm at this probability.
-    pub threshold: Probability,
-    /// The model's folder; the built-in model if absent.
+    /// Alarm at this probability; at what the model was trained for if absent.
+    pub threshold: Option<Probability>,
+    /// The model's file; the built-in model if absent.
     pub model: Option<PathBuf>,
+    /// Predicted moves allowed within `moves_minutes`.
+    pub moves_max: Whole<0, 100>,
+    /// See `moves_max`.
+    pub moves_minutes: Whole<1, 1440>,
+    /// Keeping models and learning from the engine's own history, if wanted.
+    pub learning: Option<Learning>,
+}
+
+/// `[prediction.learning]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learning {
+    /// The folder of models by name; its champion is used.
+    pub store: PathBuf,
+    /// The folder of the engine's own history; without it nothing is trained.
+    pub history: Option<PathBuf>,
+    /// The most that the history may take, MB.
+    pub history_mb: Whole<1, 1_000_000>,
+    /// Other recordings to train on: a folder, or a packed file.
+    pub recordings: Option<PathBuf>,
+    /// Between two trainings.
+    pub retrain_hours: Whole<1, 8760>,
+    /// How long a challenger runs in shadow.
+    pub shadow_minutes: Whole<1, 10_080>,
 }
 
 /// `[shift]`

@@ -7,7 +7,7 @@ use super::section::{Read, Section};
 use super::types::{
     BondMode, BondPolicy, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Spread, WithoutWitness,
 };
-use super::value::{Probability, Whole};
+use super::value::{Probability, Weight, Whole};
 use dataplane::wire::VlanId;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -196,7 +196,8 @@ impl Read for Group {
     fn read(s: &mut Section<'_>, index: usize) -> Option<Group> {
         let (name, site, members) = (s.required("name"), s.required("site"), s.required("members"));
         let (mss_clamp, spread) = (s.or("mss_clamp", true), s.or("spread", Spread::Parallel));
-        Some(Group { index, name: name?, site: site?, members: members?, spread, mss_clamp })
+        let sla_weight = s.or("sla_weight", Weight::ONE);
+        Some(Group { index, name: name?, site: site?, members: members?, spread, mss_clamp, sla_weight })
     }
 }
 
@@ -230,8 +231,32 @@ impl Read for Routing {
 impl Read for Prediction {
     fn read(s: &mut Section<'_>, _: usize) -> Option<Prediction> {
         let mode = s.or("mode", Mode::Auto);
-        let threshold = s.or("threshold", Probability::THRESHOLD);
-        Some(Prediction { mode, threshold, model: s.optional("model") })
+        let threshold = s.optional::<Probability>("threshold");
+        let moves_max = s.or("moves_max", Whole::constant::<3>());
+        let moves_minutes = s.or("moves_minutes", Whole::constant::<10>());
+        let learning = s.table("learning");
+        let model = s.optional("model");
+        Some(Prediction { mode, threshold, model, moves_max, moves_minutes, learning: learning.flatten() })
+    }
+}
+
+impl Read for Learning {
+    fn read(s: &mut Section<'_>, _: usize) -> Option<Learning> {
+        let store = s.required("store");
+        let history: Option<std::path::PathBuf> = s.optional("history");
+        let recordings = s.optional("recordings");
+        if history.is_none() && recordings.is_some() {
+            let remedy = "write history = \"FOLDER\" too, or train once with `foreshift predict train`";
+            s.wrong("recordings", "without a history nothing is trained", remedy);
+        }
+        Some(Learning {
+            history_mb: s.or("history_mb", Whole::constant::<256>()),
+            retrain_hours: s.or("retrain_hours", Whole::constant::<24>()),
+            shadow_minutes: s.or("shadow_minutes", Whole::constant::<60>()),
+            store: store?,
+            history,
+            recordings,
+        })
     }
 }
 

@@ -358,6 +358,27 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
         "70 is not a probability",
         "such as 0.7",
     ),
+    (
+        "[api]",
+        "[prediction.learning]\nhistory = \"h\"\n[api]",
+        "prediction.learning.store",
+        "is missing",
+        "store",
+    ),
+    (
+        "[api]",
+        "[prediction.learning]\nstore = \"s\"\nrecordings = \"r\"\n[api]",
+        "prediction.learning.recordings",
+        "nothing is trained",
+        "history",
+    ),
+    (
+        "members = [\"a1-b1\", \"a1-a2\"]",
+        "members = [\"a1-b1\", \"a1-a2\"]\nsla_weight = 0",
+        "group[0].sla_weight",
+        "0 is no weight",
+        "from 0.01 to 100",
+    ),
     ("[api]", "[predictions]\n[api]", "predictions", "unknown section", "did you mean \"prediction\"?"),
     ("[[route]]", "[[rout]]", "rout", "unknown section", "did you mean \"route\"?"),
 ];

@@ -132,9 +132,6 @@ impl<const MIN: u64, const MAX: u64> Value for Whole<MIN, MAX> {
 pub struct Probability(f64);
 
 impl Probability {
-    /// The default alarm threshold.
-    pub const THRESHOLD: Probability = Probability(0.7);
-
     /// The number.
     pub const fn get(self) -> f64 {
         self.0
@@ -150,6 +147,37 @@ impl Value for Probability {
             None => format!("is {}, not a number", kind(value)),
         };
         problems.push(Problem::new(path, what, "write a number above 0 and below 1, such as 0.7"));
+        None
+    }
+}
+
+/// What traffic is worth beside other traffic: from a hundredth to a hundred times as much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weight(f64);
+
+impl Weight {
+    /// As much as any other.
+    pub const ONE: Weight = Weight(1.0);
+
+    /// The number.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Value for Weight {
+    const EXAMPLE: &'static str = "1.0";
+    fn read(value: &toml::Value, path: &str, problems: &mut Vec<Problem>) -> Option<Self> {
+        let what = match value.as_float().or(value.as_integer().map(|n| n as f64)) {
+            Some(weight) if (0.01..=100.0).contains(&weight) => return Some(Weight(weight)),
+            Some(weight) => format!("{weight} is no weight"),
+            None => format!("is {}, not a number", kind(value)),
+        };
+        problems.push(Problem::new(
+            path,
+            what,
+            "write a number from 0.01 to 100; 1.0 is as much as any other",
+        ));
         None
     }
 }

@@ -25,7 +25,7 @@ pub fn config(config: &Config) -> ControllerConfig {
         bfd: config.bfd.iter().map(|bfd| bfd_config(config, bfd)).collect(),
         votes_for: config.control.iter().flat_map(|c| &c.votes_for).map(Name::to_string).collect(),
         workers: config.dpdk.cores.len() as u16,
-        prediction: prediction(&config.prediction),
+        prediction: prediction(config),
         shift: ShiftConfig {
             steps_percent: config.shift.steps.iter().map(|step| step.get() as u8).collect(),
             verify: millis(config.shift.verify_ms),
@@ -116,18 +116,19 @@ fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {
     }
 }
 
-fn prediction(prediction: &model::Prediction) -> PredictionConfig {
-    let default = PredictionConfig::default();
-    let threshold = prediction.threshold.get() as f32;
+fn prediction(config: &Config) -> PredictionConfig {
+    let (prediction, default) = (&config.prediction, PredictionConfig::default());
+    let weights = config.groups.iter().zip(0..);
     PredictionConfig {
         mode: match prediction.mode {
             Mode::Observe => control::io::Mode::Observe,
             Mode::Approve => control::io::Mode::Approve,
             Mode::Auto => control::io::Mode::Auto,
         },
-        threshold,
-        // An alarm under a low threshold must still be able to clear.
-        hysteresis: default.hysteresis.min(threshold / 2.0),
+        threshold: prediction.threshold.map(|threshold| threshold.get() as f32),
+        moves_max: prediction.moves_max.get() as usize,
+        moves_window: Nanos::from_millis(prediction.moves_minutes.get() * 60_000),
+        sla_weights: weights.map(|(group, id)| (GroupId(id), group.sla_weight.get() as f32)).collect(),
         ..default
     }
 }

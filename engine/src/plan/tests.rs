@@ -85,6 +85,7 @@ remote = "2001:db8::20"
 name = "site-b"
 site = "b"
 members = ["esp4", "gre6", "direct"]
+sla_weight = 2.5
 [[route]]
 prefix = "10.2.0.0/24"
 group = "site-b"
@@ -192,8 +193,8 @@ fn the_controller_is_told_the_same_ids() {
     assert_eq!((controller.workers, controller.votes_for.as_slice()), (2, &["b".to_owned()][..]));
     let ha = controller.ha.expect("a pair");
     assert_eq!((ha.peer.as_str(), ha.lease, ha.witness), ("a2", Nanos::from_millis(400), None));
-    // Below a threshold of 0.2 a hysteresis of 0.2 would never clear the alarm.
-    assert!(controller.prediction.hysteresis < controller.prediction.threshold);
+    assert_eq!((controller.prediction.threshold, controller.prediction.moves_max), (Some(0.2), 3));
+    assert_eq!(controller.prediction.sla_weights.get(&GroupId(0)), Some(&2.5));
 }
 
 #[test]

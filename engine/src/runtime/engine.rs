@@ -1,9 +1,12 @@
 //! The running engine: one loop that feeds the controller and carries out what it asks for.
 
+use super::assessment::assessment;
 use super::bfd::BfdStates;
 use super::cluster::StateStore;
 use super::faults::Faults;
 use super::forwarding::Forwarding;
+use super::journal::Journal;
+use super::learning::Learning;
 use super::nat::Keepalives;
 use super::neighbors::Neighbors;
 use super::observe::Observing;
@@ -19,15 +22,13 @@ use crate::peer::{KeyLog, PeerEvent, PeerLinks, Session};
 use crate::plan::Plan;
 use anyhow::Result;
 use control::Controller;
-use control::io::{Assessment, Input, Output};
+use control::io::{Input, Output};
 use control::message::Message;
 use dataplane::id::{Nanos, WorkerId};
 use dataplane::message::{Command, Event};
 use dpdk::{Clock, Device, Mempool};
-use predictor::recording::Recorder;
 use predictor::{Prediction, Predictor};
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -82,14 +83,16 @@ pub struct Engine {
     pub sampler: Sampler,
     /// The model.
     pub predictor: Predictor,
+    /// What learns from it, if wanted.
+    pub learning: Option<Learning>,
     /// What the peers said of themselves.
     pub vitals: PeerVitals,
     /// What workers said of watched neighbours.
     pub bfd: BfdStates,
     /// Its last word.
     pub prediction: Option<Prediction>,
-    /// Where samples are recorded, if asked for.
-    pub recorder: Option<Recorder<File>>,
+    /// What was measured and decided.
+    pub journal: Journal,
     /// Answers that people wait for.
     pub replies: Replies,
     /// What a client looks at.
@@ -234,11 +237,13 @@ impl Engine {
                 self.vitals.gone(&peer);
                 self.input(Input::PeerDown { peer });
             }
-            PeerEvent::Message { peer, message: Message::Vitals { z } } => {
-                let now = self.clock.now();
-                self.vitals.heard(peer, &z, now);
+            PeerEvent::Message { peer, message } => {
+                if let Message::Vitals { z, .. } = &message {
+                    let now = self.clock.now();
+                    self.vitals.heard(peer.clone(), z, now);
+                }
+                self.input(Input::Message { peer, message });
             }
-            PeerEvent::Message { peer, message } => self.input(Input::Message { peer, message }),
         }
         self.publish();
     }
@@ -259,37 +264,28 @@ impl Engine {
         let at_ms = self.started_unix_ms + now.as_millis();
         let sources = (&mut self.workers, self.devices.as_slice(), self.pools.as_slice());
         let sample = self.sampler.sample(at_ms, now, sources, &self.controller);
-        if let Some(recorder) = &mut self.recorder
-            && let Err(error) = recorder.sample(&sample)
-        {
-            tracing::error!(%error, "telemetry is no longer recorded");
-            self.recorder = None;
-        }
-        if let Some(peers) = self.vitals.mean(now) {
-            self.predictor.hear(&peers);
+        let peers = self.vitals.mean(now);
+        self.journal.sample(&sample, peers.as_ref());
+        if let Some(peers) = &peers {
+            self.predictor.hear(peers);
         }
         let prediction = self.predictor.push(&sample);
+        if let Some(learning) = &mut self.learning {
+            learning.sample(&sample, peers.as_ref(), &prediction, &mut self.predictor);
+        }
         self.tell_vitals();
         self.prediction = Some(prediction);
-        let drivers = prediction.drivers.iter().flatten();
-        self.input(Input::Assessment(Assessment {
-            probability: prediction.probability,
-            drift: prediction.drift,
-            interval: prediction
-                .outlook
-                .last()
-                .filter(|_| prediction.probability.is_finite())
-                .map(|outlook| (outlook.low, outlook.high)),
-            horizon_ms: prediction.horizon_ms,
-            drivers: drivers.map(|driver| (driver.metric.name().to_owned(), driver.contribution)).collect(),
-        }));
+        let alarm_from = self.predictor.model().description().alarm_from;
+        let said = assessment(&prediction, alarm_from, self.sampler.busy_share());
+        self.input(Input::Assessment(said));
         self.publish();
     }
 
     /// Tells every peer how this engine is.
     fn tell_vitals(&self) {
         let Some(vitals) = self.predictor.vitals() else { return };
-        let message = Message::Vitals { z: vitals.map(|z| z.is_finite().then_some(z)).to_vec() };
+        let busy = Some(self.sampler.busy_share()).filter(|busy| busy.is_finite());
+        let message = Message::Vitals { z: vitals.map(|z| z.is_finite().then_some(z)).to_vec(), busy };
         for (peer, session) in &self.sessions {
             if let Err(error) = session.send(&message) {
                 tracing::debug!(peer, %error, "vitals not sent");

@@ -1,11 +1,16 @@
 //! From a plan to a running engine and back: EAL, ports, workers, control connections, the API.
 
 mod access;
+pub mod assessment;
 mod bfd;
 mod cluster;
 mod engine;
 mod faults;
 mod forwarding;
+#[cfg(test)]
+mod guardrails;
+mod journal;
+pub mod learning;
 mod live_routes;
 mod nat;
 mod neighbors;
@@ -33,6 +38,8 @@ use dataplane::wire::MacAddr;
 use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
 use engine::{Engine, Sources, unix_ms};
 use forwarding::Forwarding;
+use journal::Journal;
+use learning::Learning;
 use live_routes::Routes;
 use nat::Keepalives;
 use neighbors::Neighbors;
@@ -181,9 +188,20 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         shapers: shapers.clone(),
     };
     let mut workers = Workers::start(eal, &plan, shared)?;
-    let model = match &plan.model {
-        Some(path) => Model::load(path).with_context(|| format!("prediction.model: {}", path.display()))?,
-        None => Model::default_model().context("the built-in model")?,
+    let (learning, champion) = match &plan.learning {
+        Some(wanted) => {
+            let program = std::env::current_exe().context("this program's file")?;
+            let started = Learning::start(wanted, &plan.name, program).context("prediction.learning")?;
+            (Some(started.0), started.1)
+        }
+        None => (None, None),
+    };
+    let model = match (champion, &plan.model) {
+        (Some(champion), _) => champion,
+        (None, Some(path)) => {
+            Model::load(path).with_context(|| format!("prediction.model: {}", path.display()))?
+        }
+        (None, None) => Model::default_model().context("the built-in model")?,
     };
     let own = plan.controller.groups.iter().flat_map(|group| &group.members);
     let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel).collect();
@@ -202,6 +220,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         controller: Controller::new(controller_config(&plan)?),
         sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),
         predictor: Predictor::new(Arc::new(model)),
+        learning,
         prediction: None,
         vitals: vitals::PeerVitals::default(),
         bfd: bfd::BfdStates::new(),
@@ -219,7 +238,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         observing: None,
         faults: faults::Faults::default(),
         next_reply: 0,
-        recorder,
+        journal: Journal::new(recorder),
         store: None,
         key_log,
         clock,

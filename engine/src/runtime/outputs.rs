@@ -57,7 +57,10 @@ impl Engine {
                     store.write((key, record, expected));
                 }
             }
-            Output::Decision(decision) => log(&decision),
+            Output::Decision(decision) => {
+                self.journal.decision(self.started_unix_ms + decision.at.as_millis(), &decision);
+                log(&decision);
+            }
             Output::Reply { id, result } => {
                 if let Some(reply) = self.replies.remove(&id) {
                     // Whoever asked may have gone.

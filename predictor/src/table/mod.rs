@@ -158,6 +158,8 @@ pub struct Table {
     names: Vec<String>,
     columns: Vec<Column>,
     rows: usize,
+    /// What a Parquet file says of itself, by key.
+    metadata: BTreeMap<String, String>,
 }
 
 impl Table {
@@ -179,7 +181,7 @@ impl Table {
         let (names, columns): (Vec<String>, Vec<Column>) = named.into_iter().unzip();
         let rows = columns.first().map_or(0, Column::len);
         assert!(columns.iter().all(|column| column.len() == rows), "the reader returns whole rows");
-        Table { path: path.to_owned(), names, columns, rows }
+        Table { path: path.to_owned(), names, columns, rows, metadata: BTreeMap::new() }
     }
 
     /// The number of rows.
@@ -190,6 +192,11 @@ impl Table {
     /// The names of the columns, in the file's order.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// What a Parquet file says of itself under a key.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
     }
 
     /// The file it came from.

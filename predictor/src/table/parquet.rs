@@ -49,7 +49,9 @@ fn columns(path: &Path) -> Result<Table, TableError> {
     if named.windows(2).any(|pair| pair[0].1.len() != pair[1].1.len()) {
         return Err(broken(path, &ParquetError::General("its columns differ in length".into())));
     }
-    Ok(Table::new(path, named))
+    let said = reader.metadata().file_metadata().key_value_metadata().into_iter().flatten();
+    let metadata = said.filter_map(|said| Some((said.key.clone(), said.value.clone()?))).collect();
+    Ok(Table { metadata, ..Table::new(path, named) })
 }
 
 fn broken(path: &Path, error: &ParquetError) -> TableError {

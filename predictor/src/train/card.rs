@@ -1,7 +1,7 @@
 //! The card that travels with a model.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,7 @@ use super::figures::Figures;
 use crate::features::STRIDE_MS;
 use crate::judges::HORIZONS;
 use crate::model::Description;
+use crate::task;
 
 /// What a model was made from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ impl DataCard {
 }
 
 /// Which runs served for what.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SplitCard {
     /// Fitting, weighing, calibrating, thresholds of the simple detectors.
     pub train: Vec<String>,
@@ -66,11 +67,53 @@ impl SplitCard {
     }
 }
 
+/// What a model expects and how it was weighed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// Its name.
+    pub name: String,
+    /// Metrics it was shown.
+    pub metrics: usize,
+    /// Version of the features.
+    pub features_version: u32,
+    /// Width of the recurrent state.
+    pub hidden: usize,
+    /// Steps in a window.
+    pub window: usize,
+    /// Time between steps (ms).
+    pub stride_ms: u64,
+    /// The longest horizon (ms).
+    pub horizon_ms: u64,
+    /// Each judge's weight at that horizon.
+    pub weights: Vec<(String, f32)>,
+    /// The probability at which it is time to alarm.
+    pub alarm_from: f32,
+    /// Seed of the training.
+    pub seed: u64,
+}
+
+impl Made {
+    pub(crate) fn new(d: &Description) -> Self {
+        Self {
+            name: d.name.clone(),
+            metrics: d.metrics.len(),
+            features_version: d.features_version,
+            hidden: d.hidden,
+            window: d.window,
+            stride_ms: d.stride_ms,
+            horizon_ms: d.horizon_ms,
+            weights: d.judges.iter().cloned().zip(d.ensemble.weights[HORIZONS - 1]).collect(),
+            alarm_from: d.alarm_from,
+            seed: d.seed,
+        }
+    }
+}
+
 /// A model's card: data, split, figures on runs that it never saw.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
-    /// What the model expects, its seed and calibration.
-    pub description: Description,
+    /// What the model expects, and how it was weighed.
+    pub made: Made,
     /// Where the data come from, and caveats.
     pub note: String,
     /// The data.
@@ -79,8 +122,8 @@ pub struct Card {
     pub split: SplitCard,
     /// Epochs of the network.
     pub epochs: usize,
-    /// Time between steps (ms).
-    pub stride_ms: u64,
+    /// Area under precision and recall on the training runs, each judged without its kind of fault: all judges together, then each.
+    pub left_out: Vec<(String, f64)>,
     /// Figures by detector, the model first.
     pub figures: Vec<(String, Figures)>,
 }
@@ -91,49 +134,35 @@ impl Card {
         self.figures.first().map(|(_, f)| f)
     }
 
-    /// The comparison as a Markdown table.
-    pub fn table(&self) -> String {
-        let mut t = String::from(
-            "| detector | AUC-PR | AUC-ROC | threshold | breaches foreseen | median lead s | deaths foreseen | median lead s | \
-             steps recalled | false alarms/h | stopped short, alarmed | Brier | ECE |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
-        );
-        let seconds =
-            |ms: Option<u64>| ms.map_or("–".to_owned(), |ms| format!("{:.1}", ms as f64 / 1000.0));
-        let number = |v: Option<f64>| v.map_or("–".to_owned(), |v| format!("{v:.3}"));
-        for (name, f) in &self.figures {
-            let foreseen = (f.recall_runs * f.failing_runs as f64).round();
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                t,
-                "| {name} | {:.3} | {:.3} | {:.3} | {foreseen} of {} | {} | {} of {} | {} | {:.2} | {:.1} | {} of {} | {} | {} |",
-                f.auc_pr,
-                f.auc_roc,
-                f.threshold,
-                f.failing_runs,
-                seconds(f.median_lead_ms),
-                f.deaths.1,
-                f.deaths.0,
-                seconds(f.median_lead_to_death_ms),
-                f.recall_steps,
-                f.false_alarms_per_hour,
-                f.stopped_short.1,
-                f.stopped_short.0,
-                number(f.brier),
-                number(f.ece),
-            );
-        }
-        t
+    /// Reads the card of a model.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no card.
+    pub fn read(path: &Path) -> Result<Self, CardError> {
+        let failed = |source| CardError::Io { path: path.to_owned(), source };
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        serde_json::from_str(&text).map_err(|source| CardError::Format { path: path.to_owned(), source })
+    }
+
+    /// The card of [`crate::Model::default_model`].
+    ///
+    /// # Errors
+    /// It was built with another version of this crate; never, in a tested one.
+    pub fn of_default_model() -> Result<Self, CardError> {
+        let text = include_str!("../default_model/card.json");
+        let path = "the built-in card".into();
+        serde_json::from_str(text).map_err(|source| CardError::Format { path, source })
     }
 
     /// The card for people.
     pub fn markdown(&self) -> String {
-        let d = &self.description;
+        let d = &self.made;
         let runs: Vec<String> = self.data.runs.iter().map(|(kind, n)| format!("{n} × {kind}")).collect();
-        let calm = self.model_figures().map_or(0.0, |f| f.calm_hours);
         let named = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        let weighed = d.judges.iter().zip(d.ensemble.weights[HORIZONS - 1]);
-        let weights: Vec<String> = weighed.map(|(judge, weight)| format!("{judge} {weight:.2}")).collect();
+        let weights: Vec<String> =
+            d.weights.iter().map(|(judge, weight)| format!("{judge} {weight:.2}")).collect();
+        let left_out: Vec<String> =
+            self.left_out.iter().map(|(who, area)| format!("{who} {area:.3}")).collect();
         format!(
             "# Model `{name}`\n\n{note}\n\n\
              P(failure within {horizon} s, and within a half and a quarter of it) of one subject, {metrics} metrics, features \
@@ -144,22 +173,22 @@ impl Card {
              within the horizon, or already), the areas and the recall are of the steps before the breach alone. Steps after the \
              end, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
              ## Training\nSeed {seed}. Judges: a GRU of {hidden} units over {window} steps ({epochs} epochs, weighted cross entropy, \
-             AdamW), boosted trees that rise with bad news, logistic regression, drift, correlation. They are weighed, and the sum \
-             is calibrated (Venn–Abers), by what they say of each kind of fault when fitted without it. Weights at the longest \
-             horizon: {weights}. By whole runs, within each kind in order of time: {train} train, {test} test. Never trained on: \
-             faults {faults}; loads {loads}.\n\n\
+             AdamW), boosted trees that rise with bad news, logistic regression, drift, correlation. They are weighed, and the sum is calibrated (Venn–Abers, and the time left by conformal \
+             prediction), by what they say of each kind of fault when fitted without it. Weights at the longest horizon: {weights}. \
+             AUC-PR on kinds so left out: {left_out}. By whole runs, within each kind in order of time: {train} train, {test} test. \
+             Never trained on: faults {faults}; loads {loads}.\n\n\
              ## Figures on the test runs\n{table}\n\
-             The model's threshold is the lowest at which no calm training run alarmed when it was left out; the others got their \
-             best F1 threshold on the training runs. A run counts \
-             as foreseen when an alarm comes between the start of the fault and the failure. False alarms of the first row are \
-             counted over {calm:.2} h without a fault. The lists of runs are in `card.json`.\n",
+             The model's threshold is the lowest at which no calm training run alarmed when it was left out, and a tenth; the others \
+             got their best F1 threshold on the training runs. An alarm takes two steps in a row; a run counts as foreseen when one \
+             comes between the start of the fault and the failure. In brackets: nine of ten resamplings of whole runs. The lists of \
+             runs are in `card.json`.\n",
             name = d.name,
             note = self.note,
             horizon = d.horizon_ms / 1000,
             window = d.window,
             stride = d.stride_ms,
             hidden = d.hidden,
-            metrics = d.metrics.len(),
+            metrics = d.metrics,
             version = d.features_version,
             runs = runs.join(", "),
             failing = self.data.failing_runs,
@@ -168,11 +197,41 @@ impl Card {
             seed = d.seed,
             epochs = self.epochs,
             weights = weights.join(", "),
+            left_out = left_out.join(", "),
             train = self.split.train.len(),
             faults = named(&self.split.held_out_faults),
             loads = named(&self.split.held_out_profiles),
             test = self.split.test.len(),
-            table = self.table(),
+            table = super::task::markdown(&self.table()),
         )
     }
+
+    /// The figures as a table.
+    pub fn table(&self) -> task::Figures {
+        super::task::table(
+            &["detector, on"],
+            self.figures.iter().map(|(name, figures)| (vec![name.clone()], figures)),
+        )
+    }
+}
+
+/// Why there is no card.
+#[derive(Debug, thiserror::Error)]
+pub enum CardError {
+    /// Not read.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No card.
+    #[error("{path} is no card of this version: {source}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::features::{FeatureExtractor, N_FEATURES, NAMELESS, PER_METRIC};
-use crate::recording::{Run, RunKind};
+use crate::recording::{Hearsay, Run, RunKind};
 use crate::sample::{Metric, Role, SPECS, TelemetrySample};
 
 /// What a step teaches.
@@ -77,13 +77,15 @@ impl Series {
             labels: Vec::new(),
             simple: Vec::new(),
         };
-        let (mut extractor, mut peer) = (FeatureExtractor::new(), Peer::new(&run.peer));
+        let (mut extractor, mut peers) = (FeatureExtractor::new(), Hearsay::new(run));
         for sample in &run.samples {
             // Behind a breach that led to no death, the subject may be recovering.
             if series.death_ms.or(series.failure_ms).is_some_and(|end| sample.at_ms >= end) {
                 break;
             }
-            peer.tell(sample.at_ms, &mut extractor);
+            if let Some(vitals) = peers.until(sample.at_ms) {
+                extractor.hear(&vitals);
+            }
             if extractor.push(sample).stepped && extractor.ready() {
                 series.at_ms.push(sample.at_ms);
                 series.features.extend_from_slice(extractor.features());
@@ -116,6 +118,12 @@ impl Series {
         &self.row(step)[NAMELESS..]
     }
 
+    /// How long after a step the failure came (ms; 0 once it has), if that was within `horizon_ms`.
+    pub fn left_ms(&self, step: usize, horizon_ms: u64) -> Option<u64> {
+        let left = self.failure_ms.map(|failure| failure.saturating_sub(self.at_ms[step]));
+        left.filter(|left| *left <= horizon_ms)
+    }
+
     /// Number of steps.
     pub fn len(&self) -> usize {
         self.at_ms.len()
@@ -131,28 +139,6 @@ impl Series {
         match usize::try_from(step) {
             Ok(i) => &self.features[i * N_FEATURES..(i + 1) * N_FEATURES],
             Err(_) => &CALM,
-        }
-    }
-}
-
-/// What a peer would have told the subject: its vitals, as it computes them itself.
-struct Peer<'a> {
-    samples: std::iter::Peekable<std::slice::Iter<'a, TelemetrySample>>,
-    extractor: FeatureExtractor,
-}
-
-impl<'a> Peer<'a> {
-    fn new(samples: &'a [TelemetrySample]) -> Self {
-        Self { samples: samples.iter().peekable(), extractor: FeatureExtractor::new() }
-    }
-
-    /// Everything it had said by then.
-    fn tell(&mut self, at_ms: u64, subject: &mut FeatureExtractor) {
-        while let Some(sample) = self.samples.next_if(|s| s.at_ms <= at_ms) {
-            self.extractor.push(sample);
-            if self.extractor.ready() {
-                subject.hear(&self.extractor.vitals());
-            }
         }
     }
 }

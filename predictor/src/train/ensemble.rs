@@ -6,7 +6,7 @@
 use super::TrainError;
 use super::dataset::{Label, Series};
 use super::figures::average_precision;
-use super::fit::{self, Plan};
+use super::fit::{self, Plan, Steps};
 use super::logistic::{self, Cases, How};
 use crate::calibrate::{Scored, VennAbers};
 use crate::features::N_NAMELESS;
@@ -16,6 +16,7 @@ use crate::model::{Ensemble, Fitted};
 use crate::panel::Panel;
 use crate::pooled::POOLED;
 use crate::recording::RunKind;
+use crate::time_left::TimeLeft;
 
 /// Neighbouring steps of a run say the same: so many count as one (5 s).
 const ALIKE: f32 = 25.0;
@@ -31,12 +32,8 @@ fn rising() -> Vec<usize> {
 pub(crate) type Said = Vec<[Logits; JUDGES]>;
 
 /// Fits all judges.
-pub(crate) fn judges(
-    train: &[Series],
-    plan: Plan,
-    progress: &mut impl FnMut(&str),
-) -> Result<Fitted, TrainError> {
-    let net = fit::fit(train, plan, &mut *progress)?;
+pub(crate) fn judges(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Result<Fitted, TrainError> {
+    let net = fit::fit(train, plan, steps)?;
     let mut rows = Vec::new();
     let mut truth: [Vec<bool>; HORIZONS] = Default::default();
     for series in train {
@@ -61,6 +58,7 @@ pub(crate) fn judges(
     let trees: Vec<Booster> =
         truth.iter().map(|truth| grow(&binned, truth, plan.seed)).collect::<Result<_, _>>()?;
     let trees = <[Booster; HORIZONS]>::try_from(trees).map_err(|_| TrainError::Horizons)?;
+    steps.done();
     Ok(Fitted { net, trees, linear })
 }
 
@@ -103,82 +101,106 @@ pub(crate) fn listen(panel: &mut Panel, series: &Series) -> Said {
 }
 
 /// What the judges say of every run when they were fitted without its kind of fault.
-pub(crate) fn unseen(
-    train: &[Series],
-    plan: Plan,
-    progress: &mut impl FnMut(&str),
-) -> Result<Vec<Said>, TrainError> {
-    let mut kinds: Vec<&str> =
-        train.iter().filter(|s| s.kind != RunKind::Calm).map(|s| s.fault.as_str()).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    // Calm runs go around. With a single kind of fault there is none to leave out: its runs go around too.
-    let folds = if kinds.len() > 1 { kinds.len() } else { 4 };
-    let fold =
-        |i: usize, s: &Series| match kinds.iter().position(|k| s.kind != RunKind::Calm && *k == s.fault) {
-            Some(kind) if kinds.len() > 1 => kind,
-            _ => i % folds,
-        };
+pub(crate) fn unseen(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Result<Vec<Said>, TrainError> {
+    let (folds, names) = folds(train);
+    steps.expect((names.len() + 1) * plan.steps());
     let mut said: Vec<Said> = vec![Vec::new(); train.len()];
-    for out in 0..folds {
-        progress(&format!("without {}", kinds.get(out).filter(|_| kinds.len() > 1).unwrap_or(&"a part")));
+    for (out, name) in names.iter().enumerate() {
+        steps.name(format!("without {name}"));
         let rest: Vec<Series> =
-            train.iter().enumerate().filter(|(i, s)| fold(*i, s) != out).map(|(_, s)| s.clone()).collect();
-        let fitted = judges(&rest, plan, progress)?;
-        for (i, series) in train.iter().enumerate().filter(|(i, s)| fold(*i, s) == out) {
+            train.iter().zip(&folds).filter(|(_, fold)| **fold != out).map(|(s, _)| s.clone()).collect();
+        let fitted = judges(&rest, plan, steps)?;
+        for (i, series) in train.iter().enumerate().filter(|(i, _)| folds[*i] == out) {
             said[i] = ask(&fitted, series, plan.window)?;
         }
     }
     Ok(said)
 }
 
-/// Weighs the judges by what they said of faults they had not seen, and calibrates the sum.
-pub(crate) fn weigh(
-    train: &[Series],
-    said: &[Said],
-    horizon_ms: u64,
-    progress: &mut impl FnMut(&str),
-) -> Result<Ensemble, TrainError> {
-    let mut weights = [[0.0; JUDGES]; HORIZONS];
-    let mut bias = [0.0; HORIZONS];
-    let mut calibration = Vec::with_capacity(HORIZONS);
-    for (h, horizon) in horizons(horizon_ms).into_iter().enumerate() {
-        let (mut x, mut y) = (Vec::new(), Vec::new());
+/// Which fold each run is in, and what each fold leaves out.
+fn folds(train: &[Series]) -> (Vec<usize>, Vec<String>) {
+    let faulty = |s: &&Series| s.kind != RunKind::Calm;
+    let mut kinds: Vec<String> = train.iter().filter(faulty).map(|s| s.fault.clone()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    // With a single kind of fault there is none to leave out: its runs go around, as calm ones always do.
+    if kinds.len() < 2 {
+        kinds = (1..=4).map(|part| format!("part {part} of 4")).collect();
+    }
+    let place = |(i, s): (usize, &Series)| {
+        let kind = kinds.iter().position(|kind| faulty(&s) && *kind == s.fault);
+        kind.unwrap_or(i % kinds.len())
+    };
+    (train.iter().enumerate().map(place).collect(), kinds)
+}
+
+/// What was said at one horizon, row after row; what came; and how long it took.
+#[derive(Default)]
+struct Heard {
+    x: Vec<f32>,
+    y: Vec<bool>,
+    left_ms: Vec<Option<u64>>,
+}
+
+impl Heard {
+    fn new(train: &[Series], said: &[Said], h: usize, horizon: u64) -> Self {
+        let mut heard = Self::default();
         for (series, said) in train.iter().zip(said) {
             for (step, said) in said.iter().enumerate() {
                 let (fails, teaches) = series.target(step, horizon);
                 if teaches {
-                    x.extend(said.iter().map(|logits| logits[h]));
-                    y.push(fails);
+                    heard.x.extend(said.iter().map(|logits| logits[h]));
+                    heard.y.push(fails);
+                    heard.left_ms.push(series.left_ms(step, horizon));
                 }
             }
         }
-        let cases = Cases { x: &x, columns: JUDGES, y: &y };
+        heard
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.x.chunks_exact(JUDGES)
+    }
+
+    fn area(&self, score: impl Fn(&[f32]) -> f32) -> f64 {
+        let steps: Vec<_> = self.rows().zip(&self.y).map(|(row, y)| (f64::from(score(row)), *y)).collect();
+        average_precision(&steps)
+    }
+}
+
+/// Weighs the judges by what they said of runs they had not seen, and calibrates the sum. Also gives the area under precision and
+/// recall of that sum and of each judge, at the longest horizon.
+pub(crate) fn weigh(
+    train: &[Series],
+    said: &[Said],
+    horizon_ms: u64,
+) -> Result<(Ensemble, Vec<(String, f64)>), TrainError> {
+    let mut weights = [[0.0; JUDGES]; HORIZONS];
+    let mut bias = [0.0; HORIZONS];
+    let mut calibration = Vec::with_capacity(HORIZONS);
+    let (mut time_left, mut areas) = (None, Vec::new());
+    for (h, horizon) in horizons(horizon_ms).into_iter().enumerate() {
+        let heard = Heard::new(train, said, h, horizon);
+        let cases = Cases { x: &heard.x, columns: JUDGES, y: &heard.y };
         let (found, at) = logistic::fit(cases, How { l2: 0.01, rising: &ALL });
         weights[h].copy_from_slice(&found);
         bias[h] = at;
         let sum = |row: &[f32]| at + row.iter().zip(&found).map(|(x, w)| x * w).sum::<f32>();
-        let scored: Vec<Scored> = x
-            .chunks_exact(JUDGES)
-            .zip(&y)
-            .map(|(row, &positive)| Scored { score: sum(row), positive, weight: 1.0 / ALIKE })
-            .collect();
+        let weight = 1.0 / ALIKE;
+        let scored = heard.rows().zip(&heard.y);
+        let scored: Vec<Scored> =
+            scored.map(|(row, &positive)| Scored { score: sum(row), positive, weight }).collect();
         calibration.push(VennAbers::fit(&scored)?);
-        let rank = |score: &dyn Fn(&[f32]) -> f32| {
-            let steps: Vec<_> =
-                x.chunks_exact(JUDGES).zip(&y).map(|(row, y)| (f64::from(score(row)), *y)).collect();
-            average_precision(&steps)
-        };
-        let each = NAMES.iter().enumerate().map(|(j, name)| format!("{name} {:.3}", rank(&|row| row[j])));
-        let each: Vec<String> = each.collect();
-        progress(&format!(
-            "within {horizon} ms, on faults left out: AUC-PR {:.3} ({})",
-            rank(&sum),
-            each.join(", ")
-        ));
+        let left: Vec<_> =
+            scored.iter().zip(&heard.left_ms).map(|(case, left)| (case.score, *left)).collect();
+        time_left = Some(TimeLeft::fit(&left));
+        areas = vec![("all together".to_owned(), heard.area(sum))];
+        areas
+            .extend(NAMES.iter().enumerate().map(|(j, name)| ((*name).to_owned(), heard.area(|row| row[j]))));
     }
     let calibration = <[VennAbers; HORIZONS]>::try_from(calibration).map_err(|_| TrainError::Horizons)?;
-    Ok(Ensemble { weights, bias, calibration })
+    let time_left = time_left.ok_or(TrainError::Horizons)?;
+    Ok((Ensemble { weights, bias, calibration, time_left }, areas))
 }
 
 /// The lowest probability at which no calm step of the training runs would have alarmed, with a tenth to spare; judged,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::{Label, Series};
 use crate::features::STRIDE_MS;
 use crate::recording::RunKind;
+use crate::rng::Rng;
 
 /// Scores of one series, one each step.
 pub type Scores = Vec<f32>;
@@ -12,27 +13,31 @@ pub type Scores = Vec<f32>;
 /// Figures of one detector on one set of runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
+    /// Runs judged (those without warning left out).
+    pub runs: usize,
+    /// Share of steps that precede a failure by no more than the horizon.
+    pub base_rate: f64,
     /// Area under precision and recall (average precision), by step.
     pub auc_pr: f64,
+    /// The same for nine of ten resamplings of whole runs.
+    pub auc_pr_range: [f64; 2],
     /// Area under the ROC curve, by step.
     pub auc_roc: f64,
     /// Alarm threshold for what follows.
     pub threshold: f64,
     /// Share of failing steps above the threshold.
     pub recall_steps: f64,
-    /// Failing runs (those without warning left out).
-    pub failing_runs: usize,
-    /// Share of those alarmed between the start of the fault and the failure.
-    pub recall_runs: f64,
-    /// Median time from the first such alarm to the failure (ms).
-    pub median_lead_ms: Option<u64>,
+    /// Runs of a fault that failed (those without warning left out), and how many were alarmed between its start and the failure.
+    pub foreseen: (usize, usize),
+    /// The times from the first such alarm to the failure (ms), shortest first.
+    pub leads_ms: Vec<u64>,
     /// Runs that died or lost their path for good (those without warning left out), and how many of them were
     /// alarmed before: in time for traffic to be moved.
     pub deaths: (usize, usize),
     /// Median time from the first such alarm to the death (ms).
     pub median_lead_to_death_ms: Option<u64>,
-    /// Alarms in runs that never fail or before the fault began, an hour.
-    pub false_alarms_per_hour: f64,
+    /// Alarms in runs that never fail or before the fault began.
+    pub false_alarms: usize,
     /// The time that is judged so (hours).
     pub calm_hours: f64,
     /// Runs of a fault that stopped short of failure, and how many of them were alarmed.
@@ -41,6 +46,43 @@ pub struct Figures {
     pub brier: Option<f64>,
     /// Expected calibration error over ten bins, up to the death; only for probabilities.
     pub ece: Option<f64>,
+    /// The same for nine of ten resamplings of whole runs.
+    pub ece_range: Option<[f64; 2]>,
+    /// How often the interval of the time left was right; only for models that give one.
+    pub coverage: Option<Coverage>,
+}
+
+impl Figures {
+    /// Share of the failing runs that were foreseen.
+    pub fn recall_runs(&self) -> f64 {
+        ratio(self.foreseen.1 as f64, self.foreseen.0 as f64)
+    }
+    /// Median of [`Figures::leads_ms`].
+    pub fn median_lead_ms(&self) -> Option<u64> {
+        self.leads_ms.get(self.leads_ms.len() / 2).copied()
+    }
+    /// False alarms in a day of calm.
+    pub fn false_alarms_per_day(&self) -> f64 {
+        ratio(24.0 * self.false_alarms as f64, self.calm_hours)
+    }
+}
+
+/// How often an interval held what came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Steps judged.
+    pub steps: usize,
+    /// Those of them at which an interval was given.
+    pub given: usize,
+    /// Those of them at which what came was inside.
+    pub held: usize,
+}
+
+impl Coverage {
+    /// Share of the intervals that held.
+    pub fn share(&self) -> f64 {
+        ratio(self.held as f64, self.given as f64)
+    }
 }
 
 /// Whether a detector's scores are probabilities.
@@ -54,45 +96,78 @@ pub enum Meaning {
 
 /// Judges a detector on whole runs.
 pub fn judge(series: &[Series], scores: &[Scores], threshold: f64, meaning: Meaning) -> Figures {
-    let steps = labelled(series, scores, &[Label::Failing]);
-    let whole = labelled(series, scores, &FAILING);
-    let alarms = alarms(series, scores, threshold);
+    let judged: Vec<(&Series, &Scores)> =
+        series.iter().zip(scores).filter(|(s, _)| s.kind != RunKind::Abrupt).collect();
+    let by_run = |positive: &[Label]| -> Vec<Vec<Step>> {
+        judged.iter().map(|(s, scores)| labelled_run(s, scores, positive)).collect()
+    };
+    let (before, whole) = (by_run(&[Label::Failing]), by_run(&FAILING));
+    let (steps, to_death) = (before.concat(), whole.concat());
+    let alarms = alarms(&judged, threshold);
     let failing: Vec<f64> = steps.iter().filter(|s| s.1).map(|s| s.0).collect();
     let hits = failing.iter().filter(|&&s| s >= threshold).count();
     let probability = meaning == Meaning::Probability;
+    let mut leads_ms = alarms.leads;
+    leads_ms.sort_unstable();
     Figures {
+        runs: judged.len(),
+        base_rate: ratio(failing.len() as f64, steps.len() as f64),
         auc_pr: average_precision(&steps),
+        auc_pr_range: resampled(&before, average_precision),
         auc_roc: auc_roc(&steps),
         threshold,
         recall_steps: ratio(hits as f64, failing.len() as f64),
-        failing_runs: alarms.failing,
-        recall_runs: ratio(alarms.leads.len() as f64, alarms.failing as f64),
-        median_lead_ms: median(alarms.leads),
+        foreseen: (alarms.failing, leads_ms.len()),
+        leads_ms,
         deaths: (alarms.deaths, alarms.leads_to_death.len()),
         median_lead_to_death_ms: median(alarms.leads_to_death),
-        false_alarms_per_hour: ratio(alarms.wrong as f64, alarms.calm_ms as f64 / 3.6e6),
+        false_alarms: alarms.wrong,
         calm_hours: alarms.calm_ms as f64 / 3.6e6,
         stopped_short: alarms.stopped_short,
-        brier: probability.then(|| brier(&whole)),
-        ece: probability.then(|| calibration_error(&whole)),
+        brier: probability.then(|| brier(&to_death)),
+        ece: probability.then(|| calibration_error(&to_death)),
+        ece_range: probability.then(|| resampled(&whole, calibration_error)),
+        coverage: None,
     }
+}
+
+/// A score and what came.
+pub(crate) type Step = (f64, bool);
+
+/// Times that whole runs are drawn anew.
+const RESAMPLED: usize = 200;
+
+/// What a figure is for nine of ten draws of as many runs: neighbouring steps of a run say the same, so runs are drawn and not
+/// steps.
+fn resampled(by_run: &[Vec<Step>], figure: impl Fn(&[Step]) -> f64) -> [f64; 2] {
+    let mut rng = Rng::new(1);
+    let mut found: Vec<f64> = (0..RESAMPLED)
+        .map(|_| {
+            let drawn: Vec<Step> =
+                by_run.iter().flat_map(|_| &by_run[rng.below(by_run.len())]).copied().collect();
+            figure(&drawn)
+        })
+        .collect();
+    found.sort_by(f64::total_cmp);
+    [found[RESAMPLED / 20], found[RESAMPLED - 1 - RESAMPLED / 20]]
 }
 
 /// What a calibrated probability means: the subject fails within the horizon, or has begun to.
 pub(crate) const FAILING: [Label; 2] = [Label::Failing, Label::Failed];
 
-/// Score and truth of every healthy step and of those labelled `positive`.
-pub(crate) fn labelled(series: &[Series], scores: &[Scores], positive: &[Label]) -> Vec<(f64, bool)> {
-    let mut steps = Vec::new();
-    for (s, scores) in series.iter().zip(scores).filter(|(s, _)| s.kind != RunKind::Abrupt) {
-        for (label, &score) in s.labels.iter().zip(scores) {
-            let failing = positive.contains(label);
-            if failing || *label == Label::Healthy {
-                steps.push((f64::from(score), failing));
-            }
-        }
-    }
-    steps
+/// Score and truth of every healthy step of a run and of those labelled `positive`.
+fn labelled_run(series: &Series, scores: &[f32], positive: &[Label]) -> Vec<Step> {
+    let step = |(label, score): (&Label, &f32)| {
+        let failing = positive.contains(label);
+        (failing || *label == Label::Healthy).then_some((f64::from(*score), failing))
+    };
+    series.labels.iter().zip(scores).filter_map(step).collect()
+}
+
+/// The same of all runs but those that fail without warning.
+pub(crate) fn labelled(series: &[Series], scores: &[Scores], positive: &[Label]) -> Vec<Step> {
+    let judged = series.iter().zip(scores).filter(|(s, _)| s.kind != RunKind::Abrupt);
+    judged.flat_map(|(s, scores)| labelled_run(s, scores, positive)).collect()
 }
 
 /// The threshold with the best F1, for detectors that come without one.
@@ -108,7 +183,7 @@ pub fn best_threshold(series: &[Series], scores: &[Scores]) -> f64 {
 }
 
 /// Walks the thresholds from the highest score down: `(threshold, hits, alarms, positives)`.
-fn curve(steps: &[(f64, bool)], mut at: impl FnMut(f64, f64, f64, f64)) {
+pub(crate) fn curve(steps: &[Step], mut at: impl FnMut(f64, f64, f64, f64)) {
     let mut sorted = steps.to_vec();
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
     let positives = sorted.iter().filter(|s| s.1).count() as f64;
@@ -122,7 +197,7 @@ fn curve(steps: &[(f64, bool)], mut at: impl FnMut(f64, f64, f64, f64)) {
     }
 }
 
-pub(crate) fn average_precision(steps: &[(f64, bool)]) -> f64 {
+pub(crate) fn average_precision(steps: &[Step]) -> f64 {
     let (mut area, mut recall) = (0.0, 0.0);
     curve(steps, |_, hits, alarms, positives| {
         let now = ratio(hits, positives);
@@ -132,7 +207,7 @@ pub(crate) fn average_precision(steps: &[(f64, bool)]) -> f64 {
     area
 }
 
-fn auc_roc(steps: &[(f64, bool)]) -> f64 {
+fn auc_roc(steps: &[Step]) -> f64 {
     let (mut area, mut tpr, mut fpr) = (0.0, 0.0, 0.0);
     curve(steps, |_, hits, alarms, positives| {
         let (t, f) = (ratio(hits, positives), ratio(alarms - hits, steps.len() as f64 - positives));
@@ -142,12 +217,12 @@ fn auc_roc(steps: &[(f64, bool)]) -> f64 {
     area
 }
 
-fn brier(steps: &[(f64, bool)]) -> f64 {
+fn brier(steps: &[Step]) -> f64 {
     let sum: f64 = steps.iter().map(|(p, y)| (p - f64::from(u8::from(*y))).powi(2)).sum();
     ratio(sum, steps.len() as f64)
 }
 
-fn calibration_error(steps: &[(f64, bool)]) -> f64 {
+fn calibration_error(steps: &[Step]) -> f64 {
     let mut bins = [(0.0f64, 0.0f64); 10];
     for (p, y) in steps {
         let bin = &mut bins[((p * 10.0) as usize).min(9)];
@@ -171,17 +246,17 @@ struct Alarms {
 
 /// Counts alarms as an operator would: one begins with the second step in a row above the
 /// threshold and lasts until the score has been below it for ten seconds.
-fn alarms(series: &[Series], scores: &[Scores], threshold: f64) -> Alarms {
+fn alarms(judged: &[(&Series, &Scores)], threshold: f64) -> Alarms {
     const QUIET_MS: u64 = 10_000;
     let mut sum = Alarms::default();
-    for (s, scores) in series.iter().zip(scores).filter(|(s, _)| s.kind != RunKind::Abrupt) {
+    for (s, scores) in judged {
         // A fault that was injected is no calm, even if it never gets as far as a failure.
         let inject = s.inject_ms.filter(|_| s.kind != RunKind::Calm);
         let calm_until = inject.or(s.failure_ms).unwrap_or(u64::MAX);
         let (mut warned, mut last_above) = (None, None::<u64>);
         let too_late = s.failure_ms.unwrap_or(u64::MAX);
         let mut before = false;
-        for (&at, &score) in s.at_ms.iter().zip(scores).take_while(|(at, _)| **at < too_late) {
+        for (&at, &score) in s.at_ms.iter().zip(*scores).take_while(|(at, _)| **at < too_late) {
             let calm = at < calm_until;
             sum.calm_ms += if calm { STRIDE_MS } else { 0 };
             // The controller waits for three samples: two steps in a row.
@@ -202,10 +277,11 @@ fn alarms(series: &[Series], scores: &[Scores], threshold: f64) -> Alarms {
         if let Some(death) = s.death_ms {
             let alarmed = |(at, score): &(&u64, &f32)| **at >= calm_until && f64::from(**score) >= threshold;
             sum.deaths += 1;
-            sum.leads_to_death.extend(s.at_ms.iter().zip(scores).find(alarmed).map(|(at, _)| death - at));
+            sum.leads_to_death.extend(s.at_ms.iter().zip(*scores).find(alarmed).map(|(at, _)| death - at));
         }
         match s.failure_ms {
-            Some(failure) => {
+            // Without a fault there is no time in which an alarm would be right.
+            Some(failure) if s.kind != RunKind::Calm => {
                 sum.failing += 1;
                 sum.leads.extend(warned.map(|at| failure - at));
             }
@@ -213,7 +289,7 @@ fn alarms(series: &[Series], scores: &[Scores], threshold: f64) -> Alarms {
                 sum.stopped_short.0 += 1;
                 sum.stopped_short.1 += usize::from(warned.is_some());
             }
-            None => {}
+            _ => {}
         }
     }
     sum
@@ -224,6 +300,6 @@ fn median(mut values: Vec<u64>) -> Option<u64> {
     values.get(values.len() / 2).copied()
 }
 
-fn ratio(a: f64, b: f64) -> f64 {
+pub(crate) fn ratio(a: f64, b: f64) -> f64 {
     if b == 0.0 { 0.0 } else { a / b }
 }

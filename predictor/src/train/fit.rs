@@ -10,6 +10,7 @@ use crate::net::{GruNet, input, layout};
 use crate::pooled::{self, POOLED};
 use crate::rng::Rng;
 use crate::sample::N_METRICS;
+use crate::task::{OnProgress, Progress};
 
 /// How to fit.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,40 @@ pub(crate) struct Plan {
     pub(crate) horizon_ms: u64,
 }
 
+impl Plan {
+    /// Steps of progress that one fit of all judges takes: the epochs, and the trees.
+    pub(crate) fn steps(&self) -> usize {
+        self.epochs + 1
+    }
+}
+
+/// How far a training is.
+pub(crate) struct Steps<'a> {
+    what: String,
+    done: usize,
+    total: usize,
+    on: OnProgress<'a>,
+}
+
+impl<'a> Steps<'a> {
+    pub(crate) fn new(on: OnProgress<'a>) -> Self {
+        Self { what: String::new(), done: 0, total: 0, on }
+    }
+    /// So many in all.
+    pub(crate) fn expect(&mut self, total: usize) {
+        self.total = total;
+    }
+    /// What comes now.
+    pub(crate) fn name(&mut self, what: String) {
+        self.what = what;
+    }
+    /// One more is done.
+    pub(crate) fn done(&mut self) {
+        self.done += 1;
+        (self.on)(Progress { what: &self.what, done: self.done, total: self.total });
+    }
+}
+
 /// Chunks a step of the optimiser sees.
 const BATCH: usize = 32;
 const LEARNING_RATE: f64 = 3e-3;
@@ -28,8 +63,13 @@ const LEARNING_RATE: f64 = 3e-3;
 /// explanation by hiding (and a metric that is not measured) nothing new to the network.
 const HIDE: f32 = 0.15;
 
+/// Where the network is fitted: the first CUDA device with the feature `cuda`, if there is one, else the CPU.
+fn device() -> Result<Device> {
+    if cfg!(feature = "cuda") { Device::cuda_if_available(0) } else { Ok(Device::Cpu) }
+}
+
 /// Fits on `train` for all epochs; the rate of learning falls to nothing, so that none has to be chosen.
-pub(crate) fn fit(train: &[Series], plan: Plan, mut progress: impl FnMut(&str)) -> Result<GruNet> {
+pub(crate) fn fit(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Result<GruNet> {
     let mut rng = Rng::new(plan.seed);
     let vars = initial(plan.hidden, &mut rng)?;
     let net = GruNet::new(std::array::from_fn(|i| vars[i].as_tensor().clone()))?;
@@ -42,15 +82,12 @@ pub(crate) fn fit(train: &[Series], plan: Plan, mut progress: impl FnMut(&str)) 
         optimiser.set_learning_rate(LEARNING_RATE * left);
         let mut chunks = chunks(train, plan.window, &mut rng);
         rng.shuffle(&mut chunks);
-        let mut total = 0.0;
         for batch in chunks.chunks(BATCH) {
             let loss = loss(&net, train, batch, plan, weight, &mut rng)?;
             optimiser.backward_step(&loss)?;
             averaged.follow(&vars)?;
-            total += f64::from(loss.to_scalar::<f32>()?) * batch.len() as f64;
         }
-        let mean = total / chunks.len().max(1) as f64;
-        progress(&format!("  gru: epoch {:3} of {}, loss {mean:.4}", epoch + 1, plan.epochs));
+        steps.done();
     }
     averaged.net()
 }
@@ -74,8 +111,10 @@ impl Averaged {
         }
         Ok(())
     }
+    /// On the CPU, where it will run.
     fn net(&self) -> Result<GruNet> {
-        GruNet::new(std::array::from_fn(|i| self.weights[i].clone()))
+        let weights = self.weights.iter().map(|w| w.to_device(&Device::Cpu)).collect::<Result<Vec<_>>>()?;
+        GruNet::new(<[Tensor; 6]>::try_from(weights).map_err(|_| candle_core::Error::Msg("layout".into()))?)
     }
 }
 
@@ -94,7 +133,7 @@ fn initial(hidden: usize, rng: &mut Rng) -> Result<[Var; 6]> {
             }
             _ => vec![0.0; count],
         };
-        vars.push(Var::from_vec(values, shape, &Device::Cpu)?);
+        vars.push(Var::from_vec(values, shape, &device()?)?);
     }
     <[Var; 6]>::try_from(vars).map_err(|_| candle_core::Error::Msg("layout".into()))
 }
@@ -145,11 +184,11 @@ fn loss(
             }
         }
     }
-    let logits = net.logits_from(&input(values, plan.window, batch.len())?, from)?;
+    let logits = net.logits_from(&input(values, plan.window, batch.len(), &device()?)?, from)?;
     let total = weights.iter().sum::<f32>().max(1.0);
     let shape = (plan.window - from, batch.len(), HORIZONS);
-    let truth = Tensor::from_vec(truth, shape, &Device::Cpu)?;
-    let weights = Tensor::from_vec(weights, shape, &Device::Cpu)?;
+    let truth = Tensor::from_vec(truth, shape, &device()?)?;
+    let weights = Tensor::from_vec(weights, shape, &device()?)?;
     // Stable cross entropy: max(x, 0) - x·y + ln(1 + e^-|x|).
     let soft = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
     let each = ((logits.relu()? - (&logits * &truth)?)? + soft)?;

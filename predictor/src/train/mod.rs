@@ -2,23 +2,30 @@
 //! give the same bytes.
 
 mod card;
+mod compare;
 mod dataset;
 mod ensemble;
 mod figures;
 mod fit;
 mod logistic;
+mod pictures;
+mod task;
+
+use std::path::Path;
 
 use crate::calibrate::CalibrationError;
-use crate::features::STRIDE_MS;
 use crate::gbdt::GbdtError;
-use crate::judges::HORIZONS;
+use crate::lifecycle;
 use crate::model::{Description, Model, ModelError};
-use crate::predict::{Outlook, outlook};
-use crate::recording::{Run, RunKind};
+use crate::predict::{Verdict, verdict};
+use crate::recording::Run;
+use crate::task::OnProgress;
 
-pub use card::{Card, DataCard, SplitCard};
+pub use card::{Card, CardError, DataCard, Made, SplitCard};
+use compare::Sets;
 pub use dataset::{HeldOut, Label, Series, Simple, Split};
-pub use figures::{Figures, Meaning, Scores, best_threshold, judge};
+pub use figures::{Coverage, Figures, Meaning, Scores, best_threshold, judge};
+pub use task::{Asked, EvaluateError, evaluate as evaluate_recordings};
 
 /// Steps of the network's window: 6.4 s.
 const WINDOW: usize = 32;
@@ -101,15 +108,24 @@ pub struct Trained {
     pub card: Card,
 }
 
-/// Trains, calibrates and judges a model; `progress` gets a line now and then.
-pub fn train(runs: &[Run], options: &Options, mut progress: impl FnMut(&str)) -> Result<Trained, TrainError> {
+impl Trained {
+    /// Writes the model and its card, for machines and for people, into a folder that is made if it is not there.
+    pub fn save(&self, folder: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        let bytes = self.model.to_bytes().map_err(std::io::Error::other)?;
+        std::fs::write(folder.join(lifecycle::MODEL), bytes)?;
+        std::fs::write(folder.join(lifecycle::CARD), serde_json::to_string(&self.card)? + "\n")?;
+        std::fs::write(folder.join(lifecycle::CARD_TEXT), self.card.markdown())
+    }
+}
+
+/// Trains, calibrates and judges a model; `progress` hears of every step.
+pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Result<Trained, TrainError> {
     let series: Vec<Series> = runs.iter().map(|r| Series::new(r, options.horizon_ms)).collect();
     let data = DataCard::new(&series);
     let split = Split::new(series, &options.held_out);
-    for (set, series) in [("training", &split.train), ("test", &split.test)] {
-        let (failing, healthy) = both_sides(set, series)?;
-        progress(&format!("{set}: {} runs, {failing} failing and {healthy} healthy steps", series.len()));
-    }
+    both_sides("training", &split.train)?;
+    both_sides("test", &split.test)?;
     let plan = fit::Plan {
         seed: options.seed,
         hidden: options.hidden,
@@ -117,10 +133,11 @@ pub fn train(runs: &[Run], options: &Options, mut progress: impl FnMut(&str)) ->
         epochs: options.epochs,
         horizon_ms: options.horizon_ms,
     };
-    let said = ensemble::unseen(&split.train, plan, &mut progress)?;
-    let weighed = ensemble::weigh(&split.train, &said, options.horizon_ms, &mut progress)?;
-    progress("with all");
-    let fitted = ensemble::judges(&split.train, plan, &mut progress)?;
+    let steps = &mut fit::Steps::new(progress);
+    let said = ensemble::unseen(&split.train, plan, steps)?;
+    let (weighed, left_out) = ensemble::weigh(&split.train, &said, options.horizon_ms)?;
+    steps.name("with all".into());
+    let fitted = ensemble::judges(&split.train, plan, steps)?;
     let shape = (options.hidden, WINDOW);
     let alarm_from = ensemble::alarm_from(&split.train, &said, &weighed);
     let description = Description {
@@ -128,16 +145,19 @@ pub fn train(runs: &[Run], options: &Options, mut progress: impl FnMut(&str)) ->
         ..Description::new(options.name.clone(), shape, options.horizon_ms, weighed, options.seed)
     };
     let model = Model::new(fitted, description)?;
-    let figures = compare(&split, &options.held_out, &model);
-    let card = Card {
-        description: model.description().clone(),
+    let mut card = Card {
+        made: Made::new(model.description()),
         note: options.note.clone(),
         data,
         split: SplitCard::new(&split, &options.held_out),
         epochs: options.epochs,
-        stride_ms: STRIDE_MS,
-        figures,
+        left_out,
+        figures: Vec::new(),
     };
+    let sets = Sets::new(&card.split, [split.train, split.test].concat());
+    let name = |row: &compare::Row| format!("{}, {}", row.name, sets.parts[row.part].name);
+    let rows = compare::rows(&model, &sets, &[]);
+    card.figures = rows.into_iter().map(|row| (name(&row), row.figures)).collect();
     Ok(Trained { model, card })
 }
 
@@ -148,14 +168,14 @@ pub fn evaluate(model: &Model, series: &[Series]) -> Figures {
 }
 
 /// What the model says at every step of a run, as the live predictor does; `None` where it gives no number.
-pub fn outlooks_of(model: &Model, series: &Series) -> Vec<Option<[Outlook; HORIZONS]>> {
-    ensemble::listen(&mut model.panel(), series).iter().map(|said| outlook(model, said)).collect()
+pub fn verdicts_of(model: &Model, series: &Series) -> Vec<Option<Verdict>> {
+    ensemble::listen(&mut model.panel(), series).iter().map(|said| verdict(model, said)).collect()
 }
 
 /// The probability at every step; NaN where there is none.
 pub fn probabilities_of(model: &Model, series: &[Series]) -> Vec<Scores> {
-    let last = |o: Option<[Outlook; HORIZONS]>| o.map_or(f32::NAN, |o| o[HORIZONS - 1].probability);
-    series.iter().map(|s| outlooks_of(model, s).into_iter().map(last).collect()).collect()
+    let last = |verdict: Option<Verdict>| verdict.map_or(f32::NAN, |verdict| verdict.probability());
+    series.iter().map(|s| verdicts_of(model, s).into_iter().map(last).collect()).collect()
 }
 
 fn both_sides(set: &'static str, series: &[Series]) -> Result<(usize, usize), TrainError> {
@@ -165,45 +185,4 @@ fn both_sides(set: &'static str, series: &[Series]) -> Result<(usize, usize), Tr
         return Err(TrainError::OneSided { set, failing, healthy });
     }
     Ok((failing, healthy))
-}
-
-/// The parts of the test: the faults never trained on, the loads never trained on, and later runs of what was.
-fn parts(split: &Split, held_out: &HeldOut) -> Vec<(&'static str, Vec<Series>)> {
-    let calm = |s: &&Series| s.kind == RunKind::Calm;
-    let of = |wanted: &dyn Fn(&Series) -> bool| -> Vec<Series> {
-        split.test.iter().filter(|s| wanted(s)).cloned().collect()
-    };
-    let unseen_fault = |s: &Series| held_out.faults.contains(&s.fault);
-    let unseen_load = |s: &Series| held_out.profiles.contains(&s.profile);
-    let parts = [
-        ("unseen faults", of(&|s| unseen_fault(s) || calm(&s))),
-        ("unseen loads", of(&|s| unseen_load(s) && !unseen_fault(s))),
-        ("later runs", of(&|s| !unseen_load(s) && !unseen_fault(s))),
-    ];
-    parts.into_iter().filter(|(_, series)| both_sides("", series).is_ok()).collect()
-}
-
-/// The model and the simple detectors on the parts of the test. The model has its fixed threshold; the
-/// others get the one that serves them best on the training runs.
-fn compare(split: &Split, held_out: &HeldOut, model: &Model) -> Vec<(String, Figures)> {
-    let mut rows = Vec::new();
-    for (part, series) in parts(split, held_out) {
-        rows.push((format!("ensemble, {part}"), evaluate(model, &series)));
-        type Score = fn(&Simple) -> f32;
-        let simple: [(&str, Score); 4] = [
-            ("drift score", |s| s.drift),
-            ("threshold", |s| s.level),
-            ("EWMA z", |s| s.ewma),
-            ("linear time to exhaustion", |s| s.exhaustion),
-        ];
-        for (name, score) in simple {
-            let scores = |set: &[Series]| -> Vec<Scores> {
-                set.iter().map(|s| s.simple.iter().map(score).collect()).collect()
-            };
-            let threshold = best_threshold(&split.train, &scores(&split.train));
-            let figures = judge(&series, &scores(&series), threshold, Meaning::Score);
-            rows.push((format!("{name}, {part}"), figures));
-        }
-    }
-    rows
 }

@@ -55,6 +55,9 @@ pub fn table(data: &[u8]) -> bool {
                 "{name}: some rows are numbers and some are not"
             );
         }
+        for run in predictor::recording::read(path).iter().flatten() {
+            let _ = (run.failure_ms(), run.samples.len(), run.peer.len());
+        }
         let events = Events::read(path).unwrap_or_default();
         for run in Telemetry::read(path).iter().flat_map(Telemetry::runs) {
             assert_eq!(events.labels(run).len(), run.samples.len());

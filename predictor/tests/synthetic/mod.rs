@@ -84,6 +84,7 @@ pub fn run(seed: u64, kind: RunKind, fault: &str, round: usize) -> Run {
         samples: vec![],
         events: vec![],
         peer: vec![],
+        heard: vec![],
     };
     let (inject, length) = (noise.range(8.0, 15.0), noise.range(14.0, 28.0));
     let power = [1.0, 2.0, 0.6][(noise.unit() * 3.0) as usize % 3];

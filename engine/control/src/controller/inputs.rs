@@ -65,7 +65,7 @@ impl Controller {
         peer.forget_reports();
         let mut send = |message| out.push(Output::Send { peer: name.to_owned(), message });
         send(self.ha.hello());
-        if self.ha.peer() == Some(name) && self.failure.raised_at().is_some() {
+        if self.failure.raised_at().is_some() {
             send(Message::Alarm { site: self.config.site.clone(), raised: true });
         }
         if self.far.contains_key(name) && self.ha.is_owner() && self.shares_epoch == Some(self.ha.epoch()) {
@@ -103,6 +103,11 @@ impl Controller {
             Message::SharesApplied { site, version } if *site == self.config.site => {
                 if let Some(shift) = &mut self.shift {
                     shift.applied(from, *version);
+                }
+            }
+            Message::Vitals { busy, .. } => {
+                if let Some(peer) = self.peers.get_mut(from) {
+                    peer.says_busy(self.now, *busy);
                 }
             }
             Message::LeaseGrant { .. } | Message::LeaseRefused { .. } | Message::SharesApplied { .. } => {}
@@ -145,6 +150,9 @@ impl Controller {
     /// From an engine of a far site, about that site.
     fn far_message(&mut self, from: &str, message: &Message, out: &mut Vec<Output>) {
         let Some(far_site) = self.far.get(from).cloned() else { return };
+        if let (Message::Alarm { raised, .. }, Some(peer)) = (message, self.peers.get_mut(from)) {
+            peer.alarm = *raised;
+        }
         let Some(view) = self.sites.get_mut(&far_site) else { return };
         match message {
             Message::Hello { site, epoch, owner } if *site == far_site => {

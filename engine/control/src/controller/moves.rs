@@ -4,12 +4,12 @@
 use super::Controller;
 use crate::config::{GroupConfig, MemberKind};
 use crate::decision::Outcome;
-use crate::failure::{Change, Hold, Said};
+use crate::failure::{Change, Hold, Said, Stake};
 use crate::io::{Assessment, Mode, Output};
 use crate::message::Message;
 use crate::peers::Quality;
 use crate::shift::{Cause, Order, Shift, Sight, Target, rtt_limit};
-use crate::steering::apportion;
+use crate::steering::{BUCKETS, apportion};
 use dataplane::id::Nanos;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -33,7 +33,8 @@ pub(super) struct Proposal {
 
 impl Controller {
     pub(super) fn assess(&mut self, assessment: Assessment, out: &mut Vec<Output>) {
-        let change = self.failure.sample(self.now, assessment);
+        let stake = self.stake();
+        let change = self.failure.sample(self.now, assessment, stake);
         match change {
             Change::DriftOnly => {
                 let inputs = self.failure.inputs();
@@ -49,16 +50,55 @@ impl Controller {
     }
 
     fn tell_alarm(&mut self, raised: bool, out: &mut Vec<Output>) {
-        if let Some(peer) = self.ha.peer().map(str::to_owned)
-            && self.is_connected(&peer)
-        {
+        for peer in self.connected_peers() {
             let site = self.config.site.clone();
             out.push(Output::Send { peer, message: Message::Alarm { site, raised } });
         }
     }
 
     fn alarm_rule(&self) -> String {
-        format!("probability >= threshold for {} samples", self.failure.config().raise_after)
+        format!("probability x SLA weight >= threshold for {} samples", self.failure.config().raise_after)
+    }
+
+    /// What would be lost with this engine. A group is carried while one of its own tunnels is up and this engine owns the site.
+    fn stake(&self) -> Stake {
+        let weights = &self.failure.config().sla_weights;
+        let weight = |group: &GroupConfig| weights.get(&group.id).copied().unwrap_or(1.0);
+        let carried = |group: &GroupConfig| {
+            let mut own = group.members.iter().filter(|m| m.kind == MemberKind::Own);
+            self.ha.is_owner() && own.any(|m| self.tunnel_config(m.tunnel).is_some_and(|t| self.tunnel_up(t)))
+        };
+        let groups = &self.config.groups;
+        let most = |weights: &mut dyn Iterator<Item = f32>| weights.reduce(f32::max);
+        let of_carried = most(&mut groups.iter().filter(|g| carried(g)).map(weight));
+        let all: f32 = groups.iter().map(weight).sum();
+        let lost: f32 = groups.iter().filter(|g| carried(g)).map(weight).sum();
+        let kept = f64::from(BUCKETS - self.handed) / f64::from(BUCKETS);
+        Stake {
+            impact: if all > 0.0 { lost / all * kept as f32 } else { 0.0 },
+            weight: of_carried.or(most(&mut groups.iter().map(weight))).unwrap_or(1.0),
+        }
+    }
+
+    /// Why the fleet as a whole speaks against a move: too many alarm at once.
+    fn mass_alarm(&self) -> Option<String> {
+        let heard = || self.peers.values().filter(|peer| peer.connected && !peer.gone);
+        let (fleet, alarmed) = (1 + heard().count(), 1 + heard().filter(|peer| peer.alarm).count());
+        let many = alarmed as f32 > self.failure.config().brake_share * fleet as f32;
+        (alarmed >= 3 && many)
+            .then(|| format!("{alarmed} of {fleet} engines alarm at once: the model is suspected"))
+    }
+
+    /// Why the other engine could not carry what both carry now. Unknown is no reason: an older engine does not say.
+    fn too_busy(&self) -> Option<String> {
+        let peer = self.ha.peer().and_then(|name| self.peers.get(name))?;
+        let (own, target) = (self.failure.last().busy, peer.busy(self.now)?);
+        let most = self.failure.config().busy_max;
+        (own + target > most).then(|| {
+            format!(
+                "the target cannot carry both: {own:.2} busy here and {target:.2} there are above {most:.2}"
+            )
+        })
     }
 
     /// The alarm is raised: act, propose, observe, or say once why not.
@@ -109,8 +149,17 @@ impl Controller {
         if let Some(fault) = self.store_fault() {
             return Err((Hold::NoStore, fault));
         }
+        if let Some(reason) = self.mass_alarm() {
+            return Err((Hold::MassAlarm, reason));
+        }
         if self.now < self.settled_at {
             return Err((Hold::Cooldown, "the site was handed over just now".into()));
+        }
+        if !self.failure.worth_it() {
+            return Err((Hold::Risk, "the risk is below the threshold: too little is at stake here".into()));
+        }
+        if let Some(reason) = self.too_busy() {
+            return Err((Hold::Capacity, reason));
         }
         self.failure.allows(self.now).map_err(|hold| {
             let reason = if hold == Hold::Budget { "the budget of moves is used up" } else { "cooldown" };
@@ -159,7 +208,7 @@ impl Controller {
 
     fn apply_step(&mut self, percent: u8) {
         let percent = f64::from(percent);
-        self.handed = apportion(&[100.0 - percent, percent], crate::steering::BUCKETS)[1];
+        self.handed = apportion(&[100.0 - percent, percent], BUCKETS)[1];
         let version = self.send_shares();
         let waiting: BTreeSet<String> = self
             .config

@@ -1,6 +1,6 @@
 //! `--task ramp`: crashes of a cluster's nodes, foreseen.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use predictor::ramp::{self, EVENTS_FILE, Events, Options, RampModel, TELEMETRY_FILE, Telemetry};
 use predictor::task::{OnProgress, Report};
@@ -12,10 +12,7 @@ const DRIVERS: usize = 12;
 /// What training a ramp model takes.
 #[derive(Debug, Args)]
 pub struct Training {
-    /// Seed: the same seed and data give the same model
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// Learn from at most this many rows in calm, drawn from all
+    /// For `ramp`: learn from at most this many rows in calm, drawn from all
     #[arg(long, default_value_t = Options::default().calm_rows, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1000..))]
     calm_rows: usize,
 }
@@ -23,24 +20,12 @@ pub struct Training {
 /// The node and minute to explain.
 #[derive(Debug, Args)]
 pub struct Place {
-    /// The run
+    /// For `ramp`: the node
     #[arg(long)]
-    run: String,
-    /// The node
+    node: Option<String>,
+    /// For `ramp`: the minute of the run
     #[arg(long)]
-    node: String,
-    /// The minute of the run
-    #[arg(long)]
-    minute: i64,
-}
-
-/// Where a model is kept when no file is named: `foreshift/ramp.model` in the user's state folder.
-fn default_model() -> Result<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| Some(set("HOME")?.join(".local/state")));
-    let state =
-        state.context("neither XDG_STATE_HOME nor HOME is set: name the model's file with --model")?;
-    Ok(state.join("foreshift/ramp.model"))
+    minute: Option<i64>,
 }
 
 /// A model's file: a folder named stands for `ramp.model` in it.
@@ -48,7 +33,7 @@ fn model_file(named: Option<&Path>) -> Result<PathBuf> {
     match named {
         Some(folder) if folder.is_dir() => Ok(folder.join("ramp.model")),
         Some(file) => Ok(file.to_owned()),
-        None => default_model(),
+        None => super::state("ramp.model"),
     }
 }
 
@@ -66,13 +51,13 @@ fn load(named: Option<&Path>) -> Result<RampModel> {
 }
 
 /// Trains on a folder and writes the model.
-pub fn train(data: &Path, named: Option<&Path>, training: &Training) -> Result<()> {
+pub fn train(data: &Path, named: Option<&Path>, seed: u64, training: &Training) -> Result<()> {
     let path = model_file(named)?;
     let (telemetry, events) = ramp::read_folder(data)?;
     let Some(events) = events else {
         bail!("{}: not there; training needs what happened in the runs", data.join(EVENTS_FILE).display());
     };
-    let options = Options { seed: training.seed, calm_rows: training.calm_rows };
+    let options = Options { seed, calm_rows: training.calm_rows };
     let model = ramp::train(&telemetry, &events, &options, |line| eprintln!("{line}"))?;
     model.save(&path)?;
     println!("{}", model.card().markdown());
@@ -87,18 +72,18 @@ pub fn evaluate(data: &Path, out: &Path, named: Option<&Path>, progress: OnProgr
 }
 
 /// Prints what drove one prediction.
-pub fn explain(data: &Path, named: Option<&Path>, place: &Place) -> Result<()> {
+pub fn explain(data: &Path, named: Option<&Path>, wanted: &str, place: &Place) -> Result<()> {
+    let (Some(node), Some(minute)) = (&place.node, place.minute) else {
+        bail!("say which node and minute: --node NODE --minute N");
+    };
     let model = load(named)?;
     let telemetry = Telemetry::read(&data.join(TELEMETRY_FILE))?;
-    let Some(run) = telemetry.runs().iter().find(|run| run.name == place.run) else {
-        bail!("no run {}: {}", place.run, some(telemetry.runs().iter().map(|run| run.name.as_str())));
+    let Some(run) = telemetry.runs().iter().find(|run| run.name == wanted) else {
+        bail!("no run {wanted}: {}", some(telemetry.runs().iter().map(|run| run.name.as_str())));
     };
-    let Some(explanation) = model.explain(&telemetry, run, &place.node, place.minute) else {
+    let Some(explanation) = model.explain(&telemetry, run, node, minute) else {
         bail!(
-            "run {} has no node {} at minute {}; its nodes: {}",
-            place.run,
-            place.node,
-            place.minute,
+            "run {wanted} has no node {node} at minute {minute}; its nodes: {}",
             some(run.nodes.iter().map(String::as_str))
         );
     };
