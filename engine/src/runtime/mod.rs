@@ -188,30 +188,14 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         shapers: shapers.clone(),
     };
     let mut workers = Workers::start(eal, &plan, shared)?;
-    let (learning, champion) = match &plan.learning {
-        Some(wanted) => {
-            let program = std::env::current_exe().context("this program's file")?;
-            let started = Learning::start(wanted, &plan.name, program).context("prediction.learning")?;
-            (Some(started.0), started.1)
-        }
-        None => (None, None),
-    };
-    let model = match (champion, &plan.model) {
-        (Some(champion), _) => champion,
-        (None, Some(path)) => {
-            Model::load(path).with_context(|| format!("prediction.model: {}", path.display()))?
-        }
-        (None, None) => Model::default_model().context("the built-in model")?,
-    };
+    let (learning, model) = model(&plan)?;
     let own = plan.controller.groups.iter().flat_map(|group| &group.members);
     let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel).collect();
     let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
-    let key_log = match &plan.export_esp_keys {
-        Some(path) => {
-            Some(KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display()))?)
-        }
-        None => None,
-    };
+    let key_log = plan
+        .export_esp_keys
+        .as_deref()
+        .map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())));
     let crypto = Crypto::choose(plan.crypto)?;
     let mut sas = SecurityAssociations::default();
     let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
@@ -240,12 +224,33 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         next_reply: 0,
         journal: Journal::new(recorder),
         store: None,
-        key_log,
+        key_log: key_log.transpose()?,
         clock,
         workers,
         forwarding,
         plan,
     })
+}
+
+/// The model, and what keeps it up to date where the plan says so.
+fn model(plan: &Plan) -> Result<(Option<Learning>, Model)> {
+    if let Some(wanted) = &plan.learning {
+        let program = std::env::current_exe().context("this program's file")?;
+        let (learning, champion) =
+            Learning::start(wanted, &plan.name, program).context("prediction.learning")?;
+        if let Some(champion) = champion {
+            return Ok((Some(learning), champion));
+        }
+        return Ok((Some(learning), configured_model(plan)?));
+    }
+    Ok((None, configured_model(plan)?))
+}
+
+fn configured_model(plan: &Plan) -> Result<Model> {
+    match &plan.model {
+        Some(path) => Model::load(path).with_context(|| format!("prediction.model: {}", path.display())),
+        None => Model::default_model().context("the built-in model"),
+    }
 }
 
 /// The routes of the configuration and of its routes file.
