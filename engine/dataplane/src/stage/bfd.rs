@@ -20,8 +20,7 @@ const SOURCE_PORTS: u16 = 49_152;
 pub fn receive<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let (src, dst, _) = outer(packet, meta.version)?;
     let data = packet.data();
-    // RFC 791 §3.1, RFC 8200 §3: where the TTL and the hop limit are.
-    let hops = data.get(if meta.version == Version::V4 { 8 } else { 7 }).copied();
+    let hops = data.get(if meta.version == Version::V4 { ipv4::TTL } else { ipv6::HOP_LIMIT }).copied();
     if hops != Some(TTL) || meta.tunnel_in.is_some() {
         return Err(DropReason::NoListener);
     }

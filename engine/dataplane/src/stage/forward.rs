@@ -8,8 +8,8 @@ use crate::snapshot::Encapsulation;
 use crate::stage::fragment;
 use crate::stage::icmp_error::{self, Problem};
 use crate::wire::Protocol;
-use crate::wire::ipv4::Ipv4Header;
-use crate::wire::ipv6::Ipv6Header;
+use crate::wire::ipv4::{self, Ipv4Header};
+use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::tcp::{self, TcpHeader};
 
 /// IP and TCP headers without options: what an MSS leaves out of an MTU (RFC 9293 §3.7.1).
@@ -30,8 +30,9 @@ pub fn forward<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, 
     };
     if !meta.own {
         permitted(context, meta)?;
-        if !handed_over {
-            take_hop(context, packet, meta)?;
+        match handed_over {
+            true => has_hop(context, packet, meta)?,
+            false => take_hop(context, packet, meta)?,
         }
         if meta.protocol == Protocol::TCP {
             clamp(context, packet, meta);
@@ -67,6 +68,17 @@ fn take_hop<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, met
         }
         Err(_) => Err(DropReason::BadIpHeader),
     }
+}
+
+/// The site link takes no hop, but what has none left goes over no link (RFC 1812 §4.2.2.9).
+#[inline(always)]
+fn has_hop<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &Meta) -> Verdict {
+    let at = if meta.version == Version::V4 { ipv4::TTL } else { ipv6::HOP_LIMIT };
+    if packet.data().get(at).is_some_and(|hops| *hops > 0) {
+        return Ok(());
+    }
+    icmp_error::send(context, packet, meta, Problem::TimeExceeded);
+    Err(DropReason::TtlExpired)
 }
 
 /// Lowers the MSS of a SYN to what the tunnel it takes, or came by, carries.

@@ -9,6 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of a header without options.
 pub const HEADER_LENGTH: usize = size_of::<Ipv4Header>();
+/// Where the TTL is (RFC 791 §3.1).
+pub const TTL: usize = 8;
 /// The most bytes options can take: IHL is at most 15 (RFC 791 §3.1).
 pub const MAX_OPTIONS: usize = 40;
 

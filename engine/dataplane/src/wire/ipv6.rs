@@ -8,6 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Bytes of the fixed header.
 pub const HEADER_LENGTH: usize = size_of::<Ipv6Header>();
+/// Where the hop limit is (RFC 8200 §3).
+pub const HOP_LIMIT: usize = 7;
 /// The least MTU of an IPv6 link (RFC 8200 §5).
 pub const MINIMUM_MTU: u16 = 1280;
 /// The most extension headers followed. Each kind occurs once, destination options twice (RFC 8200 §4.1), and every kind

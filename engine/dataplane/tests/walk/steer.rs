@@ -133,6 +133,10 @@ fn what_is_handed_over_keeps_its_ttl_and_never_comes_back() {
     let over = active.pass(LAN, &arrives(&Ip::between(1, 2, false).ttl(1).udp(1, 60)), LINK);
     let told = standby.pass(LINK, &over[0], LAN);
     assert_eq!(payload(&checked(&told[0]))[..2], [11, 0]);
+    // One that has none left is not handed over.
+    let told = active.pass(LAN, &arrives(&Ip::between(1, 2, false).ttl(0).udp(1, 60)), LAN);
+    assert_eq!(payload(&checked(&told[0]))[..2], [11, 0]);
+    assert!(active.take(LINK).is_empty());
 }
 
 #[test]
