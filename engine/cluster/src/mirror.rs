@@ -33,7 +33,7 @@ impl<E: Into<redb::Error>> From<E> for MirrorError {
     }
 }
 
-/// See the [module](self). Its calls wait for the disk.
+/// Other regions' state and revision, in a file. Its calls wait for the disk.
 #[derive(Debug)]
 pub struct Mirror {
     database: Database,

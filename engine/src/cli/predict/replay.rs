@@ -24,7 +24,7 @@ pub struct Arguments {
     /// The model [default: the built-in one]
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
-    /// The engine's configuration, for its threshold and weights [default: as without a [prediction] section]
+    /// The engine's configuration, for its threshold and weights [default: as without a section on prediction]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
