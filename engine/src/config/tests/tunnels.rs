@@ -2,6 +2,19 @@
 
 use super::{GOOD, errors};
 
+/// What is written, what is written instead, the path, and a part of what is wrong.
+type Mistake = (&'static str, &'static str, &'static str, &'static str);
+
+/// Each mistake, alone in a `good` text, is told with its path.
+fn each_is_told(good: &str, mistakes: &[Mistake]) {
+    for (from, to, path, what) in mistakes {
+        assert!(good.contains(from), "the base lacks {from:?}");
+        let problems = errors(&good.replacen(from, to, 1));
+        let found = problems.iter().any(|p| p.path == *path && p.what.contains(what));
+        assert!(found, "{from:?} -> {to:?}: wanted {path}: …{what}…\ngot {problems:#?}");
+    }
+}
+
 /// A tunnel's shaper, with the mistakes in it.
 #[test]
 fn classes_of_a_shaper_are_told_apart() {
@@ -26,12 +39,7 @@ fn classes_of_a_shaper_are_told_apart() {
         ("queue = 100", "queue = 5000", "tunnel[0].shaper.class[1].queue", "out of range"),
         ("queue = 100", "weight = 5", "tunnel[0].shaper.class[1].weight", "unknown key"),
     ];
-    for (from, to, path, what) in mistakes {
-        assert!(good.contains(from), "the base lacks {from:?}");
-        let problems = errors(&good.replacen(from, to, 1));
-        let found = problems.iter().any(|p| p.path == path && p.what.contains(what));
-        assert!(found, "{from:?} -> {to:?}: wanted {path}: …{what}…\ngot {problems:#?}");
-    }
+    each_is_told(&good, &mistakes);
 }
 
 /// A peer of another make, with SAs agreed on.
@@ -79,12 +87,7 @@ fn static_sas_are_for_foreign_peers() {
             "does not belong",
         ),
     ];
-    for (from, to, path, what) in mistakes {
-        assert!(good.contains(from), "the base lacks {from:?}");
-        let problems = errors(&good.replacen(from, to, 1));
-        let found = problems.iter().any(|p| p.path == path && p.what.contains(what));
-        assert!(found, "{from:?} -> {to:?}: wanted {path}: …{what}…\ngot {problems:#?}");
-    }
+    each_is_told(&good, &mistakes);
     let without = good.split("[tunnel.static_sa]").next().expect("the text before it");
     assert!(errors(without).iter().any(|p| p.path == "tunnel[2].static_sa" && p.what.contains("foreign")));
 }
