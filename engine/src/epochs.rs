@@ -2,7 +2,8 @@
 //!
 //! A file in the state folder belongs to one key, whatever tunnel has it: it is named by the key's digest. It says which
 //! epoch was taken last and which sequence number is free, and grows by one [`Partition`] at a time. A lock beside it
-//! keeps a second process out.
+//! keeps a second process out. What a folder cannot know is that it was set back to an earlier state: then its keys must be
+//! replaced, at both ends.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_lc_rs::digest;
