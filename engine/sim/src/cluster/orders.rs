@@ -63,6 +63,10 @@ impl Cluster {
                 node.told.sas.entry(tunnel).or_default().inbound.retain(|g, _| *g > generation);
                 plane.sas.remove_inbound(tunnel, generation, &mut plane.links);
             }
+            Output::Gateway { .. } | Output::Advertise { .. } => {
+                let what = format!("{name} stands in no election");
+                checkers.log.violate(now, crate::checkers::Rule::Orders, what);
+            }
             Output::StoreWrite { key, record, expected } => node.store.write(key, record, expected),
             Output::Decision(decision) => {
                 checkers.records.decided(now, name, &decision, &mut checkers.log);
