@@ -33,7 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let status: Status = arguments.engine.ask(&Request::Status)?;
     let place = match arguments.decision {
         Some(id) => decisions.iter().position(|decision| decision.id == id),
-        None => decisions.iter().rposition(|decision| is_move(decision)),
+        None => decisions.iter().rposition(is_move),
     };
     match (place, arguments.decision) {
         (Some(place), _) => print!("{}", explained(&decisions, place, &status)),
