@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod commands;
 mod inputs;
+mod mirror;
 mod moves;
 mod publish;
 mod shared;
@@ -62,6 +63,8 @@ pub struct Controller {
     settled_at: Nanos,
     /// BFD sessions that were Up and are not, by their place.
     silent: BTreeSet<usize>,
+    /// What shadows say of mirrored traffic.
+    mirror: mirror::Mirror,
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
@@ -114,6 +117,7 @@ impl Controller {
             handed_over_at: None,
             settled_at: Nanos(0),
             silent: BTreeSet::new(),
+            mirror: mirror::Mirror::default(),
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
             shared: config.cluster.is_some().then(Shared::new),

@@ -3,6 +3,7 @@
 mod access;
 mod check;
 mod cluster;
+mod mirror;
 mod observe;
 mod predict;
 mod remote;

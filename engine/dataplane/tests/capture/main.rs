@@ -78,7 +78,7 @@ fn read(folder: &Path) -> Traffic {
     for file in files {
         let bytes = std::fs::read(&file).unwrap();
         match pcap::packets(&bytes) {
-            Some(packets) => packets.into_iter().for_each(|(link, packet)| take(&mut traffic, link, packet)),
+            Some(packets) => packets.iter().for_each(|one| take(&mut traffic, one.link, one.packet)),
             None => count(&mut traffic.left_out, "files that are no capture"),
         }
     }

@@ -5,6 +5,7 @@ mod bfd;
 mod cluster;
 mod engines;
 mod links;
+mod mirror;
 mod tunnels;
 
 use super::problem::Problem;
@@ -21,6 +22,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
+    mirror::check(&mut check);
 }
 
 struct Check<'a> {

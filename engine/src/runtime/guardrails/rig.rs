@@ -7,6 +7,7 @@ use control::config::{
 };
 use control::io::{Assessment, Input, Mode, OperatorCommand, Output};
 use control::message::{Endpoints, Message, TunnelKind};
+use control::mirror::MirrorReport;
 use dataplane::id::{GroupId, Nanos, TunnelId};
 use predictor::recording::{Hearsay, Run};
 use predictor::{Predictor, TelemetrySample, Vitals};
@@ -47,6 +48,8 @@ pub struct Rig {
     far_alarm: bool,
     pub busy: f32,
     pub busy_of_target: f32,
+    /// Packets are mirrored to a2: whether it treats them otherwise.
+    pub mirror_diverges: Option<bool>,
     /// The rules of a1's decisions.
     pub rules: Vec<String>,
 }
@@ -123,6 +126,7 @@ impl Rig {
             far_alarm: false,
             busy: f32::NAN,
             busy_of_target: f32::NAN,
+            mirror_diverges: None,
             rules: Vec::new(),
         };
         for me in 0..NAMES.len() {
@@ -192,6 +196,11 @@ impl Rig {
         let busy = Some(self.busy_of_target);
         let message = Message::Vitals { z: Vec::new(), busy };
         self.inbox[0].push_back(Input::Message { peer: "a2".to_owned(), message });
+        if let Some(diverges) = self.mirror_diverges {
+            let alarm = diverges.then(|| "drops: 10.1.0.9 > 10.2.0.9".to_owned());
+            let report = Box::new(MirrorReport { compared: 100, alarm, ..MirrorReport::default() });
+            self.inbox[0].push_back(Input::Mirror { own: false, report });
+        }
         self.inbox[0].push_back(Input::Assessment(assessment));
         let mut done = Vec::new();
         for _ in 0..SAMPLE / TICK {
