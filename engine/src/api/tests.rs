@@ -1,6 +1,7 @@
 //! A runtime that only answers, asked over the real socket and the real page.
 
 use super::client::{ClientError, ask};
+use super::mirror::{MirrorReport, MirroringStatus};
 use super::server::{BindError, Server};
 use super::*;
 use std::os::unix::fs::PermissionsExt;

@@ -107,7 +107,8 @@ impl Tls {
         let client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
         let server = server_config(provider, roots, chain, key)?;
         let peers = config.peers.iter().map(|peer| Ok((peer.name.clone(), server_name(&peer.name)?)));
-        let mirror = ClientConfig { alpn_protocols: vec![Purpose::Mirror.alpn().to_vec()], ..client.clone() };
+        let mut mirror = client.clone();
+        mirror.alpn_protocols = vec![Purpose::Mirror.alpn().to_vec()];
         Ok(Tls {
             connector: Arc::new(client).into(),
             mirror_connector: Arc::new(mirror).into(),
