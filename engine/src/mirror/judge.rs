@@ -1,7 +1,9 @@
-//! The thread on which a shadow walks mirrored packets: beside the control loop, so that neither waits for the other.
+//! The thread on which a shadow walks mirrored packets, beside the control loop. Neither ever waits for the other: a control
+//! loop that waited here could lose its lease.
 
 use super::names::Names;
-use control::mirror::{Findings, Hello, Judged};
+use control::mirror::{Findings, Hello, Judged, MirrorReport};
+use dataplane::id::Nanos;
 use dataplane::mirror::wire::Told;
 use dataplane::mirror::{Shadow, ShadowParts};
 use dataplane::observe::headers::{Header, Upper};
@@ -9,8 +11,10 @@ use dataplane::snapshot::Snapshot;
 use dataplane::telemetry::Counters;
 use dataplane::worker::Clock;
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use sync::mailbox;
 
@@ -18,7 +22,8 @@ use sync::mailbox;
 const WAITING: usize = 32;
 /// Without copies the shadow still shows that it has come to the newest tables, so that old ones may go.
 const IDLE: Duration = Duration::from_millis(5);
-
+/// Between two reports to whoever asks.
+const TELL: Nanos = Nanos::from_millis(200);
 /// Mirrors that follow each other number their copies at least so far apart.
 const JUMP: u32 = 1 << 20;
 
@@ -33,12 +38,43 @@ pub enum Work {
 
 /// The thread's outside. Dropped, the thread ends.
 pub struct Judge {
-    /// What it is given.
-    pub work: SyncSender<Work>,
-    /// What it has found.
-    pub findings: Arc<Mutex<Findings>>,
+    docket: Docket,
     snapshots: mailbox::Sender<Snapshot>,
     counters: Arc<Counters>,
+    thread: JoinHandle<()>,
+}
+
+/// Where a connection hands in copies and hears of them.
+#[derive(Clone)]
+pub struct Docket {
+    work: SyncSender<Work>,
+    reports: Arc<mailbox::Receiver<MirrorReport>>,
+    /// Frames that found no room.
+    shed: Arc<AtomicU64>,
+}
+
+impl Docket {
+    /// Gives the thread something to do.
+    ///
+    /// # Errors
+    /// If there is no room: gives it back, and says whether the thread lives.
+    pub fn hand_in(&self, work: Work) -> Result<(), (Work, bool)> {
+        self.work.try_send(work).map_err(|error| match error {
+            TrySendError::Full(work) => (work, true),
+            TrySendError::Disconnected(work) => (work, false),
+        })
+    }
+
+    /// A frame of copies was not handed in. How many those are is not known without a look at them; one at least, and that is
+    /// enough to be told.
+    pub fn shed(&self) {
+        self.shed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The newest report, if there was one since the last time.
+    pub fn report(&self) -> Option<Box<MirrorReport>> {
+        self.reports.take()
+    }
 }
 
 impl Judge {
@@ -55,17 +91,28 @@ impl Judge {
             Shadow::new(parts).map_err(|_| std::io::Error::other("the system gives no randomness"))?;
         let (work, waiting) = sync_channel(WAITING);
         let (snapshots, newer) = mailbox::mailbox();
-        let (findings, counters) = (Arc::default(), shadow.counters().clone());
+        let (found, reports) = mailbox::mailbox();
+        let (shed, counters) = (Arc::<AtomicU64>::default(), shadow.counters().clone());
         let court = Court {
             shadow,
             clock,
             names,
             theirs: None,
             newest: BTreeMap::new(),
-            findings: Arc::clone(&findings),
+            findings: Findings::default(),
+            found,
+            told: Nanos(0),
+            shed: Arc::clone(&shed),
         };
-        std::thread::Builder::new().name("mirror".into()).spawn(move || court.sit(&waiting, &newer))?;
-        Ok(Judge { work, findings, snapshots, counters })
+        let thread = std::thread::Builder::new().name("mirror".into());
+        let thread = thread.spawn(move || court.sit(&waiting, &newer))?;
+        let docket = Docket { work, reports: Arc::new(reports), shed };
+        Ok(Judge { docket, snapshots, counters, thread })
+    }
+
+    /// For a connection.
+    pub fn docket(&self) -> Docket {
+        self.docket.clone()
     }
 
     /// Newer tables.
@@ -73,9 +120,9 @@ impl Judge {
         drop(self.snapshots.post(Box::new(snapshot.clone())));
     }
 
-    /// Which tables it has come to.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    /// Which tables it has come to; `None` if it lives no more, and reads none.
+    pub fn counters(&self) -> Option<&Counters> {
+        (!self.thread.is_finished()).then_some(&*self.counters)
     }
 }
 
@@ -87,7 +134,11 @@ struct Court<C: Clock> {
     theirs: Option<Box<Hello>>,
     /// The newest copy of each worker.
     newest: BTreeMap<u8, u32>,
-    findings: Arc<Mutex<Findings>>,
+    findings: Findings,
+    found: mailbox::Sender<MirrorReport>,
+    /// When it was last told.
+    told: Nanos,
+    shed: Arc<AtomicU64>,
 }
 
 impl<C: Clock> Court<C> {
@@ -101,32 +152,41 @@ impl<C: Clock> Court<C> {
                 Ok(Work::Hello(hello)) => {
                     self.theirs = Some(hello);
                     self.newest.clear();
+                    self.findings = Findings::default();
+                    self.told = Nanos(0);
                 }
                 Ok(Work::Copies(copies)) => self.judge(&copies),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.shadow.idle();
-                    let now = self.clock.now();
-                    self.findings.lock().unwrap_or_else(PoisonError::into_inner).tick(now);
-                }
+                Err(RecvTimeoutError::Timeout) => self.shadow.idle(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            self.tell();
         }
+    }
+
+    /// Puts a report where a connection finds it.
+    fn tell(&mut self) {
+        let now = self.clock.now();
+        if now.since(self.told) < TELL {
+            return;
+        }
+        self.told = now;
+        self.findings.lost(self.shed.swap(0, Ordering::Relaxed));
+        self.findings.tick(now);
+        drop(self.found.post(Box::new(self.findings.report())));
     }
 
     fn judge(&mut self, copies: &[u8]) {
         let Some(theirs) = self.theirs.take() else { return };
-        let findings = Arc::clone(&self.findings);
-        let mut findings = findings.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rest = copies;
         while !rest.is_empty() {
             match Told::decode(rest) {
                 Ok((told, behind)) => {
-                    self.one(&theirs, &told, &mut findings);
+                    self.one(&theirs, &told);
                     rest = behind;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "mirrored copies cannot be read");
-                    findings.lost(1);
+                    self.findings.lost(1);
                     break;
                 }
             }
@@ -135,48 +195,54 @@ impl<C: Clock> Court<C> {
     }
 
     /// Copies come about in order: what is missing below the newest is lost until it comes after all. A jump is a new beginning.
-    fn count(&mut self, worker: u8, sequence: u32, findings: &mut Findings) {
+    fn count(&mut self, worker: u8, sequence: u32) {
         let newest = *self.newest.entry(worker).or_insert(sequence);
         let (ahead, behind) = (sequence.wrapping_sub(newest), newest.wrapping_sub(sequence));
         match (ahead, behind) {
             (0, _) => {}
-            (1..JUMP, _) => findings.lost(u64::from(ahead) - 1),
-            (_, 1..JUMP) => return findings.found(1),
+            (1..JUMP, _) => self.findings.lost(u64::from(ahead) - 1),
+            (_, 1..JUMP) => return self.findings.found(1),
             _ => {}
         }
         self.newest.insert(worker, sequence);
     }
 
-    fn one(&mut self, theirs: &Hello, told: &Told<'_>, findings: &mut Findings) {
+    fn one(&mut self, theirs: &Hello, told: &Told<'_>) {
         let now = self.clock.now();
-        self.count(told.worker, told.sequence, findings);
+        self.count(told.worker, told.sequence);
         if told.samples.packet {
-            findings.sampled(now, told.length, told.threshold.probability(), told.residence_ns);
+            self.findings.sampled(now, told.length, told.threshold.probability(), told.residence_ns);
         }
         if !told.samples.flow {
             return;
         }
         let ingress = self.names.ingress(theirs, told.from);
         let walked = ingress.and_then(|ingress| self.shadow.walk(ingress, told.head, told.length.into()));
-        findings.walked(walked.and_then(|walked| walked.residence));
+        self.findings.walked(walked.and_then(|walked| walked.residence));
         let active = self.names.fate(theirs, told.verdict);
         let judged = Judged { active, in_session: told.in_session, shadow: walked };
-        findings.judged(now, &judged, || summary(told, &self.names.show(theirs, told.from)));
+        let names = &self.names;
+        self.findings.judged(now, &judged, || {
+            let (packet, from) = (summary(told), names.show_entry(theirs, told.from));
+            let [active, shadow] =
+                [active, walked.map(|walked| walked.fate)].map(|fate| names.show_fate(fate));
+            format!("{packet} from {from}; active: {active}; shadow: {shadow}")
+        });
     }
 }
 
 /// A packet in a line, without what its hosts say in it.
-fn summary(told: &Told<'_>, from: &str) -> String {
-    let Some((header, _)) = Header::of(told.head) else { return format!("{} bytes {from}", told.length) };
+fn summary(told: &Told<'_>) -> String {
+    let Some((header, _)) = Header::of(told.head) else { return format!("{} bytes", told.length) };
     let ports = match header.upper {
         Upper::Ports { src, dst } => (format!(":{src}"), format!(":{dst}")),
         _ => Default::default(),
     };
     let (src, dst, protocol) = (header.src, header.dst, header.protocol.0);
-    format!("{src}{} > {dst}{} protocol {protocol}, {} bytes {from}", ports.0, ports.1, told.length)
+    format!("{src}{} > {dst}{} protocol {protocol}, {} bytes", ports.0, ports.1, told.length)
 }
 
-/// The part of this engine's sessions that mirrored flows need: twice the share of flows.
+/// One of so many parts of this engine's sessions is room for those of mirrored flows, twice over.
 pub const fn sessions_part(share: f64) -> usize {
     (0.5 / share) as usize
 }

@@ -97,14 +97,26 @@ impl Names {
         })
     }
 
-    /// A place for people.
-    pub fn show(&self, theirs: &Hello, from: Entry) -> String {
-        let name = |names: &[String], place: u16| {
-            names.get(usize::from(place)).map_or("nowhere", String::as_str).to_owned()
-        };
+    /// Another engine's place, for people.
+    pub fn show_entry(&self, theirs: &Hello, from: Entry) -> String {
+        let name = |names: &[String], place: u16| names.get(usize::from(place)).cloned();
         match from {
-            Entry::Interface(place) => format!("from {}", name(&theirs.interfaces, place)),
-            Entry::Site(place) => format!("from site {}", name(&theirs.sites, place)),
+            Entry::Interface(place) => name(&theirs.interfaces, place),
+            Entry::Site(place) => name(&theirs.sites, place).map(|site| format!("site {site}")),
+        }
+        .unwrap_or_else(|| "nowhere".to_owned())
+    }
+
+    /// A verdict in this engine's terms, for people.
+    pub fn show_fate(&self, fate: Option<Fate>) -> String {
+        match fate {
+            None => "not known here".to_owned(),
+            Some(Fate::Dropped(reason)) => reason.name().to_owned(),
+            Some(Fate::Forwarded(Lead::Group(group))) => format!("to site {}", self.sites[group.index()]),
+            Some(Fate::Forwarded(Lead::Neighbor { interface, ip })) => {
+                format!("to {ip} on {}", self.interfaces[interface.index()])
+            }
+            Some(Fate::Forwarded(Lead::Answer)) => "answered".to_owned(),
         }
     }
 

@@ -1,20 +1,20 @@
 //! The shadow's end of a mirror's connection.
 
 use super::frame::{self, Frame};
-use super::judge::Work;
+use super::judge::{Docket, Work};
 use crate::peer::connection::{Stream, tune};
-use control::mirror::{Findings, MirrorReport};
-use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError};
+use control::mirror::MirrorReport;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 /// Between two reports.
 const REPORT: Duration = Duration::from_secs(1);
 /// For the hello.
 const SETUP: Duration = Duration::from_secs(3);
+/// Between two attempts to hand it in.
+const SOON: Duration = Duration::from_millis(10);
 
 /// What happens at this end.
 #[derive(Debug)]
@@ -27,14 +27,8 @@ pub enum Received {
     Down,
 }
 
-/// Takes copies from `peer` until the connection ends, and gives them to the judge; what it has no time for is counted.
-pub async fn receive(
-    peer: String,
-    stream: Box<Stream>,
-    judge: SyncSender<Work>,
-    findings: Arc<Mutex<Findings>>,
-    events: mpsc::Sender<Received>,
-) {
+/// Takes copies from `peer` until the connection ends, and hands them in; those for which there is no room are counted.
+pub async fn receive(peer: String, stream: Box<Stream>, docket: Docket, events: mpsc::Sender<Received>) {
     if let Err(error) = tune(stream.get_ref().0) {
         return tracing::warn!(peer, %error, "a mirror's connection cannot be used");
     }
@@ -43,45 +37,35 @@ pub async fn receive(
         Ok(Ok(Frame::Hello(hello))) => hello,
         _ => return tracing::warn!(peer, "a mirror's connection without a hello"),
     };
-    *findings.lock().unwrap_or_else(PoisonError::into_inner) = Findings::default();
-    // The judge is idle now, or busy with what an earlier connection left: there is room soon.
-    let mut work = Some(Work::Hello(Box::new(hello)));
-    while let Some(hello) = work.take() {
-        match judge.try_send(hello) {
-            Ok(()) => {}
-            Err(TrySendError::Full(hello)) => {
-                work = Some(hello);
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Err(TrySendError::Disconnected(_)) => return,
+    let mut hello = Work::Hello(Box::new(hello));
+    // What an earlier connection left may still be walked: there is room soon.
+    while let Err((back, alive)) = docket.hand_in(hello) {
+        if !alive {
+            return tracing::error!(peer, "the mirror's shadow has ended: nothing is taken");
         }
+        hello = back;
+        sleep(SOON).await;
     }
     if events.send(Received::Up(peer.clone())).await.is_err() {
         return;
     }
     let reason = tokio::select! {
-        reason = read_all(reader, &judge, &findings) => reason,
-        reason = report_all(writer, &findings, &events) => reason,
+        reason = read_all(reader, &docket) => reason,
+        reason = report_all(writer, &docket, &events) => reason,
     };
     tracing::info!(peer, reason, "no traffic is mirrored here any more");
+    // The engine may be stopping.
     let _ = events.send(Received::Down).await;
 }
 
-async fn read_all(
-    mut reader: ReadHalf<Stream>,
-    judge: &SyncSender<Work>,
-    findings: &Mutex<Findings>,
-) -> String {
+async fn read_all(mut reader: ReadHalf<Stream>, docket: &Docket) -> String {
     let mut buffer = Vec::new();
     loop {
         match frame::read(&mut reader, &mut buffer).await {
-            Ok(Frame::Copies(copies)) => match judge.try_send(Work::Copies(copies)) {
+            Ok(Frame::Copies(copies)) => match docket.hand_in(Work::Copies(copies)) {
                 Ok(()) => {}
-                // How many they were is not known without looking at them: one at least, and that is enough to be told.
-                Err(TrySendError::Full(_)) => {
-                    findings.lock().unwrap_or_else(PoisonError::into_inner).lost(1);
-                }
-                Err(TrySendError::Disconnected(_)) => return "this engine stops".to_owned(),
+                Err((_, true)) => docket.shed(),
+                Err((_, false)) => return "the shadow has ended".to_owned(),
             },
             Ok(_) => return "the peer speaks out of turn".to_owned(),
             Err(error) => return error.to_string(),
@@ -92,14 +76,17 @@ async fn read_all(
 /// The first report at once: it says that copies are taken here.
 async fn report_all(
     mut writer: WriteHalf<Stream>,
-    findings: &Mutex<Findings>,
+    docket: &Docket,
     events: &mpsc::Sender<Received>,
 ) -> String {
     let mut due = interval(REPORT);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // One that still waits is about an earlier connection.
+    drop(docket.report());
+    let mut report = Box::new(MirrorReport::default());
     loop {
         due.tick().await;
-        let report = findings.lock().unwrap_or_else(PoisonError::into_inner).report();
+        report = docket.report().unwrap_or(report);
         let Some(frame) = frame::report(&report) else {
             return "a report is longer than a frame".to_owned();
         };
@@ -110,7 +97,7 @@ async fn report_all(
         if let Err(error) = written.await {
             return error.to_string();
         }
-        if events.send(Received::Report(Box::new(report))).await.is_err() {
+        if events.send(Received::Report(report.clone())).await.is_err() {
             return "this engine stops".to_owned();
         }
     }

@@ -43,7 +43,9 @@ fn two_engines_of_a_site_understand_each_other() {
     let moved = Verdict::Dropped(DropReason::AclDenied as u16 + 1);
     assert_eq!(shadow.fate(&other, moved), Some(Fate::Dropped(DropReason::AclDenied)));
     assert_eq!(shadow.ingress(&theirs, Entry::Site(u16::MAX)), None);
-    assert_eq!(shadow.show(&theirs, Entry::Site(0)), "from site b");
+    assert_eq!(shadow.show_entry(&theirs, Entry::Site(0)), "site b");
+    assert_eq!(shadow.show_fate(shadow.fate(&theirs, Verdict::Site(0))), "to site b");
+    assert_eq!(shadow.show_fate(shadow.fate(&theirs, denied)), "acl_denied");
 }
 
 #[tokio::test]

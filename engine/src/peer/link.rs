@@ -48,12 +48,9 @@ struct Doors {
 impl PeerLinks {
     /// Starts listening, and dialing peers until they answer. Events come in order for each peer; a
     /// full `events` channel holds the peers back. Needs a tokio runtime with time and I/O.
-    pub fn start(config: PeerConfig, events: mpsc::Sender<PeerEvent>) -> Result<PeerLinks, PeerError> {
-        PeerLinks::start_with(config, events, None)
-    }
-
-    /// The same, and connections for mirrored traffic go to `mirror`; without it they are refused.
-    pub fn start_with(
+    ///
+    /// Connections for mirrored traffic go to `mirror`; without it they are refused.
+    pub fn start(
         config: PeerConfig,
         events: mpsc::Sender<PeerEvent>,
         mirror: Option<mpsc::Sender<MirrorStream>>,

@@ -196,8 +196,8 @@ impl Engine {
         if let Some(old) = mirroring.shadow.task.take() {
             old.abort();
         }
-        let (work, findings) = (mirroring.judge.work.clone(), Arc::clone(&mirroring.judge.findings));
-        let task = tokio::spawn(receive(peer, stream, work, findings, mirroring.received.clone()));
+        let docket = mirroring.judge.docket();
+        let task = tokio::spawn(receive(peer, stream, docket, mirroring.received.clone()));
         mirroring.shadow.task = Some(task.abort_handle());
     }
 
@@ -213,7 +213,7 @@ impl Engine {
                 mirroring.shadow.found = Some(MirrorReport::clone(&report));
                 self.input(Input::Mirror { own: true, report });
             }
-            Received::Down => mirroring.shadow = Shadowed::default(),
+            Received::Down => (mirroring.shadow.from, mirroring.shadow.found) = (None, None),
         }
     }
 
@@ -307,7 +307,7 @@ impl Mirroring {
 
     /// What the workers and the shadow have all come to.
     pub fn seen(&self, workers: Seen) -> Seen {
-        let counters = self.judge.counters();
+        let Some(counters) = self.judge.counters() else { return workers };
         Seen {
             generation: workers.generation.min(Generation(counters.generation.announced())),
             epoch: workers.epoch.min(counters.fib_epoch.announced()),

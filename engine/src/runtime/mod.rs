@@ -86,7 +86,7 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
     let config = engine.plan.control.as_ref().map(|control| peer_config(&engine.plan.name, control));
     let (mirror_tx, mirror_rx) = mpsc::channel(1);
     let mirror_tx = engine.plan.mirror.map(|_| mirror_tx);
-    let links = config.map(|config| PeerLinks::start_with(config, peer_tx, mirror_tx));
+    let links = config.map(|config| PeerLinks::start(config, peer_tx, mirror_tx));
     let links = links.transpose().context("control connections")?;
     let mut arrivals = Arrivals::new(mirror_rx);
     if let Some(links) = &links {

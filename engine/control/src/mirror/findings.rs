@@ -134,7 +134,7 @@ impl Findings {
         }
     }
 
-    /// Takes in one packet's verdicts; `example` describes it, should it be worth it.
+    /// Takes in one packet's verdicts; `example` describes it and them, should it be worth it.
     pub fn judged(&mut self, now: Nanos, judged: &Judged, example: impl FnOnce() -> String) {
         self.tick(now);
         match judged.outcome() {
@@ -144,19 +144,13 @@ impl Findings {
             Outcome::Diverged(kind) => {
                 self.compared += 1;
                 self.diverged[kind as usize] += 1;
-                self.remember(kind, judged, example());
+                self.remember(kind, &example());
             }
         }
     }
 
-    fn remember(&mut self, kind: Kind, judged: &Judged, packet: String) {
-        let fate = |fate: Option<Fate>| match fate {
-            Some(Fate::Dropped(reason)) => reason.name().to_owned(),
-            Some(Fate::Forwarded(lead)) => format!("{lead:?}"),
-            None => "unknown here".to_owned(),
-        };
-        let shadow = fate(judged.shadow.map(|walked| walked.fate));
-        let example = format!("{}: {packet}; active: {}; shadow: {shadow}", kind.name(), fate(judged.active));
+    fn remember(&mut self, kind: Kind, packet: &str) {
+        let example = format!("{}: {packet}", kind.name());
         if let Some(newest) = self.recent.back_mut() {
             *newest += 1;
         }
