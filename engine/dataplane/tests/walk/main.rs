@@ -22,3 +22,4 @@ mod shape;
 mod steer;
 mod support;
 mod tunnel;
+mod vrrp;
