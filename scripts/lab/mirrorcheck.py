@@ -11,7 +11,7 @@ A mirror takes two samples, and each is tested on what it represents:
 χ² and KS are corrected for a finite population (lab/stats.py). If the samples represent the whole, p-values are spread evenly over
 0-1, or higher where values are tied. It passes if no p-value is below 0.01/tests (Bonferroni), and if those below 0.05 are not more
 than chance explains (binomial, 0.001). So that it is known to notice: samples cut off to keep a budget, the error that a mirror must
-not make, are tested too, and have to fail."""
+not make, are tested too: of either sample some test has to notice it (p < 0.0001)."""
 import argparse
 import statistics
 import subprocess
@@ -32,7 +32,7 @@ class Traffic:
 
     def __init__(self):
         self.lengths, self.classes, self.protocols, self.gaps, self.inside, self.flow_of = [], [], [], [], [], []
-        self.flows = []
+        self.flows, self.by_length, self.by_gap = [], [], []
 
     def packet(self, length: int, protocol: int, gap: int, inside: int, flow: int) -> None:
         self.lengths.append(length)
@@ -43,7 +43,8 @@ class Traffic:
         self.flow_of.append(flow)
 
     def group(self) -> None:
-        """Flows: protocol, packets, bytes, median gap inside (None with fewer than three packets)."""
+        """Flows: protocol, packets, bytes, median gap inside (None with fewer than three packets). Sorted once, for many tests."""
+        self.by_length, self.by_gap = sorted(self.lengths), sorted(gap for gap in self.gaps if gap >= 0)
         members = {}
         for number, flow in enumerate(self.flow_of):
             members.setdefault(flow, []).append(number)
@@ -73,8 +74,8 @@ def packet_tests(numbers: list, traffic: Traffic) -> dict:
     gaps = [g for g in pick(traffic.gaps) if g >= 0]
     return {"packets: length class, chi2": stats.chi2(pick(traffic.classes), traffic.classes),
             "packets: protocol, chi2": stats.chi2(pick(traffic.protocols), traffic.protocols),
-            "packets: length, KS": stats.ks(pick(traffic.lengths), traffic.lengths),
-            "packets: gap, KS": stats.ks(gaps, [g for g in traffic.gaps if g >= 0])}
+            "packets: length, KS": stats.ks(pick(traffic.lengths), traffic.by_length),
+            "packets: gap, KS": stats.ks(gaps, traffic.by_gap)}
 
 
 def read(lines, traffic: Traffic) -> dict:
@@ -146,7 +147,7 @@ def main(argv=None) -> int:
     print(f"\n{'PASS' if good else 'FAIL'}: {why}")
     wrong = {name: p for name, p in truncated(traffic, samples["F", 1, 0.05]).items() if p is not None}
     seen = [name for name, p in wrong.items() if p < 1e-4]
-    noticed = {"flows: packets, KS", "flows: bytes, KS", "packets: length, KS"} <= set(seen)
+    noticed = all(any(name.startswith(sample) for name in seen) for sample in ("flows", "packets"))
     print(f"{'PASS' if noticed else 'FAIL'}: cut-off samples are noticed by {', '.join(seen) or 'nothing'}")
     return 0 if good and noticed else 1
 
