@@ -147,8 +147,8 @@ impl Engine {
 
     /// Begins and ends with ownership; keeps the budget; chooses other flows when it is time.
     pub fn mirror_tick(&mut self, now: Nanos) {
-        let owner = self.controller.role().owner;
         let Some(mirroring) = &mut self.mirroring else { return };
+        let owner = self.controller.role().owner;
         match (&mut mirroring.active, owner) {
             (None, true) => mirroring.begin(now),
             (Some(_), false) => {
