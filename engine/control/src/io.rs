@@ -38,6 +38,8 @@ pub enum OperatorCommand {
     Undrain,
     /// Carry out a proposed decision (`approve` mode).
     Approve { decision: u64 },
+    /// Act as if the model were sure of a failure, for as long as an alarm takes to be raised: every guard judges it in earnest.
+    Rehearse,
     /// Change the prediction mode of the running engine.
     SetMode { mode: Mode },
 }

@@ -3,6 +3,8 @@
 mod access;
 mod check;
 mod cluster;
+mod drill;
+mod explain;
 mod mirror;
 mod observe;
 mod predict;
@@ -52,6 +54,8 @@ enum Command {
     Drain(Engine),
     /// Take the traffic back, on the engine that was drained
     Undrain(Engine),
+    Drill(drill::Arguments),
+    Explain(explain::Arguments),
     /// Carry out a decision that waits for a person (prediction mode `approve`)
     Approve {
         /// Its number in `foreshift show decisions`
@@ -163,6 +167,8 @@ pub fn main() -> Result<ExitCode> {
         Command::Capture(arguments) => observe::capture(&arguments)?,
         Command::Drain(engine) => remote::command(&engine, Operator::Drain)?,
         Command::Undrain(engine) => remote::command(&engine, Operator::Undrain)?,
+        Command::Drill(arguments) => drill::run(&arguments)?,
+        Command::Explain(arguments) => explain::run(&arguments)?,
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,

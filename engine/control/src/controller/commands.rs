@@ -1,8 +1,8 @@
 //! What a person asks. Every command is answered.
 
 use super::Controller;
-use crate::decision::Outcome;
-use crate::io::{OperatorCommand, Output};
+use crate::decision::{Decision, Outcome};
+use crate::io::{Assessment, OperatorCommand, Output};
 use crate::message::Message;
 use crate::shift::Cause;
 use dataplane::id::Nanos;
@@ -34,6 +34,7 @@ impl Controller {
             }
             OperatorCommand::Undrain => self.undrain(out),
             OperatorCommand::Approve { decision } => self.approve(decision, out),
+            OperatorCommand::Rehearse => self.rehearse(out),
             OperatorCommand::SetMode { mode } => {
                 self.failure.set_mode(mode);
                 self.proposal = None;
@@ -91,6 +92,32 @@ impl Controller {
             Message::ShiftRequest { site: self.config.site.clone(), reason: "operator: undrain".into() };
         out.push(Output::Send { peer: peer.clone(), message });
         Ok(format!("asked {peer} to shift back"))
+    }
+
+    /// An alarm that nothing is behind; the samples that follow clear it.
+    fn rehearse(&mut self, out: &mut Vec<Output>) -> Result<String, String> {
+        if self.failure.raised_at().is_some() {
+            return Err("the alarm is raised already: this is no rehearsal".into());
+        }
+        let last = self.decided;
+        let sure = Assessment {
+            probability: 1.0,
+            drivers: vec![("rehearsal".to_owned(), 1.0)],
+            ..self.failure.last().clone()
+        };
+        for _ in 0..self.failure.config().raise_after {
+            self.assess(sure.clone(), out);
+        }
+        let decided: Vec<&Decision> = self.decisions.iter().filter(|decision| decision.id > last).collect();
+        let moved = self.shift.as_ref().and_then(|shift| decided.iter().find(|d| d.id == shift.decision));
+        match (moved, decided.last()) {
+            (Some(moved), _) => Ok(format!("decision {}: {}", moved.id, moved.action)),
+            (None, Some(held)) => Err(format!("decision {}: {}: {}", held.id, held.action, held.rule)),
+            (None, None) => {
+                Err("the alarm moves nothing now: this engine does not own the site, or has just moved"
+                    .into())
+            }
+        }
     }
 
     /// The other engine wants the traffic; it has stopped sending on to us what reaches it.
