@@ -302,6 +302,31 @@ def state():
     yield "wrapped-long", b"/\n" + bytes([1, 1]) + sealed
 
 
+def mirror():
+    """Frames of a mirror's connection: a hello, copies of every kind of verdict, a report; and what is no frame."""
+    def framed(kind, body):
+        return struct.pack(">IB", len(body) + 1, kind) + body
+
+    def copy(verdict, head, flags=1, place=0):
+        body = struct.pack(">BBIQHBIH", 0, flags, 7, 1 << 60, 1400, 17, 12345, place) + verdict + head
+        return struct.pack(">H", len(body)) + body
+    head = raw(IP(src=HOST4, dst=FAR4) / UDP(sport=1, dport=2))
+    verdicts = {"dropped": b"\0\0\x28", "site": b"\1\0\0", "v4": b"\2\0\0" + bytes(4), "v6": b"\3\0\1" + bytes(16),
+                "answer": b"\4"}
+    for name, verdict in verdicts.items():
+        yield name, framed(2, copy(verdict, head) + copy(verdict, b"", flags=2 | 8 | 16))
+    yield "head-too-long", framed(2, copy(b"\4", bytes(193)))
+    yield "unknown-flags", framed(2, copy(b"\4", b"", flags=0x80))
+    hello = {"interfaces": ["lan", "wan"], "sites": ["b"], "reasons": ["no_route", "acl_denied"]}
+    yield "hello", framed(1, json.dumps(hello).encode())
+    report = {"compared": 9, "diverged": [["drops", 1]], "unseen_session": 0, "incomparable": 0, "lost": 0,
+              "packets_ps": 20, "bytes_ps": 1000000, "latency_active": [0] * 6, "latency_shadow": [0] * 6,
+              "alarm": None, "examples": ["x"]}
+    yield "report", framed(3, json.dumps(report).encode())
+    yield "unknown-kind", framed(9, b"")
+    yield "too-long", struct.pack(">IB", 65537, 2)
+
+
 def ramp():
     """A ramp model's body with one tree of one split, and with a second ensemble that knows a metric by name."""
     calibration = {"bins": [[-2.0, -1.0], [0.0, 1.0]],
@@ -350,7 +375,7 @@ def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "state": state, "table": table, "ramp": ramp, "filter": filters}
+               "state": state, "mirror": mirror, "table": table, "ramp": ramp, "filter": filters}
     for parser, seeds in parsers.items():
         folder = out / parser
         folder.mkdir(parents=True, exist_ok=True)

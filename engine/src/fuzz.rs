@@ -3,6 +3,7 @@
 
 use crate::api::{Answer, Request};
 use crate::config::Config;
+use crate::mirror::{self, frame::Frame};
 use crate::peer::frame;
 use crate::plan::Plan;
 use crate::routes::Targets;
@@ -64,6 +65,25 @@ pub fn peer(data: &[u8]) {
     let _ = serde_json::from_slice::<Message>(data);
 }
 
+/// The octets of a mirror's connection: what is read could be sent, and reads back as itself; so do the copies in it.
+pub fn mirror(data: &[u8]) {
+    let (mut from, mut buffer) = (data, Vec::new());
+    while let Ok(read) = poll_ready(mirror::frame::read(&mut from, &mut buffer)) {
+        let sent = match &read {
+            Frame::Hello(hello) => mirror::frame::hello(hello),
+            Frame::Report(report) => mirror::frame::report(report),
+            Frame::Copies(copies) => {
+                dataplane::mirror::wire::fuzz(copies);
+                None
+            }
+        };
+        if let Some(sent) = sent {
+            let again = poll_ready(mirror::frame::read(&mut sent.as_slice(), &mut Vec::new()));
+            assert_eq!(again.expect("what was encoded"), read);
+        }
+    }
+}
+
 /// A line of the API, of either side.
 pub fn api(data: &[u8]) {
     if let Ok(request) = serde_json::from_slice::<Request>(data) {
@@ -117,6 +137,7 @@ mod tests {
         corpus("config").iter().for_each(|data| super::config(data));
         corpus("routes").iter().for_each(|data| super::routes(data));
         corpus("peer").iter().for_each(|data| super::peer(data));
+        corpus("mirror").iter().for_each(|data| super::mirror(data));
         corpus("api").iter().for_each(|data| super::api(data));
         corpus("state").iter().for_each(|data| super::state(data));
     }

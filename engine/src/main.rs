@@ -12,6 +12,7 @@ mod epochs;
 pub mod fuzz;
 mod host;
 mod load;
+mod mirror;
 mod observe;
 mod peer;
 mod plan;

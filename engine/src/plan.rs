@@ -12,6 +12,7 @@ pub use access::AccessPlan;
 pub use shaper::{ClassPlan, ShaperPlan};
 
 use crate::config::cluster::Cluster;
+use crate::config::mirror::Mirror;
 use crate::config::model::{self, Protocol, RouteTarget};
 use crate::config::types::{self, CryptoProvider, LogLevel, Name};
 use crate::config::{Config, underlay};
@@ -61,6 +62,8 @@ pub struct Plan {
     pub controller: ControllerConfig,
     /// The state store, if any.
     pub cluster: Option<Cluster>,
+    /// What is mirrored to the other engine of the site, and what it may mirror here, if anything.
+    pub mirror: Option<Mirror>,
     /// The control connections, if any.
     pub control: Option<ControlPlan>,
     /// The predictor's model; the built-in one if absent.
@@ -256,6 +259,7 @@ impl Plan {
             controller: controller::config(config),
             control: config.control.as_ref().map(|control| control_plan(config, control)),
             cluster: config.cluster.clone(),
+            mirror: config.mirror,
             model: config.prediction.model.clone(),
             learning: config.prediction.learning.as_ref().map(learning),
             api_socket: config.api.socket.clone(),

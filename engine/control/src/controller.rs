@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod commands;
 mod inputs;
+mod mirror;
 mod moves;
 mod publish;
 mod shared;
@@ -65,6 +66,8 @@ pub struct Controller {
     settled_at: Nanos,
     /// BFD sessions that were Up and are not, by their place.
     silent: BTreeSet<usize>,
+    /// What shadows say of mirrored traffic.
+    mirror: mirror::Mirror,
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
@@ -120,6 +123,7 @@ impl Controller {
             handed_over_at: None,
             settled_at: Nanos(0),
             silent: BTreeSet::new(),
+            mirror: mirror::Mirror::default(),
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
             elections: config.vrrp.clone().map(|vrrp| vrrp::Elections::new(vrrp, config.ha.is_some())),

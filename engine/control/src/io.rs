@@ -2,6 +2,7 @@
 //! socket, thread or randomness of its own, so every decision can be replayed.
 
 use crate::message::{Message, SaParameters};
+use crate::mirror::MirrorReport;
 use crate::state::{Expected, Record, StateChange, StateKey};
 use dataplane::context::Version;
 use dataplane::id::{Epoch, GroupId, Nanos, Spi, TunnelId};
@@ -82,6 +83,9 @@ pub enum Input {
     PeerDown { peer: String },
     /// `peer` says.
     Message { peer: String, message: Message },
+    /// What a shadow says of mirrored traffic, about once a second: the standby of this engine's, or with `own` this engine
+    /// of the active's.
+    Mirror { own: bool, report: Box<MirrorReport> },
     /// The state store answers, for the first time or again; what was written before may be lost.
     StoreReady,
     /// The state store does not answer: `reason` is what it, or the way to it, says.

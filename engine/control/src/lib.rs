@@ -15,6 +15,7 @@ pub mod health;
 pub mod installs;
 pub mod io;
 pub mod message;
+pub mod mirror;
 mod peers;
 mod rng;
 pub mod shared;

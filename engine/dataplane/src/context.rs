@@ -94,6 +94,8 @@ pub struct Meta {
     pub source: Option<Endpoint>,
     /// Its name while somebody follows it.
     pub trace: Tag,
+    /// Its name while it is mirrored.
+    pub mirrored: Tag,
 }
 
 impl Default for Meta {
@@ -124,6 +126,7 @@ impl Meta {
         own: false,
         source: None,
         trace: Tag::NONE,
+        mirrored: Tag::NONE,
     };
 
     /// With the addresses of the IPv4 `packet` that this engine has written.

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod limiter;
 pub mod links;
 pub mod message;
+pub mod mirror;
 pub mod nat;
 pub mod neighbor;
 pub mod observe;

@@ -2,6 +2,7 @@
 //! control in a [`Event::Retired`]: workers free nothing.
 
 use crate::id::{InterfaceId, Nanos, Spi, TunnelId};
+use crate::mirror::Mirror;
 use crate::neighbor::Claim;
 use crate::observe::Observer;
 use crate::sa::{InboundSa, OutboundSa};
@@ -41,6 +42,10 @@ pub enum Command {
     Observe(Box<Observer>),
     /// Look no more.
     Unobserve,
+    /// Mirror a part of the traffic with this, in place of what does now.
+    Mirror(Box<Mirror>),
+    /// Mirror no more.
+    Unmirror,
 }
 
 /// Something control should know.
@@ -81,4 +86,6 @@ pub enum Retired {
     Outbound(Box<OutboundSa>),
     /// What looked at packets, with the records it still held.
     Observer(Box<Observer>),
+    /// What mirrored packets, with the copies it still held.
+    Mirror(Box<Mirror>),
 }

@@ -189,6 +189,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if access::is_needed(&self.context) && batch.metas().iter().any(reassemble::is_asked_about) {
             self.join_asked_about(batch);
         }
+        if OBSERVED {
+            self.eyes.tap(&self.context, batch);
+        }
         if classify::is_needed(&self.context.snapshot) {
             lookup::reverse_routes(&mut self.context, batch);
             self.stage::<OBSERVED>(Point::Classify, batch, classify::classify);
@@ -324,10 +327,10 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 continue;
             };
             let slot = batch.remove(i);
-            let tag = slot.meta.trace;
+            let meta = slot.meta;
             let pushed = self.handoff_out[owner.index()].as_mut().is_some_and(|ring| ring.push(slot).is_ok());
             if OBSERVED {
-                self.look_at_handoff(tag, owner, pushed);
+                self.look_at_handoff(&meta, owner, pushed);
             }
             match pushed {
                 true => self.context.counters.handed_out.add(1),
@@ -375,7 +378,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         meta: &Meta,
         sent: Result<Option<PortId>, DropReason>,
     ) {
-        if OBSERVED {
+        if OBSERVED && self.eyes.follow(meta) {
             self.look_at_end(&packet, meta, sent);
         }
         match sent {

@@ -1,6 +1,7 @@
 //! The status structs in Prometheus' text format 0.0.4. Names are `foreshift_*`, units last, counters
 //! `_total`; seconds and bytes, as Prometheus wants them.
 
+use super::mirror::{MirrorReport, MirrorStatus};
 use super::status::*;
 use control::vrrp::VrrpState;
 use std::fmt::{Display, Write};
@@ -18,6 +19,8 @@ pub struct Report {
     pub workers: Vec<WorkerStatus>,
     /// Where every packet went.
     pub drops: DropsStatus,
+    /// What is mirrored, if anything may be.
+    pub mirror: Option<MirrorStatus>,
 }
 
 /// The page.
@@ -36,6 +39,9 @@ pub fn text(report: &Report) -> String {
     shapers(&mut page, &report.tunnels);
     workers(&mut page, &report.workers);
     packets(&mut page, &report.drops);
+    if let Some(status) = &report.mirror {
+        mirror(&mut page, status);
+    }
     page.0
 }
 
@@ -262,4 +268,40 @@ fn packets(page: &mut Page, drops: &DropsStatus) {
     page.each(size, &things, |p| (p.name.clone(), Some(p.size)), "pool");
     let in_use = ("gauge", "pool_in_use", "Packet buffers of a pool in use.");
     page.each(in_use, &things, |p| (p.name.clone(), Some(p.in_use)), "pool");
+}
+
+fn mirror(page: &mut Page, status: &MirrorStatus) {
+    if let Some(active) = &status.active {
+        page.gauge("mirror_share_ratio", "Part of the flows that is mirrored now.").sample(&[], active.share);
+        page.gauge("mirror_up", "1 if the standby takes copies.").sample(&[], u8::from(active.up));
+        let copied = [("mirror_packets_total", "Copied.", active.flow_packets)];
+        let lost = [
+            ("mirror_bytes_total", "Copied, bytes.", active.flow_bytes),
+            ("mirror_sampled_packets_total", "Sampled for themselves.", active.sampled_packets),
+            ("mirror_lost_total", "Copies that found no room.", active.lost),
+        ];
+        for (name, help, value) in copied.into_iter().chain(lost) {
+            page.counter(name, help).sample(&[], value);
+        }
+    }
+    let of_standby = status.active.as_ref().and_then(|active| active.report.as_ref());
+    let reports: Vec<(&str, &MirrorReport)> = of_standby
+        .map(|report| ("active", report))
+        .into_iter()
+        .chain(status.found.as_ref().map(|r| ("shadow", r)))
+        .collect();
+    if reports.is_empty() {
+        return;
+    }
+    let mut family =
+        page.counter("mirror_compared_total", "Packets of which both engines' verdicts are known.");
+    reports.iter().for_each(|(role, report)| family.sample(&[("role", role)], report.compared));
+    let mut family = page.counter("mirror_diverged_total", "Packets that the shadow would treat otherwise.");
+    for (role, report) in &reports {
+        report.diverged.iter().for_each(|(kind, n)| family.sample(&[("role", role), ("kind", kind)], n));
+    }
+    let mut family = page.gauge("mirror_alarm", "1 while the shadow treats packets otherwise.");
+    reports
+        .iter()
+        .for_each(|(role, report)| family.sample(&[("role", role)], u8::from(report.alarm.is_some())));
 }

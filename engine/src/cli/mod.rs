@@ -5,6 +5,7 @@ mod check;
 mod cluster;
 mod drill;
 mod explain;
+mod mirror;
 mod observe;
 mod predict;
 mod remote;

@@ -4,6 +4,7 @@
 pub mod access;
 mod check;
 pub mod cluster;
+pub mod mirror;
 pub mod model;
 mod problem;
 mod read;
@@ -66,6 +67,8 @@ pub struct Config {
     pub crypto: Crypto,
     /// The state that it shares with others, if it does.
     pub cluster: Option<Cluster>,
+    /// What is mirrored to the other engine of the site, if anything.
+    pub mirror: Option<mirror::Mirror>,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -147,7 +150,7 @@ impl Config {
         let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (acl, sessions, nat) = (s.table("acl"), s.table("sessions"), s.table("nat"));
-        let cluster = s.table("cluster");
+        let (cluster, mirror) = (s.table("cluster"), s.table("mirror"));
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
             engine: engine?,
@@ -168,6 +171,7 @@ impl Config {
             probe: probe?,
             crypto: crypto?,
             cluster: cluster.flatten(),
+            mirror: mirror.flatten(),
             api: api?,
             telemetry: telemetry?,
             acl: acl.flatten(),

@@ -16,8 +16,26 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use zeroize::Zeroizing;
 
-/// Told apart from every other protocol and later version at the handshake (RFC 7301).
-const ALPN: &[u8] = b"foreshift/1";
+/// What a connection is for: told apart from each other, and from every other protocol and later version, at the handshake
+/// (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The control connection.
+    Control,
+    /// Mirrored traffic: a connection of its own, so that it delays no lease.
+    Mirror,
+}
+
+impl Purpose {
+    const ALL: [Purpose; 2] = [Purpose::Control, Purpose::Mirror];
+
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Purpose::Control => b"foreshift/1",
+            Purpose::Mirror => b"foreshift-mirror/1",
+        }
+    }
+}
 
 /// Why this engine's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +86,7 @@ pub enum RefusedError {
 #[derive(Clone)]
 pub struct Tls {
     connector: TlsConnector,
+    mirror_connector: TlsConnector,
     acceptor: TlsAcceptor,
     peers: Arc<[(String, ServerName<'static>)]>,
 }
@@ -88,8 +107,11 @@ impl Tls {
         let client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
         let server = server_config(provider, roots, chain, key)?;
         let peers = config.peers.iter().map(|peer| Ok((peer.name.clone(), server_name(&peer.name)?)));
+        let mut mirror = client.clone();
+        mirror.alpn_protocols = vec![Purpose::Mirror.alpn().to_vec()];
         Ok(Tls {
             connector: Arc::new(client).into(),
+            mirror_connector: Arc::new(mirror).into(),
             acceptor: Arc::new(server).into(),
             peers: peers.collect::<Result<_, TlsError>>()?,
         })
@@ -98,19 +120,35 @@ impl Tls {
     /// Client handshake with `peer`, whose certificate must carry that name. The peer has not yet
     /// verified ours when this returns (RFC 8446 §4.4.4: the client speaks last).
     pub async fn connect(&self, tcp: TcpStream, peer: &str) -> Result<TlsStream<TcpStream>, RefusedError> {
-        let name = ServerName::try_from(peer.to_owned()).map_err(|_| RefusedError::Names(0))?;
-        let stream = TlsStream::from(self.connector.connect(name, tcp).await?);
-        check_protocol(&stream)?;
-        Ok(stream)
+        self.connect_for(Purpose::Control, tcp, peer).await
     }
 
-    /// Server handshake, and the configured peer that the client proved to be.
-    pub async fn accept(&self, tcp: TcpStream) -> Result<(String, TlsStream<TcpStream>), RefusedError> {
+    /// The same, for another purpose.
+    pub async fn connect_for(
+        &self,
+        purpose: Purpose,
+        tcp: TcpStream,
+        peer: &str,
+    ) -> Result<TlsStream<TcpStream>, RefusedError> {
+        let name = ServerName::try_from(peer.to_owned()).map_err(|_| RefusedError::Names(0))?;
+        let connector = match purpose {
+            Purpose::Control => &self.connector,
+            Purpose::Mirror => &self.mirror_connector,
+        };
+        let stream = TlsStream::from(connector.connect(name, tcp).await?);
+        if self::purpose(&stream)? == purpose { Ok(stream) } else { Err(RefusedError::Protocol) }
+    }
+
+    /// Server handshake: the configured peer that the client proved to be, and what it wants.
+    pub async fn accept(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<(String, Purpose, TlsStream<TcpStream>), RefusedError> {
         let stream = TlsStream::from(self.acceptor.accept(tcp).await?);
-        check_protocol(&stream)?;
+        let purpose = purpose(&stream)?;
         let names = self.names(&stream);
         match names.as_slice() {
-            [name] => Ok(((*name).to_owned(), stream)),
+            [name] => Ok(((*name).to_owned(), purpose, stream)),
             several => Err(RefusedError::Names(several.len())),
         }
     }
@@ -194,7 +232,7 @@ pub(super) fn client_config(
         .with_client_auth_cert(chain, key)
         .map_err(setup)?;
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![Purpose::Control.alpn().to_vec()];
     Ok(config)
 }
 
@@ -215,16 +253,15 @@ fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = Purpose::ALL.map(|purpose| purpose.alpn().to_vec()).into();
     Ok(config)
 }
 
-/// A client may leave ALPN out altogether, which rustls lets pass.
-fn check_protocol(stream: &TlsStream<TcpStream>) -> Result<(), RefusedError> {
-    match stream.get_ref().1.alpn_protocol() {
-        Some(ALPN) => Ok(()),
-        _ => Err(RefusedError::Protocol),
-    }
+/// What both ends agreed on. A client may leave ALPN out altogether, which rustls lets pass.
+fn purpose(stream: &TlsStream<TcpStream>) -> Result<Purpose, RefusedError> {
+    let said = stream.get_ref().1.alpn_protocol();
+    let purpose = Purpose::ALL.into_iter().find(|purpose| said == Some(purpose.alpn()));
+    purpose.ok_or(RefusedError::Protocol)
 }
 
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {

@@ -7,6 +7,7 @@ use super::faults::Faults;
 use super::forwarding::Forwarding;
 use super::journal::Journal;
 use super::learning::Learning;
+use super::mirror::{Arrivals, Mirroring};
 use super::nat::Keepalives;
 use super::neighbors::Neighbors;
 use super::observe::Observing;
@@ -103,6 +104,8 @@ pub struct Engine {
     pub next_reply: u64,
     /// The state that it shares, if it does.
     pub store: Option<StateStore>,
+    /// What is mirrored to the other engine of the site, and from it.
+    pub mirroring: Option<Mirroring>,
 }
 
 /// What comes from outside, beside the workers' events.
@@ -113,6 +116,8 @@ pub struct Sources {
     pub api: mpsc::Receiver<ApiRequest>,
     /// From the state store.
     pub store: mpsc::Receiver<Input>,
+    /// From mirrors.
+    pub mirror: Arrivals,
 }
 
 impl Engine {
@@ -139,6 +144,9 @@ impl Engine {
                     self.input(input);
                     self.publish();
                 }
+                Some(event) = from.mirror.sent.recv() => self.mirror_sent(event),
+                Some(event) = from.mirror.received.recv() => self.mirror_received(event),
+                Some(offered) = from.mirror.offered.recv() => self.mirror_offered(offered),
                 () = &mut stop, if ending.is_none() => {
                     tracing::info!("stopping: peers are told, traffic is handed over");
                     self.input(Input::Shutdown);
@@ -172,12 +180,14 @@ impl Engine {
         self.input(Input::WorkersPolled(polled));
         self.step(None);
         let seen = self.workers.seen();
+        let seen = self.mirroring.as_ref().map_or(seen, |mirroring| mirroring.seen(seen));
         self.forwarding.routes.tick(seen);
         let now = self.clock.now();
         self.path_mtus.tick(now, &mut self.forwarding);
         self.keepalives.tick(now, &self.forwarding, &mut self.workers);
         self.neighbors.tick(now, &mut self.forwarding, &mut self.workers);
         self.observe_tick(now);
+        self.mirror_tick(now);
         self.publish();
     }
 
@@ -318,6 +328,9 @@ impl Engine {
     pub fn publish(&mut self) {
         if let Some(snapshot) = self.forwarding.changed() {
             self.workers.publish(&snapshot);
+            if let Some(mirroring) = &self.mirroring {
+                mirroring.publish(&snapshot);
+            }
         }
     }
 

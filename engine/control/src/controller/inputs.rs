@@ -30,6 +30,7 @@ impl Controller {
             Input::PeerUp { peer } => self.peer_up(&peer, out),
             Input::PeerDown { peer } => self.peer_down(&peer),
             Input::Message { peer, message } => self.message(&peer, &message, out),
+            Input::Mirror { own, report } => self.mirror_report(own, *report, out),
             Input::StoreReady => self.store_ready(out),
             Input::StoreLost { reason } => self.store_lost(reason, out),
             Input::StoreChanged { region, whole, changes } => {

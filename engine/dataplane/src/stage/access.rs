@@ -41,6 +41,11 @@ impl Sessions {
         Sessions { table, nat, ends: 0 }
     }
 
+    /// Whether a packet of this flow would find its session.
+    pub fn knows(&self, flow: &AnyTuple) -> bool {
+        self.table.lookup(flow).is_some()
+    }
+
     /// Ends what was idle for too long: a few sessions a poll.
     #[inline]
     pub fn sweep(&mut self, now: Nanos, counters: &Counters) {

@@ -35,6 +35,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             }
             Command::Observe(observer) => self.observe(Some(observer)),
             Command::Unobserve => self.observe(None),
+            Command::Mirror(mirror) => self.mirror(Some(mirror)),
+            Command::Unmirror => self.mirror(None),
         }
     }
 

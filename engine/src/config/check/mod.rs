@@ -5,6 +5,7 @@ mod bfd;
 mod cluster;
 mod engines;
 mod links;
+mod mirror;
 mod tunnels;
 mod vrrp;
 
@@ -22,6 +23,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
+    mirror::check(&mut check);
     vrrp::check(&mut check);
 }
 
