@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::routes::Targets;
 use cluster::wrap::Wrapped;
 use control::message::Message;
+use control::shadow::codec::{self, Entry, Frame};
 use control::state::{Record, StateKey};
 use std::sync::LazyLock;
 
@@ -92,6 +93,18 @@ pub fn state(data: &[u8]) {
     }
 }
 
+/// A frame between an engine and its shadow: what is read can be written and reads back, entry by entry.
+pub fn shadow(data: &[u8]) {
+    let Ok(frame) = Frame::decode(data) else { return };
+    let again = frame.encode();
+    assert_eq!(&again[4..], data);
+    let Frame::Batch { entries, .. } = frame else { return };
+    let read: Vec<Entry> = codec::entries(&entries).map_while(Result::ok).collect();
+    let mut written = Vec::new();
+    read.iter().for_each(|entry| entry.encode(&mut written));
+    assert!(entries.starts_with(&written) && codec::entries(&written).map_while(Result::ok).eq(read));
+}
+
 /// The result of a future that waits for nothing: its bytes are in memory.
 fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
@@ -119,5 +132,6 @@ mod tests {
         corpus("peer").iter().for_each(|data| super::peer(data));
         corpus("api").iter().for_each(|data| super::api(data));
         corpus("state").iter().for_each(|data| super::state(data));
+        corpus("shadow").iter().for_each(|data| super::shadow(data));
     }
 }

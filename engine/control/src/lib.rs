@@ -17,6 +17,7 @@ pub mod io;
 pub mod message;
 mod peers;
 mod rng;
+pub mod shadow;
 pub mod shared;
 mod shift;
 pub mod state;

@@ -7,6 +7,7 @@ pub mod metrics;
 mod metrics_server;
 pub mod routes;
 pub mod server;
+pub mod shadow;
 pub mod status;
 #[cfg(test)]
 pub mod tests;

@@ -3,6 +3,8 @@
 pub use control::decision::Decision;
 pub use control::io::{Mode, OperatorCommand};
 pub use control::status::{ShiftPhase, TunnelState};
+
+use super::shadow::ShadowStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -64,6 +66,9 @@ pub struct Status {
     pub access: AccessStatus,
     /// The state store, if there is one.
     pub store: Option<StoreStatus>,
+    /// How sessions are shadowed, if they are.
+    #[serde(default)]
+    pub shadow: Option<ShadowStatus>,
 }
 
 /// The state store.

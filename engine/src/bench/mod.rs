@@ -6,6 +6,7 @@
 
 mod case;
 pub mod fib;
+pub mod shadow;
 mod machine;
 mod pcap;
 mod port;

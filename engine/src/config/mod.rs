@@ -8,6 +8,7 @@ pub mod model;
 mod problem;
 mod read;
 mod section;
+pub mod shadow;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,8 @@ pub struct Config {
     pub crypto: Crypto,
     /// The state that it shares with others, if it does.
     pub cluster: Option<Cluster>,
+    /// Who holds its sessions, and whose it holds.
+    pub shadow: Option<shadow::Shadow>,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -146,7 +149,7 @@ impl Config {
         let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (acl, sessions, nat) = (s.table("acl"), s.table("sessions"), s.table("nat"));
-        let cluster = s.table("cluster");
+        let (cluster, shadow) = (s.table("cluster"), s.table("shadow"));
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
             engine: engine?,
@@ -167,6 +170,7 @@ impl Config {
             probe: probe?,
             crypto: crypto?,
             cluster: cluster.flatten(),
+            shadow: shadow.flatten(),
             api: api?,
             telemetry: telemetry?,
             acl: acl.flatten(),

@@ -3,6 +3,7 @@
 mod access;
 mod bfd;
 mod cluster;
+mod shadow;
 mod tunnels;
 
 use super::*;

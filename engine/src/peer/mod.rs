@@ -4,7 +4,7 @@
 //! An engine is known by its name: the DNS name in the certificate it proved to hold the key of.
 #![forbid(unsafe_code)]
 
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod frame;
 pub mod key_log;
 pub mod keys;

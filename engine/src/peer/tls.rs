@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use zeroize::Zeroizing;
 
-/// Told apart from every other protocol and later version at the handshake (RFC 7301).
+/// Of control connections: told apart from every other protocol and later version at the handshake (RFC 7301).
 const ALPN: &[u8] = b"foreshift/1";
 
 /// Why this engine's certificates cannot be used.
@@ -69,12 +69,18 @@ pub enum RefusedError {
 pub struct Tls {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
+    protocol: &'static [u8],
     peers: Arc<[(String, ServerName<'static>)]>,
 }
 
 impl Tls {
-    /// Loads and checks the files that `config` names.
+    /// Loads and checks the files that `config` names; for control connections.
     pub fn load(config: &PeerConfig) -> Result<Tls, TlsError> {
+        Tls::load_for(config, ALPN)
+    }
+
+    /// The same, for connections that carry another protocol between the same engines.
+    pub fn load_for(config: &PeerConfig, protocol: &'static [u8]) -> Result<Tls, TlsError> {
         let provider = Arc::new(provider());
         let roots = Arc::new(roots(&config.ca)?);
         let chain = read_certificates(&config.cert, "a certificate")?;
@@ -85,12 +91,15 @@ impl Tls {
             reason: Box::new(reason),
         })?;
         let key = read_key(&config.key)?;
-        let client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
-        let server = server_config(provider, roots, chain, key)?;
+        let mut client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
+        let mut server = server_config(provider, roots, chain, key)?;
+        client.alpn_protocols = vec![protocol.to_vec()];
+        server.alpn_protocols = vec![protocol.to_vec()];
         let peers = config.peers.iter().map(|peer| Ok((peer.name.clone(), server_name(&peer.name)?)));
         Ok(Tls {
             connector: Arc::new(client).into(),
             acceptor: Arc::new(server).into(),
+            protocol,
             peers: peers.collect::<Result<_, TlsError>>()?,
         })
     }
@@ -100,14 +109,14 @@ impl Tls {
     pub async fn connect(&self, tcp: TcpStream, peer: &str) -> Result<TlsStream<TcpStream>, RefusedError> {
         let name = ServerName::try_from(peer.to_owned()).map_err(|_| RefusedError::Names(0))?;
         let stream = TlsStream::from(self.connector.connect(name, tcp).await?);
-        check_protocol(&stream)?;
+        check_protocol(&stream, self.protocol)?;
         Ok(stream)
     }
 
     /// Server handshake, and the configured peer that the client proved to be.
     pub async fn accept(&self, tcp: TcpStream) -> Result<(String, TlsStream<TcpStream>), RefusedError> {
         let stream = TlsStream::from(self.acceptor.accept(tcp).await?);
-        check_protocol(&stream)?;
+        check_protocol(&stream, self.protocol)?;
         let names = self.names(&stream);
         match names.as_slice() {
             [name] => Ok(((*name).to_owned(), stream)),
@@ -215,14 +224,13 @@ fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
 }
 
 /// A client may leave ALPN out altogether, which rustls lets pass.
-fn check_protocol(stream: &TlsStream<TcpStream>) -> Result<(), RefusedError> {
+fn check_protocol(stream: &TlsStream<TcpStream>, wanted: &[u8]) -> Result<(), RefusedError> {
     match stream.get_ref().1.alpn_protocol() {
-        Some(ALPN) => Ok(()),
+        Some(protocol) if protocol == wanted => Ok(()),
         _ => Err(RefusedError::Protocol),
     }
 }

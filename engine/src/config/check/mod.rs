@@ -5,6 +5,7 @@ mod bfd;
 mod cluster;
 mod engines;
 mod links;
+mod shadow;
 mod tunnels;
 
 use super::problem::Problem;
@@ -21,6 +22,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
+    shadow::check(&mut check);
 }
 
 struct Check<'a> {
