@@ -134,8 +134,11 @@ impl Pump {
             self.tell(now);
             if busy {
                 tokio::task::yield_now().await;
-            } else {
-                idle.tick().await;
+                continue;
+            }
+            tokio::select! {
+                Some(event) = events.recv(), if self.backlog() < TASKS => self.event(event, (self.clock)()),
+                _ = idle.tick() => {}
             }
         }
     }

@@ -86,9 +86,8 @@ class Sessions(EngineLab):
         self.assertLess(live["silent_ms"], 1500, when)
 
     def wait_owner(self, name: str) -> None:
-        owner = settle(lambda: (self.engines[name].status() or self.engines["b1"].status()), lambda s: s.owner
-                       and s.ready, 25.0)
-        self.assertTrue(owner.owner, self.engines[name].last_words())
+        owner = settle(self.engines[name].status, lambda s: s is not None and s.owner and s.ready, 25.0)
+        self.assertTrue(owner is not None and owner.owner, self.engines[name].last_words())
 
     def test_connections_outlive_every_engine_in_turn(self):
         talk = Talk(self)
