@@ -4,6 +4,8 @@
 //! session tables on both sides, each polled by a thread of its own as a worker would. Threads share the machine's cores,
 //! so what bounds each figure is mostly how many of those there are: the report says.
 
+mod report;
+
 use crate::api::shadow::ShadowTarget;
 use crate::peer::{PeerAddress, PeerConfig, pki};
 use crate::shadow::{Ends, Shadow, ShadowConfig};
@@ -20,8 +22,7 @@ use dataplane::sa::Algorithm;
 use dataplane::shadow::{Task, WorkerShadow, connect};
 use dataplane::stage::access::Sessions;
 use dataplane::telemetry::Counters;
-use serde::Serialize;
-use std::fmt;
+use report::Report;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,6 +32,10 @@ use std::time::{Duration, Instant};
 
 /// Room for reports that the generator of changes leaves: it is to measure the channel, not what is lost.
 const ROOM: usize = 8192;
+/// How long a worker with nothing to do sleeps, as one that backs off: cores are shared here.
+const BACKOFF: Duration = Duration::from_micros(50);
+/// Polls between two such sleeps.
+const POLLS: usize = 8;
 /// The longest that any phase waits for another.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -52,31 +57,6 @@ pub struct Arguments {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// What was measured.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// Sessions of the cold sync.
-    pub flows: u32,
-    /// SAs of it.
-    pub sas: u32,
-    /// From a shadow's start to everything installed and acknowledged, seconds.
-    pub cold_seconds: f64,
-    /// Changes a second at the highest rate that loses nothing.
-    pub updates_per_second: f64,
-    /// At the paced rate: changes a second, median and 99th percentile of the lag, microseconds.
-    pub paced: (f64, u64, u64),
-    /// Nanoseconds a packet of the session stage's table, without shadowing and with it.
-    pub packet_ns: (f64, f64),
-    /// The cost of it, percent of throughput.
-    pub cost_percent: f64,
-    /// Reports that were lost in all phases; 0, or the rates are not sustained.
-    pub lost: u64,
-    /// Cores of this machine.
-    pub cores: usize,
-    /// Its load while this ran, beside this.
-    pub load: f64,
 }
 
 /// Runs `foreshift bench-shadow` and prints what it found.
@@ -137,6 +117,8 @@ fn cold(arguments: &Arguments, folder: &Path) -> Result<(f64, u64)> {
     for n in 0..arguments.sas {
         drop(a1.shadow.reserve(sa(n)));
     }
+    // The table was filled before anybody listened.
+    let lost_before = a1.lost();
     let worker = active.run(Work::Poll);
     let began = Instant::now();
     let a2 = Holder::start(folder, address, arguments.flows, start)?;
@@ -151,7 +133,7 @@ fn cold(arguments: &Arguments, folder: &Path) -> Result<(f64, u64)> {
     ensure!(refused == 0, "{refused} sessions found no room");
     worker.stop()?;
     a2.stop()?;
-    Ok((seconds, a1.shadow.status().reports_lost))
+    Ok((seconds, a1.lost() - lost_before))
 }
 
 /// Changes at a rate, or as fast as they are taken: what was reached, the shadow's row, what was lost.
@@ -167,13 +149,14 @@ fn steady(folder: &Path, rate: Option<u64>, length: Duration) -> Result<(f64, Sh
     let a2 = Holder::start(folder, address, FLOWS * 2, start)?;
     let worker = active.run(Work::Change { rate, live: FLOWS / 2 });
     a1.wait(|to| to.in_sync).context("a shadow")?;
-    let (before, began) = (a1.row().acknowledged, Instant::now());
+    std::thread::sleep(Duration::from_millis(500));
+    let (before, lost_before, began) = (a1.row().acknowledged, a1.lost(), Instant::now());
     std::thread::sleep(length);
     let row = a1.row();
     let reached = (row.acknowledged - before) as f64 / began.elapsed().as_secs_f64();
     worker.stop()?;
     a2.stop()?;
-    Ok((reached, row, a1.shadow.status().reports_lost))
+    Ok((reached, row, a1.lost() - lost_before))
 }
 
 /// What a packet takes in the session table, without shadowing and with a shadow connected: by turns, and the median.
@@ -293,6 +276,12 @@ impl Side {
         self.shadow.status().to[0].clone()
     }
 
+    /// Reports that were lost, as of the thread's last word.
+    fn lost(&self) -> u64 {
+        std::thread::sleep(Duration::from_millis(150));
+        self.shadow.status().reports_lost
+    }
+
     fn wait(&mut self, good: impl Fn(&ShadowTarget) -> bool) -> Result<()> {
         let began = Instant::now();
         while !good(&self.row()) {
@@ -321,8 +310,8 @@ impl Holder {
         let (seen, stopped) = (counters.clone(), stop.clone());
         let worker = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                sessions.poll(now(start), &seen);
-                std::thread::yield_now();
+                (0..POLLS).for_each(|_| sessions.poll(now(start), &seen));
+                std::thread::sleep(BACKOFF);
             }
         });
         Ok(Holder { side, counters, stop, worker })
@@ -405,13 +394,14 @@ impl Active {
             while !stopped.load(Ordering::Relaxed) {
                 self.poll();
                 let Work::Change { rate, live } = work else {
-                    std::thread::yield_now();
+                    (0..POLLS).for_each(|_| self.poll());
+                    std::thread::sleep(BACKOFF);
                     continue;
                 };
                 let due = rate.map_or(u64::MAX, |rate| (began.elapsed().as_secs_f64() * rate as f64) as u64);
                 for _ in 0..512 {
                     if done >= due || self.table.report_room() < ROOM {
-                        std::thread::yield_now();
+                        std::thread::sleep(BACKOFF);
                         break;
                     }
                     // One ends, one begins: two changes.
@@ -426,10 +416,10 @@ impl Active {
         Working { stop, thread }
     }
 
-    /// Packets of sessions in bursts, as the walk looks them up; the time of one, ns.
+    /// Packets of sessions in bursts, as the walk looks them up; this thread's time for one, ns.
     fn packets(&mut self, length: Duration, live: u32) -> Result<f64> {
         let mut hits = Default::default();
-        let (began, mut packets, mut at) = (Instant::now(), 0_u64, 1_u32);
+        let (began, used, mut packets, mut at) = (Instant::now(), on_cpu()?, 0_u64, 1_u32);
         while began.elapsed() < length {
             for _ in 0..64 {
                 self.table.shadow_step(now(self.start), |_| ());
@@ -446,8 +436,18 @@ impl Active {
             }
         }
         ensure!(packets > 0, "no packet in {length:?}");
-        Ok(began.elapsed().as_nanos() as f64 / packets as f64)
+        Ok((on_cpu()? - used) as f64 / packets as f64)
     }
+}
+
+/// Time that this thread has run, nanoseconds: what others do on its core meanwhile does not count.
+fn on_cpu() -> Result<u64> {
+    let stat =
+        std::fs::read_to_string("/proc/thread-self/schedstat").context("/proc/thread-self/schedstat")?;
+    stat.split(' ')
+        .next()
+        .and_then(|ns| ns.parse().ok())
+        .context("/proc/thread-self/schedstat begins with no number")
 }
 
 struct Looked(AnyTuple);
@@ -455,29 +455,5 @@ struct Looked(AnyTuple);
 impl AsRef<AnyTuple> for Looked {
     fn as_ref(&self) -> &AnyTuple {
         &self.0
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (rate, p50, p99) = self.paced;
-        writeln!(
-            f,
-            "cold sync      {:.2} s for {} sessions and {} SAs",
-            self.cold_seconds, self.flows, self.sas
-        )?;
-        writeln!(f, "update rate    {:.0} changes/s", self.updates_per_second)?;
-        writeln!(f, "lag            p50 {p50} µs, p99 {p99} µs at {rate:.0} changes/s")?;
-        writeln!(
-            f,
-            "cost           {:.1} % ({:.1} ns a packet in the session table without, {:.1} with)",
-            self.cost_percent, self.packet_ns.0, self.packet_ns.1
-        )?;
-        writeln!(f, "reports lost   {}", self.lost)?;
-        writeln!(
-            f,
-            "bounded by     {} cores for two workers, two shadowing threads and TLS; load beside it {:.1}",
-            self.cores, self.load
-        )
     }
 }

@@ -5,6 +5,7 @@ mod bfd;
 mod cluster;
 mod shadow;
 mod tunnels;
+mod vrrp;
 
 use super::*;
 

@@ -1,8 +1,11 @@
-//! Who holds whose sessions, as the runtime wants it.
+//! Who holds whose sessions, as the runtime wants it, and the SAs that may move.
 
 use crate::config::Config;
 use crate::config::types::Name;
+use crate::epochs::Lane;
+use dataplane::id::Spi;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// `[shadow]`
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,23 @@ impl ShadowPlan {
             sas: shadow.sas,
         })
     }
+}
+
+/// SAs agreed on with a foreign peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticSaPlan {
+    /// What arrives bears this.
+    pub spi_in: Spi,
+    /// What leaves bears this.
+    pub spi_out: Spi,
+    /// Key and salt of what arrives.
+    pub key_file_in: PathBuf,
+    /// Key and salt of what leaves.
+    pub key_file_out: PathBuf,
+    /// Where it is written down which nonces are used up.
+    pub state_folder: PathBuf,
+    /// Of a tunnel that belongs to the owner of the site: this engine's epochs.
+    pub site: Option<Lane>,
 }
 
 /// Which of the engines of this site this one is, and how many there are: what both may give out at one time is parted so.

@@ -50,6 +50,7 @@ struct Hand {
     links: ControlShadow,
     /// Tasks with the number of their source.
     queue: VecDeque<(u64, Task)>,
+    #[expect(clippy::vec_box, reason = "boxes go through the rings, and come back")]
     spare: Vec<Box<Batch>>,
     given: usize,
 }
