@@ -113,12 +113,12 @@ fn cold(arguments: &Arguments, folder: &Path) -> Result<(f64, u64)> {
         active.begin(n)?;
     }
     let address = free_address()?;
+    // The table was filled before anybody listened.
+    let lost_before = active.links.as_ref().map_or(0, |links| links.reports.overflow());
     let mut a1 = Side::start(folder, "a1", Some(address), active.links.take().into_iter().collect(), start)?;
     for n in 0..arguments.sas {
         drop(a1.shadow.reserve(sa(n)));
     }
-    // The table was filled before anybody listened.
-    let lost_before = a1.lost();
     let worker = active.run(Work::Poll);
     let began = Instant::now();
     let a2 = Holder::start(folder, address, arguments.flows, start)?;

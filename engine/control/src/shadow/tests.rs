@@ -254,7 +254,7 @@ proptest! {
         let frame = Frame::Batch { number: 7, entries: octets.clone() };
         prop_assert_eq!(Frame::decode(&frame.encode()[4..]).expect("as encoded"), frame);
         let read: Result<Vec<Entry>, _> = entries(&octets).collect();
-        prop_assert_eq!(read.expect("as encoded"), all);
+        prop_assert_eq!(&read.expect("as encoded"), &all);
         if let Some(cut) = octets.len().checked_sub(1) {
             let whole = entries(&octets[..cut]).filter_map(Result::ok).count();
             prop_assert_eq!(whole, all.len() - 1, "the last one breaks off");
