@@ -18,6 +18,7 @@ pub mod message;
 pub mod mirror;
 mod peers;
 mod rng;
+pub mod shadow;
 pub mod shared;
 mod shift;
 pub mod state;

@@ -2,6 +2,7 @@
 //! `_total`; seconds and bytes, as Prometheus wants them.
 
 use super::mirror::{MirrorReport, MirrorStatus};
+use super::shadow::{ShadowStatus, ShadowTarget};
 use super::status::*;
 use control::vrrp::VrrpState;
 use std::fmt::{Display, Write};
@@ -126,6 +127,9 @@ fn engine(page: &mut Page, status: &Status) {
     if let Some(store) = &status.store {
         page.gauge("store_ready", "1 while the state store answers.").sample(&[], u8::from(store.ready));
     }
+    if let Some(shadow) = &status.shadow {
+        shadowing(page, shadow);
+    }
     let mut peers = page.gauge("peer_connected", "1 for each engine whose control connection is up.");
     status.peers_up.iter().for_each(|peer| peers.sample(&[("peer", peer)], 1));
 }
@@ -143,6 +147,34 @@ fn access(page: &mut Page, access: &AccessStatus) {
     if let Some(nat) = &access.nat {
         page.gauge("nat_ports_in_use", "Outside ports given out.").sample(&[], nat.ports_in_use);
     }
+}
+
+fn shadowing(page: &mut Page, shadow: &ShadowStatus) {
+    type Gauge = fn(&ShadowTarget) -> Option<f64>;
+    let gauges: [(&str, &str, Gauge); 4] = [
+        ("shadow_in_sync", "1 if a shadow misses nothing but what is on its way.", |to| {
+            Some(f64::from(u8::from(to.in_sync)))
+        }),
+        ("shadow_pending", "Changes on their way to a shadow.", |to| Some(to.pending as f64)),
+        ("shadow_lag_p50_seconds", "From a change to its acknowledgement, median.", |to| {
+            to.lag_p50_us.map(|us| us as f64 / 1e6)
+        }),
+        ("shadow_lag_p99_seconds", "From a change to its acknowledgement, 99th percentile.", |to| {
+            to.lag_p99_us.map(|us| us as f64 / 1e6)
+        }),
+    ];
+    for (name, help, value) in gauges {
+        page.each(("gauge", name, help), &shadow.to, |to| (to.engine.clone(), value(to)), "shadow");
+    }
+    let acknowledged = ("counter", "shadow_changes_total", "Changes that a shadow has acknowledged.");
+    page.each(acknowledged, &shadow.to, |to| (to.engine.clone(), Some(to.acknowledged)), "shadow");
+    let lost = "Reports of workers that found no room; a round makes up for them.";
+    page.counter("shadow_reports_lost_total", lost).sample(&[], shadow.reports_lost);
+    page.counter("shadow_rounds_total", "Times that everything was said once more.")
+        .sample(&[], shadow.rounds);
+    page.counter("shadow_copied_total", "Sessions of other engines installed.").sample(&[], shadow.copied);
+    page.counter("shadow_adopted_total", "Of them, those that went on here.").sample(&[], shadow.adopted);
+    page.counter("shadow_refused_total", "Of them, those without room here.").sample(&[], shadow.refused);
 }
 
 fn seconds(ms: u64) -> f64 {

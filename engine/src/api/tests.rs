@@ -69,6 +69,7 @@ pub fn status() -> Status {
             }),
             nat: Some(NatStatus { addresses: 1, ports_in_use: 8, exhausted: 0, untranslatable: 9 }),
         },
+        shadow: None,
         store: Some(StoreStatus {
             kind: "etcd".into(),
             region: "eu".into(),

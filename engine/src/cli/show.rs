@@ -3,7 +3,7 @@
 use super::Engine;
 use super::shifts::{self, Shifts, shift};
 use super::table::Table;
-use super::{access, cluster, mirror};
+use super::{access, cluster, mirror, shadow};
 use crate::api::Request;
 use crate::api::status::*;
 use anyhow::Result;
@@ -50,6 +50,8 @@ enum What {
     Mirror,
     /// Sessions, of all workers
     Sessions,
+    /// Who holds this engine's sessions, and whose it holds
+    Shadow,
     /// The access list
     Acl,
     /// Address translation
@@ -71,6 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Cluster => ask(arguments, &Request::Cluster, cluster::cluster)?,
         What::Mirror => ask(arguments, &Request::Mirror, mirror::mirror)?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
+        What::Shadow => part(arguments, |status| status.shadow, |s| shadow::shadow(s.as_ref()))?,
         What::Acl => access(arguments, |access| access.acl, access::acl)?,
         What::Nat => access(arguments, |access| access.nat, access::nat)?,
     };

@@ -4,6 +4,7 @@ mod access;
 mod bfd;
 mod cluster;
 mod mirror;
+mod shadow;
 mod tunnels;
 mod vrrp;
 

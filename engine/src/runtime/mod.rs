@@ -19,7 +19,9 @@ mod observe;
 mod outputs;
 mod path_mtu;
 mod sas;
+mod shadow;
 mod shapers;
+mod site_sas;
 mod static_sas;
 mod status;
 mod telemetry;
@@ -223,7 +225,9 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let crypto = Crypto::choose(plan.crypto)?;
     let mut sas = SecurityAssociations::default();
     let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
+    let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
+        shadow,
         started_unix_ms: unix_ms() - clock.now().as_millis(),
         controller: Controller::new(controller_config(&plan)?),
         sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),

@@ -105,6 +105,7 @@ impl Engine {
             crypto_why: self.crypto.why.clone(),
             access: self.access(),
             store: self.store_status(),
+            shadow: self.shadow_status(),
         }
     }
 

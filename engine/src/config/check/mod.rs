@@ -6,6 +6,7 @@ mod cluster;
 mod engines;
 mod links;
 mod mirror;
+mod shadow;
 mod tunnels;
 mod vrrp;
 
@@ -24,6 +25,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     access::check(&mut check);
     cluster::check(&mut check);
     mirror::check(&mut check);
+    shadow::check(&mut check);
     vrrp::check(&mut check);
 }
 
