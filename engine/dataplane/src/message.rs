@@ -25,6 +25,8 @@ pub enum Command {
     InstallOutbound(TunnelId, Box<OutboundSa>),
     /// Forget an SPI.
     RemoveInbound(Spi),
+    /// The tunnel is given up: send nothing more by its SA.
+    RemoveOutbound(TunnelId),
     /// The far end has started anew: its GRE sequence numbers begin again.
     ResetSequence(TunnelId),
     /// Send a STAMP probe inside a tunnel.

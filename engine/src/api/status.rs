@@ -2,7 +2,7 @@
 
 pub use control::decision::Decision;
 pub use control::io::{Mode, OperatorCommand};
-pub use control::status::{ShiftPhase, TunnelState};
+pub use control::status::{AdaptiveActions, AdaptiveStatus, ShiftPhase, TunnelState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -196,6 +196,9 @@ pub struct GroupStatus {
     pub site: String,
     /// Its tunnels.
     pub members: Vec<MemberStatus>,
+    /// How they follow its traffic, if they do.
+    #[serde(default)]
+    pub adaptive: Option<AdaptiveStatus>,
 }
 
 /// A tunnel's part in a group.

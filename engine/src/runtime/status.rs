@@ -154,6 +154,7 @@ impl Engine {
                 name: group.name.clone(),
                 site: plans[group.id.index()].site.clone(),
                 members: group.members.iter().map(member).collect(),
+                adaptive: group.adaptive.clone(),
             })
             .collect()
     }

@@ -19,6 +19,12 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                     self.context.report(Event::Retired(Retired::Inbound(old)));
                 }
             }
+            Command::RemoveOutbound(tunnel) => {
+                let place = self.context.sas.outbound.get_mut(tunnel.index());
+                if let Some(old) = place.and_then(Option::take) {
+                    self.context.report(Event::Retired(Retired::Outbound(old)));
+                }
+            }
             Command::ResetSequence(tunnel) => {
                 if let Some(sequence) = self.context.sequences.get_mut(tunnel.index()) {
                     sequence.gre_rx = None;
