@@ -259,7 +259,8 @@ impl Adaptive {
 
     /// For those who look.
     pub fn status(&self) -> AdaptiveStatus {
-        let carries = |t: &&TunnelTraffic| self.carries(t.tunnel);
+        let there = |tunnel| self.spares.get(&tunnel).is_none_or(Spare::has_come);
+        let carries = |t: &&TunnelTraffic| self.carries(t.tunnel) && there(t.tunnel);
         let rate = |t: &TunnelTraffic| t.rate_bps.map(|rate| rate as f64);
         AdaptiveStatus {
             offered_bps: self.latest.values().map(|t| t.sent_bps).sum(),

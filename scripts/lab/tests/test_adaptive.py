@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass
 
 from ..rig import alone
-from ..shell import now_ms
+from ..shell import LabError, now_ms
 from ..topology import LINKS, NODES, Link, Topology
 from ..traffic import Load, Traffic
 from .base import EngineLab, settle
@@ -48,8 +48,11 @@ class Watch:
 
     def _run(self) -> None:
         while not self._end.wait(0.1):
-            group = self._engine.ask("status")["groups"][0]
-            if said := group["adaptive"]:
+            try:
+                group = self._engine.ask("status")["groups"][0]
+            except LabError:  # too busy to answer in time: the next one will do
+                continue
+            if (said := group["adaptive"]) and said["capacity_bps"]:
                 carries = sum(m["buckets"] > 0 for m in group["members"])
                 self.moments.append(Moment(now_ms(), said["offered_bps"], said["capacity_bps"], said["forecast_bps"], carries))
 

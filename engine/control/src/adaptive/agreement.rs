@@ -87,6 +87,11 @@ impl Spare {
         matches!(self.phase, Phase::Made { .. })
     }
 
+    /// It has carried traffic.
+    pub fn has_come(&self) -> bool {
+        matches!(self.phase, Phase::Made { was_up: true, .. })
+    }
+
     /// It is wanted and does not carry yet.
     pub fn is_coming(&self, up: bool) -> bool {
         match self.phase {
