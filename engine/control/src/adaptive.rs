@@ -31,6 +31,8 @@ use std::collections::BTreeMap;
 pub(crate) struct View {
     /// It can carry.
     pub up: bool,
+    /// It has been up since it was made, or since the start.
+    pub was_up: bool,
     pub loss: f32,
     pub rtt_us: f32,
     /// Its far engine can be talked to about tunnels.
@@ -65,6 +67,8 @@ pub(crate) struct Move {
 struct Far {
     /// The configured tunnel that carries, with its parallel ones.
     chosen: TunnelId,
+    /// The first sample.
+    since: Option<Nanos>,
     /// Samples in a row in which more was needed,
     high: u32,
     /// … another tunnel was better,
@@ -112,6 +116,7 @@ impl Adaptive {
             let (chosen, none) = (tunnel.tunnel, (tunnel.tunnel, 0));
             far.entry(peers[&chosen].clone()).or_insert(Far {
                 chosen,
+                since: None,
                 high: 0,
                 better: none,
                 failing: 0,

@@ -25,6 +25,7 @@ mod moves;
 mod publish;
 mod shared;
 mod view;
+mod vrrp;
 
 /// A longer gap between two steps is our own stall, not the paths'.
 const STALL: Nanos = Nanos::from_millis(50);
@@ -69,6 +70,8 @@ pub struct Controller {
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
+    /// The election of the gateway, if other routers stand too.
+    elections: Option<vrrp::Elections>,
     /// What is known of the state store, if there is one.
     shared: Option<Shared>,
     /// Messages that must follow what this step publishes.
@@ -121,6 +124,7 @@ impl Controller {
             silent: BTreeSet::new(),
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
+            elections: config.vrrp.clone().map(|vrrp| vrrp::Elections::new(vrrp, config.ha.is_some())),
             shared: config.cluster.is_some().then(Shared::new),
             after: Vec::new(),
             decisions: VecDeque::new(),
@@ -154,6 +158,7 @@ impl Controller {
         let changed = self.ha_events(out);
         if !quiet || timers || changed {
             self.publish(out);
+            self.elect(out);
             self.ha.announce(self.now, out);
         }
         out.append(&mut self.after);

@@ -24,5 +24,6 @@ pub mod state;
 pub mod status;
 pub mod steering;
 mod tunnels;
+pub mod vrrp;
 
 pub use controller::Controller;

@@ -28,5 +28,6 @@ pub mod snapshot;
 pub mod stage;
 pub mod telemetry;
 pub mod tunnel;
+pub mod virtual_router;
 pub mod wire;
 pub mod worker;

@@ -15,6 +15,7 @@ mod tests;
 pub mod types;
 pub mod underlay;
 mod value;
+pub mod vrrp;
 mod warn;
 
 pub use problem::{ConfigErrors, Problem};

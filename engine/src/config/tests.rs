@@ -5,6 +5,7 @@ mod adaptive;
 mod bfd;
 mod cluster;
 mod tunnels;
+mod vrrp;
 
 use super::*;
 

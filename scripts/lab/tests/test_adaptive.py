@@ -119,7 +119,7 @@ def ramp() -> Load:
 
 class Managed(Adaptive):
     adaptive = {"tunnels_max": 3, "cooldown_ms": 1000, "idle_seconds": 3}
-    ceiling_kbps = 2400
+    ceiling_kbps = 2500
 
     def test_there_is_room_before_it_is_needed_and_it_is_given_up_again(self):
         result, moments, begin_ms = self.drive(ramp(), RAMP_S)

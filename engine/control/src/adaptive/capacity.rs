@@ -98,7 +98,9 @@ impl Adaptive {
         };
         let said = |action| Move { action, rule: rule.clone(), inputs: inputs.clone() };
         let mut there = demand.capacity.unwrap_or(0.0) + demand.coming;
-        let factor = wanted / there.max(1.0);
+        // Rates go up in few steps: to where the load is between what asks for more and what asks for less.
+        let between = (self.config.utilisation + self.config.release) / 2.0;
+        let factor = wanted * self.config.utilisation / between / there.max(1.0);
         let family: Vec<TunnelId> = self.family(base).collect();
         let before = moves.len();
         for tunnel in family {

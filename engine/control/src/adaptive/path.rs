@@ -2,8 +2,10 @@
 
 use super::choice::{self, Candidate};
 use super::{Action, Adaptive, Move, Reason, Scene};
-use dataplane::id::TunnelId;
+use dataplane::id::{Nanos, TunnelId};
 
+/// A tunnel that has never been up may take so long to come.
+const COMING: Nanos = Nanos::from_millis(10_000);
 /// A better tunnel must be so for this many times `confirm`.
 const BETTER: u32 = 10;
 /// The other path must be less likely to fail by this much …
@@ -26,7 +28,15 @@ impl Adaptive {
             of.map(|c| (format!("tunnel {}", c.known.tunnel), c.describe())).collect::<Vec<_>>()
         };
         let from = far.chosen;
-        let unusable = if current.up { current.forbidden(&policy) } else { Some("it is down") };
+        // At the start tunnels come up one after the other, and the first to come is not the best for it.
+        let since = *far.since.get_or_insert(scene.now);
+        let was_up = scene.views.get(&from).is_some_and(|view| view.was_up);
+        let coming = !was_up && scene.now.since(since) < COMING;
+        let unusable = match current.up {
+            true => current.forbidden(&policy),
+            false if coming => return,
+            false => Some("it is down"),
+        };
         if let Some(reason) = unusable {
             // Only observed, it would be said with every sample.
             if self.config.act || self.gate.left(scene.now, &self.config, true).is_ok() {

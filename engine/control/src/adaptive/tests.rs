@@ -46,7 +46,7 @@ fn config(gre: bool) -> AdaptiveConfig {
 
 impl Rig {
     fn new(config: AdaptiveConfig) -> Rig {
-        let view = View { up: true, loss: 0.0, rtt_us: 500.0, able: true };
+        let view = View { up: true, was_up: true, loss: 0.0, rtt_us: 500.0, able: true };
         let ids: Vec<TunnelId> = config.tunnels.iter().map(|t| t.tunnel).collect();
         Rig {
             now_ms: 1000,
@@ -139,13 +139,14 @@ fn a_shaper_is_let_go_faster_before_a_tunnel_is_made_and_slower_in_the_end() {
     settings.tunnels[0].rate = Some(RateRange { configured: 10 * MBPS, ceiling: 15 * MBPS });
     let mut rig = Rig::new(settings);
     rig.run(3, 10e6);
-    assert_eq!(rig.actions(), [Action::Rate { tunnel: ESP, from: 10 * MBPS, to: 12_500_000 }]);
+    assert_eq!(rig.actions(), [Action::Rate { tunnel: ESP, from: 10 * MBPS, to: 15 * MBPS }]);
+    rig.run(30, 11.9e6);
+    assert_eq!(rig.actions().len(), 1, "0.79 of 15");
     rig.run(30, 14e6);
-    let last = Action::Rate { tunnel: ESP, from: 12_500_000, to: 15 * MBPS };
-    assert_eq!(rig.actions()[1..], [last, Action::Create(TunnelId(2))], "together there is enough");
+    assert_eq!(rig.actions()[1..], [Action::Create(TunnelId(2))], "as fast as it may be");
     rig.run(200, 1e6);
     let slower = Action::Rate { tunnel: ESP, from: 15 * MBPS, to: 10 * MBPS };
-    assert_eq!(rig.actions()[3..], [Action::Drain(TunnelId(2)), slower]);
+    assert_eq!(rig.actions()[2..], [Action::Drain(TunnelId(2)), slower]);
 }
 
 #[test]
@@ -207,6 +208,12 @@ fn a_policy_is_never_broken() {
     let nothing = |_: &mut Rig| {};
     assert_eq!(chosen(any, &nothing), [to_gre(false)], "trusted: fewer cycles a byte");
     assert_eq!(chosen(any, &down), [to_gre(true)]);
+    let not_yet = |rig: &mut Rig| {
+        rig.views.insert(ESP, View { up: false, was_up: false, loss: 0.0, rtt_us: 0.0, able: true });
+        rig.run(90, 1e6);
+        assert_eq!(rig.actions(), [], "it may still come");
+    };
+    assert_eq!(chosen(any, &not_yet), [to_gre(true)]);
     let encrypted = PathPolicy { encrypted: true, ..any };
     assert_eq!(chosen(encrypted, &nothing), []);
     assert_eq!(chosen(encrypted, &down), [], "rather nothing than in the clear");

@@ -65,7 +65,13 @@ impl Controller {
             let quality = self.health[&id].quality();
             let peer = self.tunnel_config(id).and_then(|tunnel| self.peers.get(&tunnel.peer));
             let able = peer.is_some_and(|p| p.connected && p.parallel && !p.gone);
-            View { up: self.can_carry(id), loss: quality.loss, rtt_us: quality.rtt_us, able }
+            View {
+                up: self.can_carry(id),
+                was_up: self.health[&id].ever_up(),
+                loss: quality.loss,
+                rtt_us: quality.rtt_us,
+                able,
+            }
         };
         of.map(|known| (known.tunnel, view(known.tunnel))).collect()
     }

@@ -6,7 +6,7 @@ use crate::id::TunnelId;
 use crate::message::{Command, Event, Inbound, Retired};
 use crate::packet::{PacketPool, Port};
 use crate::sa::OutboundSa;
-use crate::stage::{neighbor, probe};
+use crate::stage::{neighbor, probe, vrrp};
 use crate::tunnel::esp_udp;
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
@@ -36,6 +36,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 neighbor::solicit(&mut self.context, interface, ip, unicast);
             }
             Command::Announce { interface, ip } => neighbor::announce(&mut self.context, interface, ip),
+            Command::Advertise { interface, from, priority, interval_cs } => {
+                vrrp::advertise(&mut self.context, interface, (from, priority, interval_cs));
+            }
             Command::Observe(observer) => self.observe(Some(observer)),
             Command::Unobserve => self.observe(None),
         }

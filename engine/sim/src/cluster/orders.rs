@@ -65,6 +65,13 @@ impl Cluster {
             }
             // No group of the topology is adaptive.
             Output::RemoveOutbound { .. } | Output::SetRate { .. } => {}
+            Output::Gateway { .. } | Output::Advertise { .. } => {
+                checkers.log.violate(
+                    now,
+                    crate::checkers::Rule::Orders,
+                    format!("{name} stands in no election"),
+                );
+            }
             Output::StoreWrite { .. } => {
                 checkers.log.violate(now, crate::checkers::Rule::Orders, format!("{name} has no store"));
             }

@@ -71,6 +71,7 @@ fn config() -> ControllerConfig {
         }],
         ha: None,
         bfd: Vec::new(),
+        vrrp: None,
         cluster: None,
         votes_for: Vec::new(),
         workers: 1,

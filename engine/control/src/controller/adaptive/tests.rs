@@ -59,6 +59,7 @@ fn config(me: usize, tunnels_max: usize) -> ControllerConfig {
         }],
         ha: None,
         bfd: Vec::new(),
+        vrrp: None,
         votes_for: Vec::new(),
         workers: 1,
         prediction: Default::default(),
