@@ -2,6 +2,7 @@
 //! MTU derived. Pure: the same file gives the same plan on any machine.
 
 mod access;
+pub(crate) mod adaptive;
 mod controller;
 pub(crate) mod ports;
 mod shadow;
@@ -10,6 +11,7 @@ mod shaper;
 mod tests;
 
 pub use access::AccessPlan;
+pub use adaptive::{AdaptivePlan, ForecastPlan};
 pub use shadow::{ShadowPlan, StaticSaPlan};
 pub use shaper::{ClassPlan, ShaperPlan};
 
@@ -63,6 +65,8 @@ pub struct Plan {
     pub tunnels: Vec<TunnelPlan>,
     /// What the controller is told. `epoch_floor` and `seed` are 0: the runtime sets them at each start.
     pub controller: ControllerConfig,
+    /// Groups whose tunnels follow their traffic.
+    pub adaptive: Vec<AdaptivePlan>,
     /// The state store, if any.
     pub cluster: Option<Cluster>,
     /// What is mirrored to the other engine of the site, and what it may mirror here, if anything.
@@ -228,6 +232,7 @@ pub struct PeerPlan {
 impl Plan {
     /// The plan of a valid configuration.
     pub fn from_config(config: &Config) -> Plan {
+        let config = &adaptive::with_spares(config);
         let workers: Vec<u16> = config.dpdk.cores.iter().map(|core| core.get() as u16).collect();
         Plan {
             name: config.engine.name.to_string(),
@@ -252,6 +257,7 @@ impl Plan {
                 .map(|(t, id)| tunnel_plan(config, t, TunnelId(id)))
                 .collect(),
             controller: controller::config(config),
+            adaptive: adaptive::plans(config),
             control: config.control.as_ref().map(|control| control_plan(config, control)),
             cluster: config.cluster.clone(),
             mirror: config.mirror,

@@ -29,6 +29,7 @@ pub fn text(report: &Report) -> String {
     let mut page = Page(String::new());
     engine(&mut page, &report.status);
     groups(&mut page, &report.status.groups);
+    adaptive(&mut page, &report.status.groups);
     moves(&mut page, &report.status.moves);
     let up = ("gauge", "bfd_up", "The neighbour answers.");
     page.each(up, &report.status.bfd, |s| (s.name.clone(), Some(u8::from(s.state == "up"))), "session");
@@ -188,6 +189,26 @@ fn groups(page: &mut Page, groups: &[GroupStatus]) {
             let labels = [("group", group.name.as_str()), ("site", &group.site), ("tunnel", &member.tunnel)];
             family.sample(&labels, member.share);
         }
+    }
+}
+
+/// Groups whose tunnels follow their traffic.
+fn adaptive(page: &mut Page, groups: &[GroupStatus]) {
+    type Gauge = fn(&AdaptiveStatus) -> Option<f64>;
+    let groups: Vec<_> = groups.iter().filter_map(|g| Some((&g.name, g.adaptive.as_ref()?))).collect();
+    let gauges: [(&str, &str, Gauge); 3] = [
+        ("group_offered_bits_per_second", "What went into a group's tunnels.", |a| Some(a.offered_bps)),
+        ("group_capacity_bits_per_second", "What their shapers let through.", |a| a.capacity_bps),
+        ("group_forecast_bits_per_second", "Highest 95 % quantile within the lead.", |a| a.forecast_bps),
+    ];
+    for (name, help, value) in gauges {
+        page.each(("gauge", name, help), &groups, |(group, a)| ((*group).clone(), value(a)), "group");
+    }
+    let mut actions = page.counter("group_actions_total", "What was done for a group's traffic, by kind.");
+    for (group, a) in groups {
+        let AdaptiveActions { created, rates, migrated, drained } = a.actions;
+        let kinds = [("create", created), ("rate", rates), ("migrate", migrated), ("drain", drained)];
+        kinds.iter().for_each(|(kind, many)| actions.sample(&[("group", group), ("action", kind)], many));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::shadow::ShadowStatus;
 pub use control::decision::Decision;
 pub use control::io::{Mode, OperatorCommand};
-pub use control::status::{ShiftPhase, TunnelState};
+pub use control::status::{AdaptiveActions, AdaptiveStatus, ShiftPhase, TunnelState};
 use control::vrrp::VrrpState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -203,6 +203,9 @@ pub struct GroupStatus {
     pub site: String,
     /// Its tunnels.
     pub members: Vec<MemberStatus>,
+    /// How they follow its traffic, if they do.
+    #[serde(default)]
+    pub adaptive: Option<AdaptiveStatus>,
 }
 
 /// A tunnel's part in a group.

@@ -39,6 +39,12 @@ pub fn status() -> Status {
                 share: 0.75,
                 tx_packets: 9,
             }],
+            adaptive: Some(AdaptiveStatus {
+                offered_bps: 16e6,
+                capacity_bps: Some(40e6),
+                forecast_bps: None,
+                actions: AdaptiveActions { created: 2, rates: 1, migrated: 0, drained: 1 },
+            }),
         }],
         shift: Some(ShiftStatus {
             decision: 3,

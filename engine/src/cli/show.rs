@@ -165,7 +165,22 @@ pub fn status(s: &Status) -> String {
             groups.row([group, site, tunnel, peer, share, m.buckets.to_string(), m.tx_packets.to_string()]);
         }
     }
-    format!("{out}\n{}", groups.render("no tunnel groups"))
+    let adaptive = s.groups.iter().filter_map(|group| Some((&group.name, group.adaptive.as_ref()?)));
+    let adaptive: String = adaptive.map(|(name, a)| self::adaptive(name, a)).collect();
+    format!("{out}\n{}{adaptive}", groups.render("no tunnel groups"))
+}
+
+/// What an adaptive group carries beside what it could, and what was done about it, in a line.
+fn adaptive(name: &str, a: &AdaptiveStatus) -> String {
+    let mbps = |bps: f64| format!("{:.1} Mbit/s", bps / 1e6);
+    let of = |bps: Option<f64>, or: &str| bps.map_or(or.to_owned(), mbps);
+    let AdaptiveActions { created, rates, migrated, drained } = a.actions;
+    format!(
+        "{name}: {} of {}, forecast {}; tunnels {created} made, {drained} given up, rates {rates}, migrations {migrated}\n",
+        mbps(a.offered_bps),
+        of(a.capacity_bps, "no bound"),
+        of(a.forecast_bps, "none yet"),
+    )
 }
 
 /// `1d 02h 03m`, `4m 05s`, `6.7 s`.

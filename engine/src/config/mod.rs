@@ -2,6 +2,7 @@
 //! and its remedy. Syntax first, then each value in itself, then what values say of each other.
 
 pub mod access;
+pub mod adaptive;
 mod check;
 pub mod cluster;
 pub mod mirror;

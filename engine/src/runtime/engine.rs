@@ -16,6 +16,7 @@ use super::sas::SecurityAssociations;
 use super::site_sas::Tools;
 use super::static_sas::StaticSas;
 use super::telemetry::{self, Sampler};
+use super::traffic::{Seen, TrafficWatch};
 use super::vitals::PeerVitals;
 use super::workers::{Shapers, Workers};
 use crate::api::ApiRequest;
@@ -27,10 +28,10 @@ use anyhow::Result;
 use control::Controller;
 use control::io::{Input, Output};
 use control::message::Message;
-use dataplane::id::{Nanos, WorkerId};
+use dataplane::id::{Nanos, TunnelId, WorkerId};
 use dataplane::message::{Command, Event, Retired};
 use dpdk::{Clock, Device, Mempool};
-use predictor::{Prediction, Predictor};
+use predictor::{Prediction, Predictor, TelemetrySample};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -84,6 +85,8 @@ pub struct Engine {
     pub key_log: Option<KeyLog>,
     /// Samples.
     pub sampler: Sampler,
+    /// What adaptive groups carry.
+    pub traffic: TrafficWatch,
     /// The model.
     pub predictor: Predictor,
     /// What learns from it, if wanted.
@@ -314,7 +317,22 @@ impl Engine {
         let alarm_from = self.predictor.model().description().alarm_from;
         let said = assessment(&prediction, alarm_from, self.sampler.busy_share());
         self.input(Input::Assessment(said));
+        self.tell_traffic(now, &sample);
         self.publish();
+    }
+
+    /// Tells the controller what adaptive groups carry.
+    fn tell_traffic(&mut self, now: Nanos, sample: &TelemetrySample) {
+        let Engine { traffic, workers, shapers, forwarding, controller, predictor, .. } = self;
+        let seen = |id: TunnelId| Seen {
+            sent_bytes: workers.counters().map(|counters| counters.tunnel(id.index()).tx.bytes.get()).sum(),
+            rate_bps: shapers[id.index()].as_ref().map(|shaper| shaper.bucket.rate().bits_per_second),
+            mtu: forwarding.tunnels()[id.index()].mtu,
+        };
+        let told = traffic.sample(now, seen, (sample, predictor.model()), |id| controller.path(id));
+        for group in told {
+            self.input(Input::Traffic(group));
+        }
     }
 
     /// Tells every peer how this engine is.

@@ -62,6 +62,8 @@ impl Engine {
             Output::RemoveInbound { tunnel, generation } => {
                 self.sas.remove_inbound(tunnel, generation, &mut self.workers);
             }
+            Output::RemoveOutbound { tunnel } => self.sas.remove_outbound(tunnel, &mut self.workers),
+            Output::SetRate { tunnel, bits_per_second } => self.adapt_rate(tunnel, bits_per_second),
             Output::StoreWrite { key, record, expected } => {
                 if let Some(store) = &self.store {
                     store.write((key, record, expected));

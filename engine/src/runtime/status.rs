@@ -157,6 +157,7 @@ impl Engine {
                 name: group.name.clone(),
                 site: plans[group.id.index()].site.clone(),
                 members: group.members.iter().map(member).collect(),
+                adaptive: group.adaptive.clone(),
             })
             .collect()
     }

@@ -1,6 +1,7 @@
 //! What the sections must say of each other.
 
 mod access;
+mod adaptive;
 mod bfd;
 mod cluster;
 mod engines;
@@ -21,6 +22,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     links::check(&mut check);
     engines::check(&mut check);
     tunnels::check(&mut check);
+    adaptive::check(&mut check);
     bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);

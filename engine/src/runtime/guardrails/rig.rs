@@ -75,6 +75,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
             local: address(me),
             remote: address(other),
             kind: if same_site(other) { TunnelKind::Direct } else { TunnelKind::Gre },
+            number: 0,
         },
         protocol: if same_site(other) {
             Protocol::Direct
@@ -104,6 +105,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
             site: far.to_owned(),
             members: others.map(member).collect(),
             spread: Default::default(),
+            adaptive: None,
         }],
         ha: (me < 2).then_some(ha),
         vrrp: None,
