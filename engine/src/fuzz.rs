@@ -92,6 +92,12 @@ pub fn state(data: &[u8]) {
     }
 }
 
+/// Messages of a WireGuard handshake.
+#[cfg(feature = "wireguard")]
+pub fn handshake(data: &[u8]) {
+    crate::wireguard::fuzz::run(data);
+}
+
 /// The result of a future that waits for nothing: its bytes are in memory.
 fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
@@ -119,5 +125,7 @@ mod tests {
         corpus("peer").iter().for_each(|data| super::peer(data));
         corpus("api").iter().for_each(|data| super::api(data));
         corpus("state").iter().for_each(|data| super::state(data));
+        #[cfg(feature = "wireguard")]
+        corpus("handshake").iter().for_each(|data| super::handshake(data));
     }
 }

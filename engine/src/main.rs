@@ -17,6 +17,8 @@ mod peer;
 mod plan;
 mod routes;
 mod runtime;
+#[cfg(feature = "wireguard")]
+mod wireguard;
 
 use std::process::ExitCode;
 

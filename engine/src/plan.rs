@@ -7,9 +7,11 @@ pub(crate) mod ports;
 mod shaper;
 #[cfg(test)]
 mod tests;
+mod wireguard;
 
 pub use access::AccessPlan;
 pub use shaper::{ClassPlan, ShaperPlan};
+pub use wireguard::WireGuardPlan;
 
 use crate::config::cluster::Cluster;
 use crate::config::model::{self, Protocol, RouteTarget};
@@ -19,7 +21,7 @@ use control::config::ControllerConfig;
 use dataplane::id::{GroupId, InterfaceId, PortId, Spi, TunnelId};
 use dataplane::replay::WindowSize;
 use dataplane::sa::Algorithm;
-use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel, Vxlan};
+use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel, Vxlan, WireGuard};
 use dataplane::tunnel::vxlan::derived_mac;
 use dataplane::wire::MacAddr;
 use dpdk::{EalPlan, Hugepages, PoolConfig, PortConfig};
@@ -170,6 +172,8 @@ pub struct TunnelPlan {
     pub protocol: &'static str,
     /// How its SAs are made.
     pub esp: Option<EspPlan>,
+    /// Who its ends are, where it is WireGuard's.
+    pub wireguard: Option<WireGuardPlan>,
     /// How fast packets go into it.
     pub shaper: Option<ShaperPlan>,
 }
@@ -250,7 +254,12 @@ impl Plan {
             interface_names: config.interfaces.iter().map(|i| i.name.to_string()).collect(),
             forwarding: forwarding(config),
             routes_file: config.routing.file.clone(),
-            tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel_plan(t, TunnelId(id))).collect(),
+            tunnels: config
+                .tunnels
+                .iter()
+                .zip(0..)
+                .map(|(t, id)| tunnel_plan(config, t, TunnelId(id)))
+                .collect(),
             controller: controller::config(config),
             control: config.control.as_ref().map(|control| control_plan(config, control)),
             cluster: config.cluster.clone(),
@@ -433,11 +442,15 @@ pub fn encapsulation(tunnel: &model::Tunnel) -> Encapsulation {
             local_mac: local_mac.unwrap_or_else(|| derived_mac(tunnel.local)),
             remote_mac: remote_mac.unwrap_or_else(|| derived_mac(tunnel.remote)),
         }),
+        Protocol::WireGuard(ref wireguard) => Encapsulation::WireGuard(WireGuard {
+            local_port: wireguard.local_port,
+            remote_port: wireguard.remote_port,
+        }),
         Protocol::Direct => Encapsulation::Direct,
     }
 }
 
-fn tunnel_plan(tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
+fn tunnel_plan(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
     let protocol = tunnel.protocol.name().as_str();
     let shaper = tunnel.shaper.as_ref().map(ShaperPlan::from_config);
     let esp = tunnel.protocol.esp().map(|esp| EspPlan {
@@ -453,7 +466,8 @@ fn tunnel_plan(tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
             state_folder: sa.state_folder.clone(),
         }),
     });
-    TunnelPlan { id, name: tunnel.name.to_string(), peer: tunnel.peer.to_string(), protocol, esp, shaper }
+    let (name, peer) = (tunnel.name.to_string(), tunnel.peer.to_string());
+    TunnelPlan { id, name, peer, protocol, esp, wireguard: WireGuardPlan::of(config, tunnel), shaper }
 }
 
 fn control_plan(config: &Config, control: &model::Control) -> ControlPlan {

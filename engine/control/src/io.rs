@@ -68,6 +68,8 @@ pub enum Input {
     OutboundInstalled { tunnel: TunnelId, generation: u64 },
     /// A BFD session, by its place in the configuration, is Up or not any more; `why` is for people.
     Bfd { session: usize, up: bool, why: String },
+    /// A WireGuard tunnel has keys to send under, or none any more.
+    Session { tunnel: TunnelId, up: bool },
     /// A worker's outbound SA passed its soft limit.
     SaSoftLimit { tunnel: TunnelId },
     /// A control connection to `peer` is up (a new TLS session, so new key material).

@@ -19,6 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::stage::access::Sessions;
 use crate::telemetry::Counters;
 use crate::wire::{EtherType, MacAddr, Protocol};
+use crate::wireguard::{Keypairs, Punted};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
@@ -149,6 +150,8 @@ pub struct SaTable {
     pub inbound: FxHashMap<Spi, Box<Inbound>>,
     /// By [`TunnelId`].
     pub outbound: Box<[Option<Box<OutboundSa>>]>,
+    /// WireGuard's, by [`TunnelId`].
+    pub keypairs: Box<[Keypairs]>,
 }
 
 /// Most inbound SAs on one worker; room for them is taken at start.
@@ -187,6 +190,8 @@ pub struct Context<A: PacketPool> {
     pub counters: Arc<Counters>,
     /// To control.
     pub events: sync::ring::Producer<Event>,
+    /// To control: WireGuard handshakes.
+    pub handshakes: sync::ring::Producer<Punted>,
     /// Where own packets come from.
     pub pool: A,
     /// Own packets made during this burst.

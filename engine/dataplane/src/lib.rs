@@ -29,4 +29,5 @@ pub mod stage;
 pub mod telemetry;
 pub mod tunnel;
 pub mod wire;
+pub mod wireguard;
 pub mod worker;

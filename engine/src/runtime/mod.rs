@@ -23,6 +23,8 @@ mod static_sas;
 mod status;
 mod telemetry;
 mod vitals;
+#[cfg(feature = "wireguard")]
+mod wireguard;
 mod workers;
 
 use crate::api::{self, ApiHandle};
@@ -198,6 +200,8 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         .map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())));
     let crypto = Crypto::choose(plan.crypto)?;
     let mut sas = SecurityAssociations::default();
+    #[cfg(feature = "wireguard")]
+    let wireguard = wireguard::start(&plan, clock.now())?;
     let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
     Ok(Engine {
         started_unix_ms: unix_ms() - clock.now().as_millis(),
@@ -216,6 +220,8 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         crypto,
         sas,
         static_sas,
+        #[cfg(feature = "wireguard")]
+        wireguard,
         shapers,
         sessions: Default::default(),
         replies: Default::default(),

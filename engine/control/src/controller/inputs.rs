@@ -21,6 +21,12 @@ impl Controller {
             Input::OutboundInstalled { tunnel, generation } => {
                 self.sas.outbound_installed(tunnel, generation, out);
             }
+            Input::Session { tunnel, up } => {
+                self.sas.session(tunnel, up);
+                if let Some(path) = self.health.get_mut(&tunnel).filter(|_| !up) {
+                    path.reset();
+                }
+            }
             Input::Bfd { session, up, why } => self.neighbor_seen(session, up, why, out),
             Input::SaSoftLimit { tunnel } => self.sas.soft_limit(self.now, tunnel, out),
             Input::PeerUp { peer } => self.peer_up(&peer, out),

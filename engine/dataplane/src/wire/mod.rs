@@ -21,6 +21,7 @@ pub mod tcp;
 pub mod traffic_class;
 pub mod udp;
 pub mod vxlan;
+pub mod wireguard;
 
 mod fuzz;
 #[cfg(test)]

@@ -21,3 +21,4 @@ mod shape;
 mod steer;
 mod support;
 mod tunnel;
+mod wireguard;
