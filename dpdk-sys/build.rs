@@ -22,7 +22,7 @@ const FUNCTIONS: [&str; 10] = [
     "rte_eth_dev_(get_port_by_name|get_name_by_port|is_valid_port|info_get|configure|start|stop|close)",
     "rte_eth_dev_(adjust_nb_rx_tx_desc|set_mtu|get_mtu|socket_id|mac_addr_add)",
     "rte_eth_(rx|tx)_(queue_setup|burst)",
-    "rte_eth_(macaddr_get|promiscuous_(enable|disable)|stats_get|xstats_get|xstats_get_names)",
+    "rte_eth_(macaddr_get|promiscuous_(enable|disable)|allmulticast_enable|stats_get|xstats_get|xstats_get_names)",
     "dpdk_sys_.*",
 ];
 

@@ -21,9 +21,11 @@ use control::config::ControllerConfig;
 use dataplane::id::{GroupId, InterfaceId, PortId, Spi, TunnelId};
 use dataplane::replay::WindowSize;
 use dataplane::sa::Algorithm;
-use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel, Vxlan, WireGuard};
+use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel, Vxlan};
 use dataplane::tunnel::vxlan::derived_mac;
+use dataplane::virtual_router::{Versions, VirtualRouter};
 use dataplane::wire::MacAddr;
+use dataplane::wire::vrrp::Vrid;
 use dpdk::{EalPlan, Hugepages, PoolConfig, PortConfig};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -381,6 +383,21 @@ fn tunnel_id(config: &Config, name: &Name) -> TunnelId {
     TunnelId(place(config.tunnels.iter().map(|t| &t.name), name))
 }
 
+/// The virtual router that the gateway addresses of `interface` belong to; not active before the election.
+fn virtual_router(config: &Config, interface: &model::Interface) -> Option<VirtualRouter> {
+    let gateway = config.gateway.as_ref().filter(|gateway| gateway.interface == interface.name)?;
+    let vrrp = gateway.vrrp.as_ref()?;
+    let link_local = |ip: &&IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let first = gateway.addresses.iter().filter(link_local);
+    let rest = gateway.addresses.iter().filter(|ip| !link_local(ip));
+    Some(VirtualRouter {
+        number: Vrid(vrrp.vrid.get() as u8),
+        addresses: first.chain(rest).copied().collect(),
+        active: Versions::default(),
+        pseudo_header: vrrp.pseudo_header,
+    })
+}
+
 fn interface(config: &Config, interface: &model::Interface, id: InterfaceId) -> Interface {
     let port = place(config.ports.iter().map(|p| &p.name), &interface.port);
     let has = |ip: IpAddr| interface.addresses.iter().any(|net| net.addr() == ip);
@@ -392,6 +409,7 @@ fn interface(config: &Config, interface: &model::Interface, id: InterfaceId) -> 
         mtu: config.ports[usize::from(port)].mtu.get() as u16,
         addresses: interface.addresses.clone(),
         site_link: config.tunnels.iter().any(|t| t.protocol == Protocol::Direct && has(t.local)),
+        virtual_router: virtual_router(config, interface),
     }
 }
 
@@ -442,10 +460,7 @@ pub fn encapsulation(tunnel: &model::Tunnel) -> Encapsulation {
             local_mac: local_mac.unwrap_or_else(|| derived_mac(tunnel.local)),
             remote_mac: remote_mac.unwrap_or_else(|| derived_mac(tunnel.remote)),
         }),
-        Protocol::WireGuard(ref wireguard) => Encapsulation::WireGuard(WireGuard {
-            local_port: wireguard.local_port,
-            remote_port: wireguard.remote_port,
-        }),
+        Protocol::WireGuard(ref wireguard) => wireguard.encapsulation(),
         Protocol::Direct => Encapsulation::Direct,
     }
 }

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from . import analysis, configfile, faults, plot, report
+from . import analysis, calm_run, configfile, faults, plot, report
 from .engines import build
 from .progress import Progress
 from .scenario import Outcome, Scenario, Timing, loss_series
@@ -24,6 +24,9 @@ def arguments(argv) -> argparse.Namespace:
     parser.add_argument("--mode", choices=("predictive", "reactive", "both"), default="both")
     parser.add_argument("--seconds", type=float, metavar="N",
                         help="seconds of traffic in each run (default: 40; a short run gives the model less to learn from)")
+    parser.add_argument("--calm", type=float, metavar="SECONDS",
+                        help="instead, one predictive run without a fault but with bursts, reloads, pauses and the rest: "
+                             "nothing may move")
     parser.add_argument("--keep", action="store_true", help="leave the last run's lab running to look at")
     args = parser.parse_args(argv)
     if args.seconds is not None and args.seconds < 15:
@@ -31,12 +34,37 @@ def arguments(argv) -> argparse.Namespace:
     return args
 
 
-def run_mode(mode: str, args, timing: Timing, progress: Progress, keep: bool) -> dict:
-    """One run; returns what the summary, the details and the picture need."""
+def _in_mode(mode: str):
     def change(config: dict) -> dict:
         config.setdefault("prediction", {})["mode"] = ENGINE_MODE[mode]
         return config
-    with Scenario(mode, args.fault, change, progress) as scenario:
+    return change
+
+
+def run_calm(seconds: float, progress: Progress) -> int:
+    """The exit status; calm.json has what was found."""
+    found = calm_run.run(seconds, 1, _in_mode("predictive"), progress)
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "calm.json").write_text(json.dumps(found, indent=2) + "\n")
+    for key, value in found.items():
+        print(f"{key.replace('_', ' '):22}{_counted(value)}")
+    print(f"\n{OUT.relative_to(ROOT)}/calm.json")
+    wrong = calm_run.verdict(found)
+    for reason in wrong:
+        print(f"not a success: {reason}")
+    return 1 if wrong else 0
+
+
+def _counted(value):
+    """Lists are long: their lengths."""
+    if isinstance(value, dict):
+        return {key: _counted(inner) for key, inner in value.items()}
+    return len(value) if isinstance(value, list) else value
+
+
+def run_mode(mode: str, args, timing: Timing, progress: Progress, keep: bool) -> dict:
+    """One run; returns what the summary, the details and the picture need."""
+    with Scenario(mode, args.fault, _in_mode(mode), progress) as scenario:
         outcome = scenario.run(faults.Plan(timing.ramp_s), timing)
         threshold = configfile.load("a1")["prediction"]["threshold"]
         if keep:
@@ -94,6 +122,8 @@ def main(argv=None) -> int:
     modes = ("reactive", "predictive") if args.mode == "both" else (args.mode,)
     try:
         build()
+        if args.calm is not None:
+            return run_calm(args.calm, progress)
         runs = [run_mode(mode, args, timing, progress, args.keep and mode == modes[-1]) for mode in modes]
     except LabError as err:
         progress.say(f"demo: {err}")

@@ -4,6 +4,7 @@ use crate::io::Mode;
 use crate::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, Spi, TunnelId};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Everything the controller knows from the start.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct ControllerConfig {
     pub groups: Vec<GroupConfig>,
     /// The pair it belongs to; `None` for a site with one engine.
     pub ha: Option<HaConfig>,
+    /// Its part in the election of the gateway, where other makers' routers stand too.
+    pub vrrp: Option<VrrpConfig>,
     /// BFD sessions, by their place.
     pub bfd: Vec<BfdConfig>,
     /// Other sites whose leases this engine votes on, as their witness.
@@ -145,6 +148,21 @@ pub struct HaConfig {
     pub lease: Nanos,
     /// What a standby without a witness does when its peer is silent.
     pub without_witness: WithoutWitness,
+}
+
+/// This engine's part in the election of the gateway on its link (RFC 9568).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VrrpConfig {
+    /// What its advertisements come from, one address an IP version.
+    pub local: Vec<IpAddr>,
+    /// 1–254; higher wins. Equal on both engines of a pair.
+    pub priority: u8,
+    /// The priority while it is about to fail, or has no way to any far site, where the configuration names one.
+    pub failing_priority: Option<u8>,
+    /// Between two advertisements, 10 ms to 40.95 s.
+    pub interval: Nanos,
+    /// Take the place of a router of lower priority.
+    pub preempt: bool,
 }
 
 /// Who asks for the lease first at a cold start.

@@ -23,6 +23,7 @@ mod moves;
 mod publish;
 mod shared;
 mod view;
+mod vrrp;
 
 /// A longer gap between two steps is our own stall, not the paths'.
 const STALL: Nanos = Nanos::from_millis(50);
@@ -51,6 +52,8 @@ pub struct Controller {
     failure: FailureWatch,
     shift: Option<Shift>,
     proposal: Option<moves::Proposal>,
+    /// What the other engine asks for and has not got yet.
+    asked: Option<commands::Asked>,
     /// Parts of 65,536 that the other engine of the site carries for us.
     handed: u32,
     shares_version: u64,
@@ -65,6 +68,8 @@ pub struct Controller {
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
+    /// The election of the gateway, if other routers stand too.
+    elections: Option<vrrp::Elections>,
     /// What is known of the state store, if there is one.
     shared: Option<Shared>,
     /// Messages that must follow what this step publishes.
@@ -110,6 +115,7 @@ impl Controller {
             failure: FailureWatch::new(config.prediction.clone()),
             shift: None,
             proposal: None,
+            asked: None,
             handed: 0,
             shares_version: 0,
             shares_epoch: None,
@@ -119,6 +125,7 @@ impl Controller {
             silent: BTreeSet::new(),
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
+            elections: config.vrrp.clone().map(|vrrp| vrrp::Elections::new(vrrp, config.ha.is_some())),
             shared: config.cluster.is_some().then(Shared::new),
             after: Vec::new(),
             decisions: VecDeque::new(),
@@ -152,6 +159,7 @@ impl Controller {
         let changed = self.ha_events(out);
         if !quiet || timers || changed {
             self.publish(out);
+            self.elect(out);
             self.ha.announce(self.now, out);
         }
         out.append(&mut self.after);
@@ -188,6 +196,7 @@ impl Controller {
         self.drive_shift(out);
         self.hand_over_if_cut_off(out);
         self.expire_proposal();
+        self.answer_asked(out);
         self.share(out);
     }
 
@@ -201,11 +210,13 @@ impl Controller {
         if !self.is_connected(&peer) {
             return;
         }
+        let may_forward = self.may_forward();
         for tunnel in self.config.tunnels.iter().filter(|t| self.is_own(t.id)) {
             let stats = self.health[&tunnel.id].stats();
             let message = Message::PathReport {
                 tunnel: tunnel.endpoints,
-                up: self.tunnel_up(tunnel),
+                // A path that nothing may take yet is none: its engine has just started, or is cut off.
+                up: may_forward && self.tunnel_up(tunnel),
                 rtt_us: stats.rtt.0 as f32 / 1000.0,
                 loss_tx: stats.loss_tx,
                 loss_rx: stats.loss_rx,
@@ -321,6 +332,11 @@ impl Controller {
         self.decisions.push_back(decision.clone());
         out.push(Output::Decision(decision));
         self.decided
+    }
+
+    /// The workers forward: a standby has heard a majority of the site's voters not long before.
+    fn may_forward(&self) -> bool {
+        self.now < self.ha.forward_until()
     }
 
     fn is_connected(&self, peer: &str) -> bool {

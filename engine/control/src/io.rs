@@ -3,8 +3,10 @@
 
 use crate::message::{Message, SaParameters};
 use crate::state::{Expected, Record, StateChange, StateKey};
+use dataplane::context::Version;
 use dataplane::id::{Epoch, GroupId, Nanos, Spi, TunnelId};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// What the predictor says of this engine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,8 @@ pub enum Input {
     Bfd { session: usize, up: bool, why: String },
     /// A WireGuard tunnel has keys to send under, or none any more.
     Session { tunnel: TunnelId, up: bool },
+    /// Another router of the gateway's link advertised, every `interval`, with this priority (RFC 9568).
+    Advertised { from: IpAddr, priority: u8, interval: Nanos },
     /// A worker's outbound SA passed its soft limit.
     SaSoftLimit { tunnel: TunnelId },
     /// A control connection to `peer` is up (a new TLS session, so new key material).
@@ -107,6 +111,11 @@ pub enum Output {
     Role { owner: bool, epoch: Epoch },
     /// Workers forward until then and not a packet later; [`Nanos::MAX`] without a lease.
     ForwardUntil(Nanos),
+    /// Publish whether this engine answers for the gateway addresses of one IP version, where they are elected for. Without
+    /// [`Output::Role`] as the owner it does not, whatever this says.
+    Gateway { version: Version, active: bool },
+    /// Send a VRRP advertisement from this address, that says this priority and interval.
+    Advertise { from: IpAddr, priority: u8, interval: Nanos },
     /// Send gratuitous ARP / unsolicited NA for the gateway addresses, now.
     AnnounceGateway,
     /// Derive keys and install inbound SAs for `generation`, one for each SPI, SPI i on worker i;

@@ -23,5 +23,6 @@ pub mod state;
 pub mod status;
 pub mod steering;
 mod tunnels;
+pub mod vrrp;
 
 pub use controller::Controller;

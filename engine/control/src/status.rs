@@ -1,8 +1,10 @@
 //! What a person or the telemetry reads of the controller's state.
 
 use crate::health::PathStats;
+use crate::vrrp::VrrpState;
 use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
 use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// Where a tunnel is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,19 @@ pub struct TunnelStatus {
     pub outbound_generation: Option<u64>,
     /// Its quality.
     pub path: PathStats,
+}
+
+/// A virtual router of the gateway's link (RFC 9568).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualRouterStatus {
+    /// What its advertisements come from.
+    pub local: IpAddr,
+    /// Where it is.
+    pub state: VrrpState,
+    /// Its priority now.
+    pub priority: u8,
+    /// The Active Router and its priority, if that is another.
+    pub other: Option<(IpAddr, u8)>,
 }
 
 /// One group's split.

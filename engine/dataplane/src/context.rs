@@ -51,8 +51,8 @@ pub enum Egress {
     Adjacency(AdjacencyId),
     /// To a neighbour that has no adjacency, or had none when the packet was held.
     Neighbor { interface: InterfaceId, ip: IpAddr },
-    /// To this MAC address: an answer on the link.
-    Link { interface: InterfaceId, mac: MacAddr, ether_type: EtherType },
+    /// To this MAC address, from another: an answer on the link.
+    Link { interface: InterfaceId, src: MacAddr, mac: MacAddr, ether_type: EtherType },
 }
 
 /// What the walk knows of a packet. The packet itself begins with its IP header (or ARP body) from

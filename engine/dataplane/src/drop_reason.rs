@@ -91,6 +91,8 @@ drop_reasons! {
     TooBig = "too_big",
     /// Malformed ARP or ND (RFC 826, RFC 4861 §7.1).
     BadNeighborMessage = "bad_neighbor_message",
+    /// Malformed or damaged VRRP (RFC 9568 §7.1).
+    BadAdvertisement = "bad_advertisement",
     /// For this engine, but nothing here answers it.
     NoListener = "no_listener",
     /// Waited too long, or too many waited, for the neighbour's address.

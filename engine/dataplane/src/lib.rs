@@ -28,6 +28,7 @@ pub mod snapshot;
 pub mod stage;
 pub mod telemetry;
 pub mod tunnel;
+pub mod virtual_router;
 pub mod wire;
 pub mod wireguard;
 pub mod worker;

@@ -42,6 +42,8 @@ pub enum Command {
     Solicit { interface: InterfaceId, ip: IpAddr, unicast: Option<MacAddr> },
     /// Tell the link that `ip` is here.
     Announce { interface: InterfaceId, ip: IpAddr },
+    /// Advertise the virtual router of an interface: from this address, with this priority, centiseconds apart.
+    Advertise { interface: InterfaceId, from: IpAddr, priority: u8, interval_cs: u16 },
     /// Look at packets with this, in place of what looks now.
     Observe(Box<Observer>),
     /// Look no more.
@@ -67,6 +69,8 @@ pub enum Event {
     PathMtu { tunnel: TunnelId, spi: Option<Spi>, mtu: u16 },
     /// A BFD session, by its place, has this state now, and last left Up for this reason.
     Bfd { session: usize, state: State, diagnostic: Diagnostic },
+    /// Another router of the interface's virtual router has this priority, and says so every so many centiseconds.
+    Advertised { interface: InterfaceId, from: IpAddr, priority: u8, interval_cs: u16 },
     /// The newest authentic packet of a WireGuard tunnel, or of one whose far end is behind a NAT, came from another
     /// address or UDP port than those it is sent to.
     FarEnd { tunnel: TunnelId, ip: IpAddr, port: u16 },

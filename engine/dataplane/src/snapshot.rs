@@ -6,6 +6,7 @@ use crate::fib::Fib;
 use crate::id::{AdjacencyId, Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
 use crate::neighbor::{AdjacencyTable, Neighbors};
 use crate::tunnel::template::Template;
+use crate::virtual_router::VirtualRouter;
 use crate::wire::flow::as_bits;
 use crate::wire::vxlan::Vni;
 use crate::wire::{MacAddr, Protocol, VlanId};
@@ -36,6 +37,8 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
     /// It carries a direct tunnel: what arrives here was handed over and is never handed back.
     pub site_link: bool,
+    /// The virtual router that its gateway addresses belong to, where they are elected for by VRRP.
+    pub virtual_router: Option<VirtualRouter>,
 }
 
 impl Interface {
@@ -47,6 +50,27 @@ impl Interface {
     /// Whether `ip` is on one of its connected prefixes.
     pub fn reaches(&self, ip: IpAddr) -> bool {
         self.addresses.iter().any(|net| net.contains(&ip))
+    }
+
+    /// The MAC address that `ip`, one of its addresses, is told with.
+    pub fn mac_of(&self, ip: IpAddr) -> MacAddr {
+        let elected = self.virtual_router.as_ref().filter(|router| router.addresses.contains(&ip));
+        elected.map_or(self.mac, |router| router.number.mac(ip.is_ipv6()))
+    }
+
+    /// Whether frames to `mac` are for it: its own address, or a virtual router's while that is here.
+    pub fn takes(&self, mac: MacAddr) -> bool {
+        let active = |router: &VirtualRouter| {
+            let number = router.number;
+            router.active.v4 && mac == number.mac(false) || router.active.v6 && mac == number.mac(true)
+        };
+        mac == self.mac || self.virtual_router.as_ref().is_some_and(active)
+    }
+
+    /// Where most IPv4 frames are sent to: the virtual router while it is here, else the interface.
+    pub fn ipv4_mac(&self) -> MacAddr {
+        let active = self.virtual_router.as_ref().filter(|router| router.active.v4);
+        active.map_or(self.mac, |router| router.number.mac(false))
     }
 
     /// Its first IPv4 address.

@@ -208,37 +208,57 @@ pub enum Role {
     Responder,
 }
 
+/// Sessions that are no longer sent under.
+const PREVIOUS: usize = 3;
+
 /// The sessions of one tunnel: while keys are replaced, packets under the old ones and under the new ones are both under way
-/// (§6.3).
+/// (§6.3). More old ones are kept than the paper asks for: where both ends began handshakes at one time each sends under its
+/// own, and what one has replaced the other may still use.
 #[derive(Debug, Default)]
 pub struct Keypairs {
     current: Option<Box<Session>>,
-    previous: Option<Box<Session>>,
     /// As responder: not sent under before the far end has.
     next: Option<Box<Session>>,
+    /// The oldest first.
+    previous: ArrayVec<Box<Session>, PREVIOUS>,
 }
 
 impl Keypairs {
-    /// Takes a session in; `retire` gets those that it puts out of use.
-    pub fn install(&mut self, session: Box<Session>, role: Role, mut retire: impl FnMut(Box<Session>)) {
-        let gone = match role {
-            Role::Responder => [self.next.replace(session), self.previous.take()],
+    /// Takes a session in; `retire` gets those that it puts out of use, and those whose time is over.
+    pub fn install(
+        &mut self,
+        session: Box<Session>,
+        role: Role,
+        now: Nanos,
+        mut retire: impl FnMut(Box<Session>),
+    ) {
+        while let Some(over) = self.previous.iter().position(|session| now >= session.over) {
+            retire(self.previous.remove(over));
+        }
+        let next = self.next.take();
+        match role {
+            Role::Responder => {
+                next.into_iter().for_each(retire);
+                self.next = Some(session);
+            }
             Role::Initiator => {
                 let current = self.current.replace(session);
-                // What both ends have just agreed on otherwise is worth more than what they leave.
-                let (kept, gone) = match self.next.take() {
-                    Some(next) => (Some(next), current),
-                    None => (current, None),
-                };
-                [std::mem::replace(&mut self.previous, kept), gone]
+                next.into_iter().chain(current).for_each(|session| self.demote(session, &mut retire));
             }
-        };
-        gone.into_iter().flatten().for_each(&mut retire);
+        }
+    }
+
+    fn demote(&mut self, session: Box<Session>, retire: &mut impl FnMut(Box<Session>)) {
+        if self.previous.is_full() {
+            retire(self.previous.remove(0));
+        }
+        self.previous.push(session);
     }
 
     /// All of them go.
     pub fn clear(&mut self, retire: impl FnMut(Box<Session>)) {
-        [self.current.take(), self.previous.take(), self.next.take()].into_iter().flatten().for_each(retire);
+        let used = self.current.take().into_iter().chain(self.next.take());
+        used.chain(self.previous.drain(..)).for_each(retire);
     }
 
     /// What packets are sent under.
@@ -255,9 +275,10 @@ impl Keypairs {
     /// The session that the far end means.
     #[inline]
     pub fn receiving(&mut self, receiver: Receiver) -> Option<&mut Session> {
-        [&mut self.current, &mut self.previous, &mut self.next]
-            .into_iter()
-            .flatten()
+        self.current
+            .iter_mut()
+            .chain(&mut self.next)
+            .chain(&mut self.previous)
             .map(|session| &mut **session)
             .find(|session| session.local == receiver)
     }
@@ -265,12 +286,13 @@ impl Keypairs {
     /// An authentic packet came under `receiver`: if that is the next session, the far end has its keys, and it is sent
     /// under from now on. True if so.
     #[inline]
-    pub fn confirm(&mut self, receiver: Receiver, retire: impl FnMut(Box<Session>)) -> bool {
+    pub fn confirm(&mut self, receiver: Receiver, mut retire: impl FnMut(Box<Session>)) -> bool {
         if self.next.as_ref().is_none_or(|next| next.local != receiver) {
             return false;
         }
-        let current = std::mem::replace(&mut self.current, self.next.take());
-        std::mem::replace(&mut self.previous, current).into_iter().for_each(retire);
+        if let Some(current) = std::mem::replace(&mut self.current, self.next.take()) {
+            self.demote(current, &mut retire);
+        }
         true
     }
 }

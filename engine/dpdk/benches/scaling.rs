@@ -248,6 +248,7 @@ fn snapshot(through_tunnel: bool) -> Snapshot {
         mtu: 1600,
         addresses: vec![net.parse().expect("a constant prefix")],
         site_link: false,
+        virtual_router: None,
     };
     let far = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
     let (wan, group) = (InterfaceId(WAN.0), GroupId(0));

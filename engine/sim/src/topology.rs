@@ -152,6 +152,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
             spread: Spread::Parallel,
         }],
         ha,
+        vrrp: None,
         bfd: Vec::new(),
         votes_for: if engine == "b1" && options.witness { vec!["a".to_owned()] } else { Vec::new() },
         workers: WORKERS as u16,

@@ -2,6 +2,7 @@
 //! `_total`; seconds and bytes, as Prometheus wants them.
 
 use super::status::*;
+use control::vrrp::VrrpState;
 use std::fmt::{Display, Write};
 
 /// Everything that is shown.
@@ -27,6 +28,9 @@ pub fn text(report: &Report) -> String {
     moves(&mut page, &report.status.moves);
     let up = ("gauge", "bfd_up", "The neighbour answers.");
     page.each(up, &report.status.bfd, |s| (s.name.clone(), Some(u8::from(s.state == "up"))), "session");
+    let active = ("gauge", "vrrp_active", "This engine is the gateway by election.");
+    let is_active = |e: &VrrpStatus| u8::from(e.state == VrrpState::Active);
+    page.each(active, &report.status.vrrp, |e| (e.local.to_string(), Some(is_active(e))), "address");
     ports(&mut page, &report.ports);
     tunnels(&mut page, &report.tunnels);
     shapers(&mut page, &report.tunnels);

@@ -3,6 +3,7 @@
 pub use control::decision::Decision;
 pub use control::io::{Mode, OperatorCommand};
 pub use control::status::{ShiftPhase, TunnelState};
+use control::vrrp::VrrpState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -52,6 +53,8 @@ pub struct Status {
     pub moves: MovesStatus,
     /// Neighbours that are watched.
     pub bfd: Vec<BfdStatus>,
+    /// The election of the gateway; empty where other routers have no part in it.
+    pub vrrp: Vec<VrrpStatus>,
     /// The snapshot that workers run.
     pub generation: u64,
     /// Control connections that are up.
@@ -251,6 +254,23 @@ pub struct BfdStatus {
     pub multiplier: u8,
     /// Tunnels that are down while it is.
     pub tunnels: Vec<String>,
+}
+
+/// The gateway's election for one IP version (RFC 9568), as this engine sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VrrpStatus {
+    /// The gateway's interface.
+    pub interface: String,
+    /// The virtual router's number there.
+    pub vrid: u8,
+    /// What this engine advertises from; tells the IP version.
+    pub local: IpAddr,
+    /// `initialize` (does not stand: it does not own the site), `backup` or `active`.
+    pub state: VrrpState,
+    /// Its priority now.
+    pub priority: u8,
+    /// The gateway and its priority, where that is another router.
+    pub other: Option<(IpAddr, u8)>,
 }
 
 /// How buckets changed tunnel, since start; of all workers.

@@ -51,6 +51,7 @@ pub fn status() -> Status {
 
         moves: MovesStatus { idle: 7, gap: 5, marked: 3, wait_ms: 12.5, ..MovesStatus::default() },
         bfd: Vec::new(),
+        vrrp: Vec::new(),
         generation: 7,
         peers_up: vec!["b1".into()],
         crypto: "ipsec-mb".into(),

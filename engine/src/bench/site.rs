@@ -169,6 +169,7 @@ fn interface(scenario: &Scenario, side: Side, port: usize) -> Interface {
         mtu: 1600,
         addresses: side.addresses(port, scenario.tunnels.len()),
         site_link: false,
+        virtual_router: None,
     }
 }
 

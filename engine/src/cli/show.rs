@@ -40,6 +40,8 @@ enum What {
     Shifts,
     /// Neighbours that are watched by BFD
     Bfd,
+    /// The election of the gateway by VRRP
+    Vrrp,
     /// What was decided, and why
     Decisions,
     /// The state store, and what engines share there
@@ -62,6 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Drops => ask(arguments, &Request::Drops, drops)?,
         What::Shifts => part(arguments, |status| Shifts::of(&status), shifts::shifts)?,
         What::Bfd => part(arguments, |status| status.bfd, |sessions| bfd(sessions))?,
+        What::Vrrp => part(arguments, |status| status.vrrp, |elections| vrrp(elections))?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
         What::Cluster => ask(arguments, &Request::Cluster, cluster::cluster)?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
@@ -223,6 +226,20 @@ fn bfd(sessions: &[BfdStatus]) -> String {
         ]);
     }
     table.render("no BFD sessions")
+}
+
+/// A line an IP version.
+fn vrrp(elections: &[VrrpStatus]) -> String {
+    let mut table =
+        Table::new(&["interface", "vrid", "address", "state", "priority", "gateway", "its priority"]);
+    for e in elections {
+        let (gateway, priority) =
+            e.other.map_or(Default::default(), |(ip, p)| (ip.to_string(), p.to_string()));
+        let state = format!("{:?}", e.state).to_lowercase();
+        let (vrid, own) = (e.vrid.to_string(), e.priority.to_string());
+        table.row([e.interface.clone(), vrid, e.local.to_string(), state, own, gateway, priority]);
+    }
+    table.render("the gateway is not elected for: no [gateway.vrrp]")
 }
 
 /// A line a tunnel.

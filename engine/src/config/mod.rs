@@ -14,6 +14,7 @@ mod tests;
 pub mod types;
 pub mod underlay;
 mod value;
+pub mod vrrp;
 mod warn;
 pub mod wireguard;
 

@@ -6,6 +6,7 @@ use super::types::{
     ProtocolName, Role, Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
+use super::vrrp::Vrrp;
 use super::wireguard::WireGuard;
 use dataplane::replay::WindowSize;
 use dataplane::snapshot::EspUdp;
@@ -118,6 +119,8 @@ pub struct Gateway {
     pub interface: Name,
     /// What the hosts have as their gateway; it belongs to the owner of the site.
     pub addresses: Vec<IpAddr>,
+    /// The election for it, where other makers' routers stand too.
+    pub vrrp: Option<Vrrp>,
 }
 
 /// `[ha]`

@@ -133,7 +133,8 @@ impl Read for Interface {
 impl Read for Gateway {
     fn read(s: &mut Section<'_>, _: usize) -> Option<Gateway> {
         let (interface, addresses) = (s.required("interface"), s.required("addresses"));
-        Some(Gateway { interface: interface?, addresses: addresses? })
+        let vrrp = s.table("vrrp").flatten();
+        Some(Gateway { interface: interface?, addresses: addresses?, vrrp })
     }
 }
 

@@ -4,6 +4,7 @@ mod access;
 mod bfd;
 mod cluster;
 mod tunnels;
+mod vrrp;
 
 use super::*;
 

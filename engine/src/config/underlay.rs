@@ -40,6 +40,12 @@ pub fn address_towards(interface: &Interface, neighbor: IpAddr) -> Option<IpAddr
     nets.max_by_key(|net| net.prefix_len()).map(|net| net.addr())
 }
 
+/// The interface's own link-local address of IPv6.
+pub fn link_local(interface: &Interface) -> Option<IpAddr> {
+    let own = interface.addresses.iter().map(|net| net.addr());
+    own.into_iter().find(|ip| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()))
+}
+
 /// The way to `destination`.
 pub fn resolve(config: &Config, destination: IpAddr) -> Result<Way<'_>, NoWay<'_>> {
     let nets = config.interfaces.iter().flat_map(|i| &i.addresses);

@@ -4,6 +4,7 @@ use super::section::{Read, Section};
 use super::value::{Text, Whole, text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use dataplane::snapshot::{self, Encapsulation};
 use ipnet::IpNet;
 use std::fmt;
 use std::path::PathBuf;
@@ -68,6 +69,12 @@ pub struct WireGuard {
 }
 
 impl WireGuard {
+    /// As the dataplane knows it.
+    pub const fn encapsulation(&self) -> Encapsulation {
+        let (local_port, remote_port) = (self.local_port, self.remote_port);
+        Encapsulation::WireGuard(snapshot::WireGuard { local_port, remote_port })
+    }
+
     /// The files that it names.
     pub fn files_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         std::iter::once(&mut self.private_key_file).chain(&mut self.preshared_key_file)

@@ -264,7 +264,7 @@ fn wireguard_has_its_peers_and_its_mtu() {
     let text = text.replace("protocol = \"gre\"\ngre_key = 42\n", &format!("{ends}{peer}"));
     let plan = Plan::from_config(&Config::parse(&text).expect("valid"));
     let (tunnel, told) = (&plan.forwarding.tunnels[2], &plan.controller.tunnels[2]);
-    let ports = WireGuard { local_port: 51_820, remote_port: 1234 };
+    let ports = dataplane::snapshot::WireGuard { local_port: 51_820, remote_port: 1234 };
     assert_eq!((tunnel.encapsulation, tunnel.mtu), (Encapsulation::WireGuard(ports), 8920));
     assert_eq!(told.protocol, control::config::Protocol::WireGuard { probed: true });
     let wireguard = plan.tunnels[2].wireguard.as_ref().expect("it has peers");

@@ -15,6 +15,7 @@ fn targets() -> Targets {
         mtu: 1500,
         addresses: addresses.iter().map(|text| net(text)).collect(),
         site_link: false,
+        virtual_router: None,
     };
     Targets {
         interfaces: vec![

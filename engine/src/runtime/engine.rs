@@ -225,6 +225,10 @@ impl Engine {
             Event::Bfd { session, state, diagnostic } => {
                 self.bfd_changed(session, state, diagnostic);
             }
+            Event::Advertised { from, priority, interval_cs, .. } => {
+                let interval = Nanos::from_millis(10 * u64::from(interval_cs.max(1)));
+                self.input(Input::Advertised { from, priority, interval });
+            }
             Event::FarEnd { tunnel, ip, port } => self.far_end(tunnel, ip, port),
             Event::FarInside { tunnel, ip } => self.forwarding.set_far_inside(tunnel, ip),
             #[cfg(feature = "wireguard")]

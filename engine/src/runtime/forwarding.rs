@@ -3,10 +3,12 @@
 use super::live_routes::Routes;
 use crate::plan::{ForwardingPlan, GroupPlan};
 use dataplane::acl::Acl;
+use dataplane::context::Version;
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, TunnelId};
 use dataplane::neighbor::Neighbors;
 use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
+use dataplane::virtual_router::Versions;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -56,9 +58,12 @@ impl Forwarding {
         }
     }
 
-    /// The gateway addresses and the interface they are on.
-    pub fn gateway(&self) -> Option<(InterfaceId, &[IpNet])> {
-        self.gateway.as_ref().map(|(interface, addresses)| (*interface, addresses.as_slice()))
+    /// The gateway's interface, and the addresses there that this engine answers for now.
+    pub fn gateway(&self) -> Option<(InterfaceId, Vec<IpNet>)> {
+        let (on, addresses) = self.gateway.as_ref()?;
+        let router = self.interfaces[on.index()].virtual_router.as_ref();
+        let held = |net: &&IpNet| self.owner && router.is_none_or(|router| router.active.of(net.addr()));
+        Some((*on, addresses.iter().filter(held).copied().collect()))
     }
 
     /// The tunnels as they would be published.
@@ -85,6 +90,16 @@ impl Forwarding {
     /// The access list.
     pub fn acl(&self) -> Option<&Acl> {
         self.acl.as_deref()
+    }
+
+    /// Elected to answer for the gateway addresses of one IP version, or no longer.
+    pub fn set_elected(&mut self, version: Version, elected: bool) {
+        let Some((on, _)) = self.gateway else { return };
+        if let Some(router) = &mut self.interfaces[on.index()].virtual_router {
+            let active = router.active.with(version, elected);
+            self.dirty |= router.active != active;
+            router.active = active;
+        }
     }
 
     /// Owns the gateway addresses, or no longer.
@@ -180,11 +195,16 @@ impl Forwarding {
 
     fn with_gateway(&self, interface: &Interface) -> Interface {
         let mut interface = interface.clone();
-        if let Some((on, addresses)) = &self.gateway
-            && self.owner
-            && *on == interface.id
+        if let Some((on, addresses)) = self.gateway()
+            && on == interface.id
         {
             interface.addresses.extend(addresses);
+            if let Some(router) = &mut interface.virtual_router
+                && !self.owner
+            {
+                // A frame to the virtual router's address is the new owner's, whatever was elected before.
+                router.active = Versions::default();
+            }
         }
         interface
     }

@@ -23,6 +23,7 @@ mod static_sas;
 mod status;
 mod telemetry;
 mod vitals;
+mod vrrp;
 #[cfg(feature = "wireguard")]
 mod wireguard;
 mod workers;
@@ -36,6 +37,8 @@ use anyhow::{Context as _, Result};
 use cluster::StateStore;
 use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
+use dataplane::id::PortId;
+use dataplane::virtual_router::VirtualRouter;
 use dataplane::wire::MacAddr;
 use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
 use engine::{Engine, Sources, unix_ms};
@@ -157,6 +160,13 @@ fn start_ports(eal: &Eal, plan: &Plan) -> Result<Ports> {
             PortConfig { one_pool: ports.pools.len() == 1 && jumbo.is_none(), ..port.config.clone() };
         let (device, pairs) = Device::start(eal, &config, pools)
             .with_context(|| format!("port {} could not be started", port.name))?;
+        for router in virtual_routers(plan, port.id) {
+            for mac in [router.number.mac(false), router.number.mac(true)] {
+                device
+                    .add_mac(mac)
+                    .with_context(|| format!("port {}: the virtual router's address", port.name))?;
+            }
+        }
         ports.macs.push(device.mac().with_context(|| format!("port {}", port.name))?);
         ports.devices.push(device);
         for (queues, pair) in ports.queues.iter_mut().zip(pairs) {
@@ -164,6 +174,12 @@ fn start_ports(eal: &Eal, plan: &Plan) -> Result<Ports> {
         }
     }
     Ok(ports)
+}
+
+/// The virtual routers of the interfaces on a port.
+fn virtual_routers(plan: &Plan, port: PortId) -> impl Iterator<Item = &VirtualRouter> {
+    let on_port = plan.forwarding.interfaces.iter().filter(move |interface| interface.port == port);
+    on_port.filter_map(|interface| interface.virtual_router.as_ref())
 }
 
 /// The pool of a socket; the first one where no worker is on it.

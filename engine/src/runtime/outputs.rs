@@ -7,6 +7,7 @@ use control::io::Output;
 use dataplane::ecmp::Shares;
 use dataplane::id::{GroupId, Nanos, Spi, TunnelId, WorkerId};
 use dataplane::message::Command;
+use std::net::IpAddr;
 
 impl Engine {
     /// Carries out one output.
@@ -35,6 +36,11 @@ impl Engine {
                 self.forwarding.set_owner(owner);
             }
             Output::ForwardUntil(until) => self.workers.set_forward_until(until),
+            Output::Gateway { version, active } => {
+                tracing::info!(?version, active, "gateway");
+                self.forwarding.set_elected(version, active);
+            }
+            Output::Advertise { from, priority, interval } => self.advertise(from, priority, interval),
             Output::AnnounceGateway => self.announce_gateway(),
             Output::InstallInbound { tunnel, generation, spis } => {
                 self.install(tunnel, generation, &spis, true)
@@ -88,6 +94,12 @@ impl Engine {
         for net in addresses {
             self.workers.command(WorkerId(0), Command::Announce { interface, ip: net.addr() });
         }
+    }
+
+    fn advertise(&mut self, from: IpAddr, priority: u8, interval: Nanos) {
+        let Some((interface, _)) = self.forwarding.gateway() else { return };
+        let interval_cs = (interval.as_millis() / 10) as u16;
+        self.workers.command(WorkerId(0), Command::Advertise { interface, from, priority, interval_cs });
     }
 
     fn install(&mut self, tunnel: TunnelId, generation: u64, spis: &[Spi], inbound: bool) {

@@ -97,6 +97,7 @@ impl Engine {
             shift: self.shift(now),
             moves: self.moves(),
             bfd: self.bfd_status(),
+            vrrp: self.vrrp_status(),
             generation: self.forwarding.generation().0,
             peers_up: self.sessions.keys().cloned().collect(),
             crypto: self.crypto.provider.name().into(),

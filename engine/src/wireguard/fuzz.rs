@@ -113,11 +113,13 @@ fn mended(message: &[u8], to: u8) -> Vec<u8> {
     let keys = MacKeys::new(&identity(to).public());
     match Message::parse(message) {
         Ok(Message::Initiation(found)) => {
-            let fixed = Initiation { macs: keys.of(found.body(), None), ..*found };
+            let mut fixed: Initiation = *found;
+            fixed.macs = keys.of(found.body(), None);
             fixed.bytes().to_vec()
         }
         Ok(Message::Response(found)) => {
-            let fixed = Response { macs: keys.of(found.body(), None), ..*found };
+            let mut fixed: Response = *found;
+            fixed.macs = keys.of(found.body(), None);
             fixed.bytes().to_vec()
         }
         _ => message.to_vec(),

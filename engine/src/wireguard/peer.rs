@@ -82,6 +82,8 @@ struct Live {
     receiver: Receiver,
     role: Role,
     since: Nanos,
+    /// Early by up to 5 %, so that two ends that began at one time do not go on so.
+    rekey: Nanos,
 }
 
 /// An initiation without an answer yet.
@@ -222,7 +224,7 @@ impl Peer {
         let age = now.since(session.since);
         let silence = Nanos(KEEPALIVE_TIMEOUT.0 + REKEY_TIMEOUT.0);
         self.wanted
-            || session.role == Role::Initiator && age >= self.parts.rekey_after
+            || session.role == Role::Initiator && age >= session.rekey
             // Who began has let it come to this.
             || age >= Nanos(REJECT_AFTER.0 - silence.0)
             || self.unanswered.is_some_and(|since| now.since(since) >= silence)
@@ -247,6 +249,12 @@ impl Peer {
         let again = now.nanos.plus(Nanos(REKEY_TIMEOUT.0 + jitter));
         self.pending = Some(Pending { handshake, receiver, again });
         out.push(self.send(message.bytes(), self.parts.remote));
+    }
+
+    fn live(&self, receiver: Receiver, role: Role, since: Nanos) -> Live {
+        let early =
+            self.parts.rekey_after.0 / 20 / u64::from(u16::MAX) * u64::from(super::random().unwrap_or(0));
+        Live { receiver, role, since, rekey: Nanos(self.parts.rekey_after.0 - early) }
     }
 
     /// A name that no living session has.
@@ -285,7 +293,7 @@ impl Peer {
             }
         };
         let receiver = self.name();
-        let live = Live { receiver, role: Role::Responder, since: now };
+        let live = self.live(receiver, Role::Responder, now);
         // Before the answer: packets under the new keys may follow it at once.
         let session = self.session(&keys, live, initiator, provider);
         out.push(Action::Worker(Command::InstallSession(session, Role::Responder)));
@@ -313,8 +321,9 @@ impl Peer {
             tracing::debug!(tunnel = %self.parts.tunnel, "a WireGuard response that does not open: is the preshared key the same?");
             return;
         };
-        let live = Live { receiver: pending.receiver, role: Role::Initiator, since: now.nanos };
+        let receiver = pending.receiver;
         self.pending = None;
+        let live = self.live(receiver, Role::Initiator, now.nanos);
         let session = self.session(&keys, live, response.sender(), provider);
         out.push(Action::Worker(Command::InstallSession(session, Role::Initiator)));
         self.moved(from, out);

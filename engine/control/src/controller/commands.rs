@@ -5,6 +5,18 @@ use crate::decision::Outcome;
 use crate::io::{OperatorCommand, Output};
 use crate::message::Message;
 use crate::shift::Cause;
+use dataplane::id::Nanos;
+
+/// So long a request of the other engine waits for what keeps it from being carried out.
+const ASKED: Nanos = Nanos::from_millis(3000);
+
+/// The other engine's request for the site's traffic.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    from: String,
+    rule: String,
+    until: Nanos,
+}
 
 impl Controller {
     pub(super) fn command(
@@ -70,6 +82,9 @@ impl Controller {
         if let Some(fault) = self.store_fault() {
             return Err(fault);
         }
+        if !self.may_forward() {
+            return Err("this engine has not heard a majority of its site's voters since it started: try again in a moment".into());
+        }
         // From now on what reaches us is ours again: sent on to the owner, it would come back.
         self.linger_until = self.now;
         let message =
@@ -80,13 +95,27 @@ impl Controller {
 
     /// The other engine wants the traffic; it has stopped sending on to us what reaches it.
     pub(super) fn asked_to_shift(&mut self, from: &str, reason: &str, out: &mut Vec<Output>) {
+        if self.ha.is_owner() {
+            let rule = format!("{from} asks: {reason}");
+            self.asked = Some(Asked { from: from.to_owned(), rule, until: self.now.plus(ASKED) });
+            self.answer_asked(out);
+        }
+    }
+
+    /// Begins the shift that the other engine has asked for, as soon as it can take the traffic: one that has just started
+    /// needs a moment.
+    pub(super) fn answer_asked(&mut self, out: &mut Vec<Output>) {
+        let Some(asked) = self.asked.take() else { return };
         if !self.ha.is_owner() {
             return;
         }
-        if let Err(refusal) = self.drain(&format!("{from} asks: {reason}"), out) {
-            let inputs = vec![("asked by".to_owned(), from.to_owned())];
-            self.decide("hold".to_owned(), refusal, inputs, Outcome::Observed, out);
+        let Err(refusal) = self.drain(&asked.rule, out) else { return };
+        if self.now < asked.until {
+            self.asked = Some(asked);
+            return;
         }
+        let inputs = vec![("asked by".to_owned(), asked.from)];
+        self.decide("hold".to_owned(), refusal, inputs, Outcome::Observed, out);
     }
 
     fn approve(&mut self, decision: u64, out: &mut Vec<Output>) -> Result<String, String> {

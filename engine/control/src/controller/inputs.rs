@@ -4,6 +4,7 @@ use super::Controller;
 use crate::decision::Outcome;
 use crate::io::{Input, Output};
 use crate::message::Message;
+use crate::vrrp::Heard;
 
 impl Controller {
     pub(super) fn feed(&mut self, input: Input, out: &mut Vec<Output>) {
@@ -28,6 +29,9 @@ impl Controller {
                 }
             }
             Input::Bfd { session, up, why } => self.neighbor_seen(session, up, why, out),
+            Input::Advertised { from, priority, interval } => {
+                self.advertised(Heard { from, priority, interval }, out);
+            }
             Input::SaSoftLimit { tunnel } => self.sas.soft_limit(self.now, tunnel, out),
             Input::PeerUp { peer } => self.peer_up(&peer, out),
             Input::PeerDown { peer } => self.peer_down(&peer),

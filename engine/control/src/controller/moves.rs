@@ -347,6 +347,7 @@ impl Controller {
             self.hand_over();
         } else {
             self.ha.resign(self.now);
+            self.leave_elections(out);
         }
         for peer in self.connected_peers() {
             let message = Message::Goodbye { reason: "shutdown".to_owned() };

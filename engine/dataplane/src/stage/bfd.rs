@@ -79,12 +79,13 @@ fn send<A: PacketPool>(context: &mut Context<A>, number: usize, control: &Contro
         egress: Egress::Neighbor { interface: ours.interface, ip: ours.remote },
         ..Meta::default()
     };
+    let like = (TrafficClass::NETWORK_CONTROL, TTL, Protocol::UDP);
     // One port for a session, and another for each (RFC 5881 §4).
     let from = (ours.local, SOURCE_PORTS + (number as u16 & 0x3fff));
     context.originate(meta, header + UDP, |out| {
         let (ip, datagram) = out.split_at_mut(header);
         control.write(&mut datagram[udp::HEADER_LENGTH..]).is_ok()
             && udp::write(datagram, from, (ours.remote, PORT)).is_ok()
-            && ip_header(ip, (TrafficClass::NETWORK_CONTROL, TTL), from.0, ours.remote, UDP as u16)
+            && ip_header(ip, like, from.0, ours.remote, UDP as u16)
     });
 }

@@ -17,6 +17,7 @@ pub mod probe;
 pub mod reassemble;
 pub mod rewrite;
 pub mod steer;
+pub mod vrrp;
 
 use crate::drop_reason::DropReason;
 

@@ -17,7 +17,8 @@ use std::net::{IpAddr, Ipv4Addr};
 pub fn arp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let arp = Arp::parse(packet.data()).map_err(|_| DropReason::BadNeighborMessage)?;
     let interface = &context.snapshot.interfaces[meta.interface.index()];
-    let (mac, ours) = (interface.mac, interface.has(arp.target_ip.into()));
+    let target = arp.target_ip.into();
+    let (mac, ours) = (interface.mac_of(target), interface.has(target));
     let on_link = interface.reaches(arp.sender_ip.into()) && !interface.has(arp.sender_ip.into());
     if on_link && !arp.is_probe() {
         let claim = Claim { solicited: ours && arp.operation == Operation::Reply, overrides: true };
@@ -30,7 +31,7 @@ pub fn arp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta
     let excess = packet.len().saturating_sub(arp::LENGTH);
     packet.trim(excess);
     reply.write(packet.data_mut()).map_err(|_| DropReason::BadNeighborMessage)?;
-    answer(meta, arp.sender_mac, EtherType::ARP);
+    answer(meta, (mac, arp.sender_mac), EtherType::ARP);
     Ok(())
 }
 
@@ -40,9 +41,9 @@ pub fn ndp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta
     let message = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
     let ndp = Ndp::parse(header, message).map_err(|_| DropReason::BadNeighborMessage)?;
     let (asker, interface) = (header.src(), &context.snapshot.interfaces[meta.interface.index()]);
-    let mac = interface.mac;
     match ndp {
         Ndp::Solicitation { target, source_link } if interface.has(target.into()) => {
+            let mac = interface.mac_of(target.into());
             if let Some(link) = source_link
                 && interface.reaches(asker.into())
             {
@@ -55,7 +56,7 @@ pub fn ndp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta
                 source_link.unwrap_or(meta.link_src)
             };
             let advertisement = Advertisement::answer(asker, target, mac);
-            originate_ndp(context, meta.interface, to, |out| advertisement.write(out).is_ok());
+            originate_ndp(context, meta.interface, (mac, to), |out| advertisement.write(out).is_ok());
         }
         Ndp::Advertisement { target, target_link, flags } if interface.reaches(target.into()) => {
             // The answer to a unicast solicitation may leave the option out (RFC 4861 §4.4), and Linux does: it
@@ -70,9 +71,9 @@ pub fn ndp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta
     Err(DropReason::NeighborConsumed)
 }
 
-fn answer(meta: &mut Meta, mac: MacAddr, ether_type: EtherType) {
+fn answer(meta: &mut Meta, (src, mac): (MacAddr, MacAddr), ether_type: EtherType) {
     meta.own = true;
-    meta.egress = Egress::Link { interface: meta.interface, mac, ether_type };
+    meta.egress = Egress::Link { interface: meta.interface, src, mac, ether_type };
 }
 
 fn seen<A: PacketPool>(
@@ -102,13 +103,13 @@ pub fn solicit<A: PacketPool>(
             };
             let request = Arp::request(mac, from, target);
             let to = unicast.unwrap_or(MacAddr::BROADCAST);
-            originate_arp(context, interface, to, request);
+            originate_arp(context, interface, (mac, to), request);
         }
         IpAddr::V6(target) => {
             let Some(IpAddr::V6(src)) = from else { return };
             let solicitation = Solicitation { src, mac, target, unicast: unicast.is_some() };
             let to = unicast.unwrap_or(MacAddr::from_ipv6_multicast(ndp::solicited_node(target)));
-            originate_ndp(context, interface, to, |out| solicitation.write(out).is_ok());
+            originate_ndp(context, interface, (mac, to), |out| solicitation.write(out).is_ok());
         }
     }
 }
@@ -116,30 +117,37 @@ pub fn solicit<A: PacketPool>(
 /// Tells the link that `ip` is here: gratuitous ARP (RFC 5227 §3) or an unsolicited NA (RFC 4861 §7.2.6).
 pub fn announce<A: PacketPool>(context: &mut Context<A>, interface: InterfaceId, ip: IpAddr) {
     let Some(on) = context.snapshot.interfaces.get(interface.index()) else { return };
-    let mac = on.mac;
+    let mac = on.mac_of(ip);
     match ip {
-        IpAddr::V4(ip) => originate_arp(context, interface, MacAddr::BROADCAST, Arp::announcement(mac, ip)),
+        IpAddr::V4(ip) => {
+            originate_arp(context, interface, (mac, MacAddr::BROADCAST), Arp::announcement(mac, ip));
+        }
         IpAddr::V6(ip) => {
             let advertisement = Advertisement::unsolicited(ip, mac);
             let to = MacAddr::from_ipv6_multicast(ndp::ALL_NODES);
-            originate_ndp(context, interface, to, |out| advertisement.write(out).is_ok());
+            originate_ndp(context, interface, (mac, to), |out| advertisement.write(out).is_ok());
         }
     }
 }
 
-fn originate_arp<A: PacketPool>(context: &mut Context<A>, interface: InterfaceId, to: MacAddr, arp: Arp) {
+fn originate_arp<A: PacketPool>(
+    context: &mut Context<A>,
+    interface: InterfaceId,
+    ends: (MacAddr, MacAddr),
+    arp: Arp,
+) {
     let mut meta = Meta { interface, ..Meta::default() };
-    answer(&mut meta, to, EtherType::ARP);
+    answer(&mut meta, ends, EtherType::ARP);
     context.originate(meta, arp::LENGTH, |out| arp.write(out).is_ok());
 }
 
 fn originate_ndp<A: PacketPool>(
     context: &mut Context<A>,
     interface: InterfaceId,
-    to: MacAddr,
+    ends: (MacAddr, MacAddr),
     fill: impl FnOnce(&mut [u8]) -> bool,
 ) {
     let mut meta = Meta { interface, ..Meta::default() };
-    answer(&mut meta, to, EtherType::IPV6);
+    answer(&mut meta, ends, EtherType::IPV6);
     context.originate(meta, ndp::MAX_LENGTH, fill);
 }

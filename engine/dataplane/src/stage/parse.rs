@@ -6,7 +6,7 @@ use crate::drop_reason::DropReason;
 use crate::id::{InterfaceId, PortId};
 use crate::packet::{Packet, PacketPool, RxChecksum};
 use crate::snapshot::Snapshot;
-use crate::stage::neighbor;
+use crate::stage::{neighbor, vrrp};
 use crate::wire::ethernet::{self, Ethernet};
 use crate::wire::ipv4::{self, Ipv4Header};
 use crate::wire::ipv6::{self, Ipv6Header};
@@ -17,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr};
 #[derive(Clone, Copy, Debug)]
 pub struct Ingress {
     port: PortId,
-    /// Who untagged frames are for.
+    /// Who untagged frames are for, and the address that nearly all of those with IPv4 are sent to.
     untagged: Option<(InterfaceId, MacAddr)>,
 }
 
@@ -25,7 +25,8 @@ impl Ingress {
     /// The ingress of what `port` receives.
     #[inline]
     pub fn of(snapshot: &Snapshot, port: PortId) -> Ingress {
-        let untagged = snapshot.interface_of(port, None).map(|interface| (interface.id, interface.mac));
+        let untagged =
+            snapshot.interface_of(port, None).map(|interface| (interface.id, interface.ipv4_mac()));
         Ingress { port, untagged }
     }
 }
@@ -119,26 +120,24 @@ fn any<A: PacketPool>(
     meta: &mut Meta,
 ) -> Verdict {
     let (ethernet, offset) = Ethernet::parse(packet.data()).map_err(link_error)?;
-    let interface = match ethernet.vlan {
-        None => ingress.untagged,
-        vlan => context.snapshot.interface_of(ingress.port, vlan).map(|tagged| (tagged.id, tagged.mac)),
-    };
-    let (interface, mac) = interface.ok_or(DropReason::UnknownVlan)?;
-    if ethernet.dst != mac {
+    let interface = context.snapshot.interface_of(ingress.port, ethernet.vlan);
+    let interface = interface.ok_or(DropReason::UnknownVlan)?;
+    if !interface.takes(ethernet.dst) {
         meta.link_group = ethernet.dst.is_multicast();
         if !meta.link_group {
             return Err(DropReason::NotForUs);
         }
     }
-    meta.interface = interface;
+    meta.interface = interface.id;
     meta.link_src = ethernet.src;
     packet.adj(offset);
-    match ethernet.ether_type {
+    let verdict = match ethernet.ether_type {
         EtherType::IPV4 => ipv4_header(packet, meta),
         EtherType::IPV6 => ipv6_header(packet, meta),
-        EtherType::ARP => neighbor::arp(context, packet, meta),
-        _ => Err(DropReason::UnknownEtherType),
-    }
+        EtherType::ARP => return neighbor::arp(context, packet, meta),
+        _ => return Err(DropReason::UnknownEtherType),
+    };
+    if verdict == Err(DropReason::Multicast) { vrrp::receive(context, packet, meta) } else { verdict }
 }
 
 fn link_error(error: WireError) -> DropReason {

@@ -152,19 +152,18 @@ fn datagram<A: PacketPool>(
         let (ip, datagram) = out.split_at_mut(header);
         fill(&mut datagram[udp::HEADER_LENGTH..])
             && udp::write(datagram, from, to).is_ok()
-            && ip_header(ip, (class, TTL), from.0, to.0, UDP as u16)
+            && ip_header(ip, (class, TTL, Protocol::UDP), from.0, to.0, UDP as u16)
     });
 }
 
 /// The IP header of a UDP datagram with this class and TTL.
 pub(crate) fn ip_header(
     out: &mut [u8],
-    (traffic_class, ttl): (TrafficClass, u8),
+    (traffic_class, ttl, protocol): (TrafficClass, u8, Protocol),
     src: IpAddr,
     dst: IpAddr,
     payload_length: u16,
 ) -> bool {
-    let protocol = Protocol::UDP;
     match (src, dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => {
             let fragmentation = Fragmentation { dont_fragment: true, more: false, offset: 0 };

@@ -25,8 +25,8 @@ pub fn rewrite<A: PacketPool>(
             Some(id) => adjacencies.get(id),
             None => return Ok(None),
         },
-        Egress::Link { interface, mac, ether_type } => {
-            return link_header(context, packet, interface, mac, ether_type).map(Some);
+        Egress::Link { interface, src, mac, ether_type } => {
+            return link_header(context, packet, interface, (src, mac), ether_type).map(Some);
         }
         _ => return Err(DropReason::NoRoute),
     };
@@ -54,11 +54,11 @@ fn link_header<A: PacketPool>(
     context: &Context<A>,
     packet: &mut A::Packet,
     interface: InterfaceId,
-    dst: MacAddr,
+    (src, dst): (MacAddr, MacAddr),
     ether_type: EtherType,
 ) -> Result<PortId, DropReason> {
     let interface = &context.snapshot.interfaces[interface.index()];
-    let ethernet = Ethernet { dst, src: interface.mac, vlan: interface.vlan, ether_type };
+    let ethernet = Ethernet { dst, src, vlan: interface.vlan, ether_type };
     let data = packet.prepend(ethernet.length()).ok_or(DropReason::NoRoom)?;
     ethernet.write(data).map_err(|_| DropReason::NoRoom)?;
     Ok(interface.port)

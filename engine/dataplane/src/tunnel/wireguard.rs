@@ -171,11 +171,12 @@ pub fn send<A: PacketPool>(context: &mut Context<A>, datagram: Box<Datagram>) {
     let length = udp::HEADER_LENGTH + message.len();
     let meta =
         Meta { version, protocol: Protocol::UDP, upper: header as u16, has_upper: true, ..Meta::default() };
+    let like = (TrafficClass::NETWORK_CONTROL, TTL, Protocol::UDP);
     context.originate(meta, header + length, |out| {
         let (ip, payload) = out.split_at_mut(header);
         payload[udp::HEADER_LENGTH..].copy_from_slice(message);
         udp::write(payload, *from, *to).is_ok()
-            && ip_header(ip, (TrafficClass::NETWORK_CONTROL, TTL), from.0, to.0, length as u16)
+            && ip_header(ip, like, from.0, to.0, length as u16)
     });
     context.report(Event::Retired(Retired::Datagram(datagram)));
 }

@@ -5,7 +5,9 @@ use super::ipv4::{self, Ipv4Header};
 use super::ipv6::{self, Ipv6Header};
 use super::wireguard;
 use super::{EtherType, MacAddr, Protocol, TrafficClass};
-use super::{arp, bfd, checksum, esp, esp_udp, ethernet, gre, icmp, icmpv6, ndp, stamp, tcp, udp, vxlan};
+use super::{
+    arp, bfd, checksum, esp, esp_udp, ethernet, gre, icmp, icmpv6, ndp, stamp, tcp, udp, vrrp, vxlan,
+};
 use crate::packet::RxChecksum;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -132,9 +134,30 @@ fn fuzz_upper(protocol: Protocol, payload: &[u8]) {
             let unspecified = Ipv6Addr::UNSPECIFIED;
             let _ = icmpv6::Icmpv6::parse(unspecified, unspecified, payload);
         }
+        Protocol::VRRP => fuzz_vrrp(payload),
         Protocol::GRE => drop(gre::Gre::parse(payload)),
         Protocol::ESP => drop(esp::Esp::parse(payload)),
         _ => {}
+    }
+}
+
+/// Once as it is and once with its checksum mended.
+fn fuzz_vrrp(message: &[u8]) {
+    let v6 = (Ipv6Addr::LOCALHOST.into(), vrrp::GROUP_V6.into());
+    let v4 = (Ipv4Addr::LOCALHOST.into(), vrrp::GROUP_V4.into());
+    let (mut scratch, length) = copy(message);
+    let sealed = &mut scratch[..length];
+    if let [_, _, _, addresses, _, _, check @ .., _, _] = sealed
+        && check.len() >= 2
+    {
+        check[..2].fill(0);
+        let whole = vrrp::length(false, (*addresses).into()).min(length);
+        let check = checksum::checksum(&sealed[..whole]);
+        sealed[6..8].copy_from_slice(&check.to_be_bytes());
+    }
+    for (src, dst) in [v4, v6] {
+        let _ = vrrp::Advertisement::parse(message, src, dst);
+        let _ = vrrp::Advertisement::parse(&scratch[..length], src, dst);
     }
 }
 

@@ -20,6 +20,7 @@ pub mod stamp;
 pub mod tcp;
 pub mod traffic_class;
 pub mod udp;
+pub mod vrrp;
 pub mod vxlan;
 pub mod wireguard;
 

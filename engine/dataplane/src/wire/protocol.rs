@@ -40,6 +40,8 @@ impl Protocol {
     pub const NO_NEXT: Protocol = Protocol(59);
     /// IPv6 destination options (RFC 8200 §4.6).
     pub const DESTINATION: Protocol = Protocol(60);
+    /// VRRP (RFC 9568 §5.1.1.4).
+    pub const VRRP: Protocol = Protocol(112);
     /// SCTP (RFC 9260).
     pub const SCTP: Protocol = Protocol(132);
     /// Mobility header (RFC 6275 §6.1).

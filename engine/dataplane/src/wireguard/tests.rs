@@ -105,7 +105,7 @@ proptest! {
                     if role == Role::Responder {
                         unconfirmed.insert(session.local());
                     }
-                    keypairs.install(session, role, |_| retired += 1);
+                    keypairs.install(session, role, Nanos(0), |_| retired += 1);
                 }
                 _ => {
                     let receiver = Receiver::new(TunnelId(3), number.saturating_sub(back));

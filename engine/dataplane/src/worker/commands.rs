@@ -7,7 +7,7 @@ use crate::message::{Command, Event, Inbound, Retired};
 use crate::packet::{PacketPool, Port};
 use crate::sa::OutboundSa;
 use crate::snapshot::Encapsulation;
-use crate::stage::{neighbor, probe};
+use crate::stage::{neighbor, probe, vrrp};
 use crate::tunnel::{esp_udp, wireguard};
 use crate::wireguard::{Role, Session};
 use sync::ring::Producer;
@@ -40,6 +40,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 neighbor::solicit(&mut self.context, interface, ip, unicast);
             }
             Command::Announce { interface, ip } => neighbor::announce(&mut self.context, interface, ip),
+            Command::Advertise { interface, from, priority, interval_cs } => {
+                vrrp::advertise(&mut self.context, interface, (from, priority, interval_cs));
+            }
             Command::Observe(observer) => self.observe(Some(observer)),
             Command::Unobserve => self.observe(None),
         }
@@ -54,9 +57,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     }
 
     fn install_session(&mut self, session: Box<Session>, role: Role) {
-        let Context { sas, events, .. } = &mut self.context;
+        let Context { sas, events, now, .. } = &mut self.context;
         match sas.keypairs.get_mut(session.local().tunnel().index()) {
-            Some(keypairs) => keypairs.install(session, role, |old| retire(events, old)),
+            Some(keypairs) => keypairs.install(session, role, *now, |old| retire(events, old)),
             None => retire(events, session),
         }
     }

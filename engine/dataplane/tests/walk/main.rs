@@ -21,4 +21,5 @@ mod shape;
 mod steer;
 mod support;
 mod tunnel;
+mod vrrp;
 mod wireguard;

@@ -74,6 +74,7 @@ impl Device {
         started.running = true;
         let started = Arc::new(started);
         let device = Device { started: Arc::clone(&started), _one_thread_at_a_time: PhantomData };
+        device.receive_groups()?;
         if config.promiscuous {
             device.set_promiscuous(true)?;
         }
@@ -149,6 +150,16 @@ impl Device {
         }
         self.set_promiscuous(true)?;
         Ok(MacFilter::Promiscuous)
+    }
+
+    /// Receives what is sent to groups: neighbour discovery (RFC 4861 §7.2.3) and routers' talk is. Devices that cannot be told
+    /// receive it anyway.
+    fn receive_groups(&self) -> Result<(), PortError> {
+        self.started.tolerate("rte_eth_allmulticast_enable", |port| {
+            // SAFETY: the port exists.
+            unsafe { sys::rte_eth_allmulticast_enable(port) }
+        })?;
+        Ok(())
     }
 
     /// Receives every frame, or only those for its addresses. Devices without such a mode receive

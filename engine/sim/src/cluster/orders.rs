@@ -63,6 +63,13 @@ impl Cluster {
                 node.told.sas.entry(tunnel).or_default().inbound.retain(|g, _| *g > generation);
                 plane.sas.remove_inbound(tunnel, generation, &mut plane.links);
             }
+            Output::Gateway { .. } | Output::Advertise { .. } => {
+                checkers.log.violate(
+                    now,
+                    crate::checkers::Rule::Orders,
+                    format!("{name} stands in no election"),
+                );
+            }
             Output::StoreWrite { .. } => {
                 checkers.log.violate(now, crate::checkers::Rule::Orders, format!("{name} has no store"));
             }

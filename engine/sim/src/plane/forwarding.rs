@@ -145,6 +145,7 @@ impl Forwarding {
             mtu: 1500,
             addresses,
             site_link: id == 2 && self.sabotage != Some(Sabotage::HandBack),
+            virtual_router: None,
         }
     }
 }

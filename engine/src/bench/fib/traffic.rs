@@ -139,6 +139,7 @@ fn snapshot(fib: Arc<Fib>) -> Snapshot {
         mtu: 1500,
         addresses: vec![net.parse().expect("a constant prefix")],
         site_link: false,
+        virtual_router: None,
     };
     let gateway = |n: u32| Ipv4Addr::new(198, 18, 1, n as u8).into();
     let via = |n: u32| NextHop::Via { interface: InterfaceId(WAN), gateway: gateway(n) };

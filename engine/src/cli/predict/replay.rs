@@ -90,6 +90,7 @@ fn alone(name: &str, prediction: PredictionConfig) -> ControllerConfig {
         tunnels: Vec::new(),
         groups: Vec::new(),
         ha: None,
+        vrrp: None,
         bfd: Vec::new(),
         cluster: None,
         votes_for: Vec::new(),

@@ -6,6 +6,7 @@ mod cluster;
 mod engines;
 mod links;
 mod tunnels;
+mod vrrp;
 
 use super::problem::Problem;
 use super::types::Name;
@@ -21,6 +22,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
+    vrrp::check(&mut check);
 }
 
 struct Check<'a> {

@@ -98,6 +98,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
             spread: Default::default(),
         }],
         ha: (me < 2).then_some(ha),
+        vrrp: None,
         bfd: Vec::new(),
         cluster: None,
         votes_for: if NAMES[me] == "b1" { vec!["a".to_owned()] } else { Vec::new() },

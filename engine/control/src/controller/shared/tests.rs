@@ -22,6 +22,7 @@ fn config(engine: &str, epoch_floor: u64, ha: Option<HaConfig>) -> ControllerCon
         prediction: PredictionConfig::default(),
         shift: ShiftConfig::default(),
         probe: ProbeConfig::default(),
+        vrrp: None,
         bfd: Vec::new(),
         cluster: Some(ClusterConfig { region: "eu".to_owned(), digest: "ab".to_owned() }),
         epoch_floor,

@@ -93,6 +93,7 @@ impl Draft {
             mtu: 1500,
             addresses: addresses.to_vec(),
             site_link: id == 3,
+            virtual_router: None,
         };
         let lan = [net(host_v4(site, engine), 24), net(host_v6(site, engine), 64)];
         let wan = [net(wan_v4(engine), 24), net(wan_v6(engine), 64)];

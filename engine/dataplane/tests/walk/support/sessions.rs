@@ -13,10 +13,13 @@ use std::sync::Arc;
 pub const WIREGUARD: Encapsulation =
     Encapsulation::WireGuard(WireGuard { local_port: 51_820, remote_port: 51_820 });
 
-/// Everything but the addresses of a site 66.
+/// The first hosts of all LANs and VLANs, and the WAN.
 fn allowed() -> Arc<AllowedIps> {
-    let nets = ["0.0.0.0/2", "192.0.0.0/8", "2001:db8::/34", "2001:db8:ffff::/48"];
-    Arc::new(AllowedIps::new(&nets.map(|net| net.parse().unwrap())))
+    let sites =
+        [1, 2, 101, 102].map(|site| [format!("10.{site}.0.0/26"), format!("2001:db8:{site:x}::/122")]);
+    let wan = ["192.0.2.0/24", "2001:db8:ffff::/48"].map(str::to_owned);
+    let nets: Vec<_> = sites.concat().iter().chain(&wan).map(|net| net.parse().unwrap()).collect();
+    Arc::new(AllowedIps::new(&nets))
 }
 
 /// Handshake `number` of the tunnel that both call `tunnel`, good until `over`: `a` asked for it, and both have the keys.
