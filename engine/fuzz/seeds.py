@@ -391,11 +391,38 @@ def table():
             yield path.stem, kind + path.read_bytes()
 
 
+def wireguard():
+    inner = bytes([0x45]) + bytes(35)
+    head = struct.pack("<II", 4, 2 << 16 | 1)
+    for counter in (0, 1, 2**13, 2**60, 2**64 - 2**13 - 2, 2**64 - 2**13 - 1, 2**64 - 1):
+        yield f"raw-{counter}", bytes([0]) + head + struct.pack("<Q", counter) + bytes(64)
+        yield f"authentic-{counter}", bytes([1]) + struct.pack("<Q", counter) + inner
+    for room in (0, 1, 44, 63):
+        yield f"round-{room}", bytes([room << 2 | 2]) + inner
+        yield f"empty-{room}", bytes([room << 2 | 2])
+    yield "several", bytes([3]) + struct.pack("<9H", 0, 1, 0, 70, 3, 5000, 903, 904, 65535)
+    yield "short", bytes([0]) + head
+
+
+def handshake():
+    sizes = {1: 148, 2: 92, 3: 64, 4: 32}
+    for kind, size in sizes.items():
+        for how in (0, 1, 4, 5):
+            yield f"raw-{kind}-{how}", bytes([how]) + struct.pack("<I", kind) + bytes(range(size - 4))
+        yield f"short-{kind}", bytes([1]) + struct.pack("<I", kind) + bytes(size - 5)
+    for how in (2, 3):
+        for more in (0, 4, 8):
+            yield f"good-{how}-{more}", bytes([how | more])
+            for place in (0, 4, 8, 12, 59, 60, 116, 132):
+                yield f"changed-{how}-{more}-{place}", bytes([how | more, place, 1])
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "state": state, "mirror": mirror, "shadow": shadow, "table": table, "ramp": ramp, "filter": filters}
+               "state": state, "mirror": mirror, "shadow": shadow, "table": table, "ramp": ramp, "filter": filters,
+               "wireguard": wireguard, "handshake": handshake}
     for parser, seeds in parsers.items():
         folder = out / parser
         folder.mkdir(parents=True, exist_ok=True)

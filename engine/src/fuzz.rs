@@ -125,6 +125,12 @@ pub fn shadow(data: &[u8]) {
     assert!(entries.starts_with(&written) && codec::entries(&written).map_while(Result::ok).eq(read));
 }
 
+/// Messages of a WireGuard handshake.
+#[cfg(feature = "wireguard")]
+pub fn handshake(data: &[u8]) {
+    crate::wireguard::fuzz::run(data);
+}
+
 /// The result of a future that waits for nothing: its bytes are in memory.
 fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
@@ -154,5 +160,7 @@ mod tests {
         corpus("api").iter().for_each(|data| super::api(data));
         corpus("state").iter().for_each(|data| super::state(data));
         corpus("shadow").iter().for_each(|data| super::shadow(data));
+        #[cfg(feature = "wireguard")]
+        corpus("handshake").iter().for_each(|data| super::handshake(data));
     }
 }

@@ -19,6 +19,8 @@ mod plan;
 mod routes;
 mod runtime;
 mod shadow;
+#[cfg(feature = "wireguard")]
+mod wireguard;
 
 use std::process::ExitCode;
 

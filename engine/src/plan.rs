@@ -9,11 +9,13 @@ mod shadow;
 mod shaper;
 #[cfg(test)]
 mod tests;
+mod wireguard;
 
 pub use access::AccessPlan;
 pub use adaptive::{AdaptivePlan, ForecastPlan};
 pub use shadow::{ShadowPlan, StaticSaPlan};
 pub use shaper::{ClassPlan, ShaperPlan};
+pub use wireguard::WireGuardPlan;
 
 use crate::config::cluster::Cluster;
 use crate::config::mirror::Mirror;
@@ -184,6 +186,8 @@ pub struct TunnelPlan {
     pub protocol: &'static str,
     /// How its SAs are made.
     pub esp: Option<EspPlan>,
+    /// Who its ends are, where it is WireGuard's.
+    pub wireguard: Option<WireGuardPlan>,
     /// How fast packets go into it.
     pub shaper: Option<ShaperPlan>,
 }
@@ -457,6 +461,7 @@ pub fn encapsulation(tunnel: &model::Tunnel) -> Encapsulation {
             local_mac: local_mac.unwrap_or_else(|| derived_mac(tunnel.local)),
             remote_mac: remote_mac.unwrap_or_else(|| derived_mac(tunnel.remote)),
         }),
+        Protocol::WireGuard(ref wireguard) => wireguard.encapsulation(),
         Protocol::Direct => Encapsulation::Direct,
     }
 }
@@ -480,7 +485,8 @@ fn tunnel_plan(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelP
             site,
         }),
     });
-    TunnelPlan { id, name: tunnel.name.to_string(), peer: tunnel.peer.to_string(), protocol, esp, shaper }
+    let (name, peer) = (tunnel.name.to_string(), tunnel.peer.to_string());
+    TunnelPlan { id, name, peer, protocol, esp, wireguard: WireGuardPlan::of(config, tunnel), shaper }
 }
 
 fn control_plan(config: &Config, control: &model::Control) -> ControlPlan {

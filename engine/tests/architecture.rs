@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
 ];
 
 /// Dependencies that may stand in these crates only: no async runtime near a packet, no neural net in a forwarding test.
-const RESERVED: [(&str, &[&str]); 12] = [
+const RESERVED: [(&str, &[&str]); 13] = [
     ("tokio", &["foreshift", "foreshift-cluster"]),
     ("axum", &["foreshift"]),
     // The cluster's is for HPKE; its TLS is etcd-client's.
@@ -37,6 +37,8 @@ const RESERVED: [(&str, &[&str]); 12] = [
     ("zip", &["foreshift-predictor"]),
     ("bindgen", &["dpdk-sys"]),
     ("rtrb", &["foreshift-sync"]),
+    // WireGuard's handshakes are no worker's business.
+    ("snow", &["foreshift"]),
 ];
 
 /// Folders and files in which `unsafe` may stand.

@@ -1,19 +1,22 @@
 """scripts/interop: tunnels to gateways of other makes, packets both ways.
 
-One engine in a namespace, a host behind it, and on its WAN three far ends: scapy (GRE, VXLAN, IP-in-IP, ESP, ESP in UDP),
-Open vSwitch with its userspace datapath (GRE, VXLAN) and DPDK's ipsec-secgw (ESP), whose host answers. The host pings
-through each tunnel. What the engine counts into and out of the tunnel, what scapy read, and the answers must agree.
+One engine in a namespace, a host behind it, and on its WAN four far ends: scapy (GRE, VXLAN, IP-in-IP, ESP, ESP in UDP),
+Open vSwitch with its userspace datapath (GRE, VXLAN), wireguard-go (WireGuard) and DPDK's ipsec-secgw (ESP), whose host
+answers. The host pings through each tunnel. What the engine counts into and out of the tunnel, what scapy read, and the
+answers must agree. wireguard-go also begins handshakes, replaces keys under traffic, roams and is replayed.
 """
 import argparse
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +24,14 @@ from .engines import Engine, binary, build
 from .ovs import Ovs
 from .shell import PYTHON, ROOT, SCRIPTS, LabError, run, stop
 from .topology import HOST_A4, HOST_A6, Link, Topology
+from .wireguard import PORT, WireGuard
 
-ENGINE, SCAPY, OVS, SECGW = "192.0.2.11", "192.0.2.20", "192.0.2.30", "192.0.2.40"
+ENGINE, SCAPY, OVS, SECGW, WIREGUARD = "192.0.2.11", "192.0.2.20", "192.0.2.30", "192.0.2.40", "192.0.2.50"
+ELSEWHERE = "192.0.2.51"
 LAN4, LAN6 = "10.1.0.1", "fd00:a::1"
 VNI = 77
+# How soon WireGuard's keys are replaced, and how long traffic is watched meanwhile, in packets of 10 ms.
+REKEY_S, WATCHED = 10, 2500
 PINGS = 5
 MACS = {"scapy": ("02:00:00:00:77:01", "02:00:00:00:77:02"), "ovs": ("02:00:00:00:77:03", "02:00:00:00:77:04")}
 
@@ -48,11 +55,12 @@ CASES = (
     Case("scapy", "esp", SCAPY, 24), Case("scapy", "esp-udp", SCAPY, 25),
     Case("ovs", "gre", OVS, 27, v6=False), Case("ovs", "vxlan", OVS, 28, v6=False),
     Case("secgw", "esp", SECGW, 26, v6=False),
+    Case("wireguard-go", "wireguard", WIREGUARD, 29),
 )
 
 
 class Wan(Topology):
-    """ha -- x1 -- wan bridge -- scapy, ovs, secgw -- hs"""
+    """ha -- x1 -- wan bridge -- scapy, ovs, wireguard-go, secgw -- hs"""
     links = (
         Link("x1", "lan0", "ha", "eth0", None),
         Link("x1", "wan0", "wan", "w1", "br-wan"),
@@ -60,8 +68,9 @@ class Wan(Topology):
         Link("ov", "up0", "wan", "w3", "br-wan"),
         Link("sg", "out0", "wan", "w4", "br-wan"),
         Link("sg", "in0", "hs", "eth0", None),
+        Link("wg", "eth0", "wan", "w5", "br-wan"),
     )
-    nodes = ("ha", "x1", "wan", "sc", "ov", "sg", "hs")
+    nodes = ("ha", "x1", "wan", "sc", "ov", "sg", "hs", "wg")
     engines = ("x1",)
 
     def mac(self, node: str, port: str) -> str:
@@ -87,6 +96,20 @@ class Keys:
         return {"spi_in": base, "spi_out": base + 1, "key_file_in": str(self.folder / f"{case.name}.in"),
                 "key_file_out": str(self.folder / f"{case.name}.out"), "state_folder": str(self.folder / "state")}
 
+    def wireguard(self, case: Case) -> dict:
+        """The same for WireGuard."""
+        def key(name: str, made: str) -> Path:
+            path = self.folder / f"{case.name}.{name}"
+            path.touch(mode=0o600)
+            path.write_text(run("wg", made).stdout)
+            return path
+        def public(path: Path) -> str:
+            return run("wg", "pubkey", text=path.read_text()).stdout.strip()
+        ours, theirs, preshared = key("key", "genkey"), key("far", "genkey"), key("psk", "genpsk")
+        self.of_wireguard = {"private_file": theirs, "preshared_file": preshared, "engine_public": public(ours)}
+        return {"private_key_file": str(ours), "public_key": public(theirs), "preshared_key_file": str(preshared),
+                "allowed_ips": [f"10.{case.net}.0.0/24", f"fd00:{case.net}::/64"], "rekey_seconds": REKEY_S}
+
 
 def tunnel(case: Case, keys: Keys) -> dict:
     """The engine's [[tunnel]]."""
@@ -96,6 +119,8 @@ def tunnel(case: Case, keys: Keys) -> dict:
         config |= {"vxlan_vni": VNI, "vxlan_local_mac": here, "vxlan_remote_mac": there}
     if case.protocol.startswith("esp"):
         config |= {"cipher": "aes-128-gcm", "esn": False, "static_sa": keys.static_sa(case)}
+    if case.protocol == "wireguard":
+        config["wireguard"] = keys.wireguard(case)
     return config
 
 
@@ -134,7 +159,8 @@ class Interop:
             self.engine = Engine(self.topo, configuration(self.topo, self.keys, self.cases))
             self._quiet_kernels()
             peers = {case.peer for case in self.cases}
-            for name, begin in (("scapy", self._scapy), ("ovs", self._ovs), ("secgw", self._secgw)):
+            for name, begin in (("scapy", self._scapy), ("ovs", self._ovs), ("secgw", self._secgw),
+                                ("wireguard-go", self._wireguard)):
                 if name in peers:
                     begin()
             self.engine.start()
@@ -230,6 +256,73 @@ class Interop:
         log.close()
         topo.on_close(stop, process)
 
+    def _wireguard(self) -> None:
+        (case,) = self._of("wireguard-go")
+        inner = [f"10.{case.net}.0.10/24", f"fd00:{case.net}::10/64"]
+        self.wireguard = WireGuard(self.topo, "wg", WIREGUARD, inner, ["10.1.0.0/24", "fd00:a::/64"],
+                                   self.keys.of_wireguard)
+        self.wireguard.know(ENGINE)
+
+    def _pings(self, node: str, address: str, count: int, interval_s: float = 0.01) -> tuple[int, int]:
+        """Sent and answered."""
+        done = run(*self.topo.exec(node, "ping", "-q", "-n", "-c", str(count), "-i", str(interval_s), "-W", "5", address),
+                   check=False, timeout=120)
+        sent, answered = re.search(r"(\d+) packets transmitted, (\d+) received", done.stdout).groups()
+        return int(sent), int(answered)
+
+    def wireguard_rows(self) -> list[dict]:
+        """What a session goes through beside pings: each with what was seen, and whether it is right."""
+        (case,) = self._of("wireguard-go")
+        far, rows, name = f"10.{case.net}.0.10", [], case.name
+        def handshake_age() -> float:
+            return self.engine.tunnels()[name]["wireguard"]["last_handshake_s"]
+        def dropped(reason: str) -> int:
+            return self.engine.packet_counts()["dropped"].get(reason, 0)
+        def row(what: str, seen: str, right: bool) -> None:
+            rows.append({"WireGuard": what, "seen": seen, "right": right})
+
+        self.restart()
+        sent, answered = self._pings("ha", far, 5)
+        row("handshake begun by the engine, anew", f"{answered} of {sent} pings answered, {handshake_age():.1f} s ago",
+            sent == answered and handshake_age() < 10)
+        sessions = {self.wireguard.last_handshake()}
+        with ThreadPoolExecutor() as pool:
+            pings = [pool.submit(self._pings, node, to, WATCHED) for node, to in (("ha", far), ("wg", HOST_A4))]
+            while not all(ping.done() for ping in pings):
+                sessions.add(self.wireguard.last_handshake())
+                time.sleep(0.2)
+        counts = [ping.result() for ping in pings]
+        row("keys replaced under traffic", f"{len(sessions) - 1} times, {counts[0][1]} of {counts[0][0]} and "
+            f"{counts[1][1]} of {counts[1][0]} pings answered",
+            len(sessions) > 2 and all(sent == answered == WATCHED for sent, answered in counts))
+        # It forgets its session, so its next packet makes it begin a handshake.
+        self.wireguard.know(ENGINE)
+        sent, answered = self._pings("wg", HOST_A4, 5)
+        row("handshake begun by the far end", f"{answered} of {sent} pings answered, {handshake_age():.1f} s ago",
+            sent == answered and 0 < self.wireguard.last_handshake() and handshake_age() < 5)
+        before, replay = dropped("replayed"), self.wireguard.replay(30)
+        sent, answered = self._pings("ha", far, 20)
+        time.sleep(0.5)
+        replay.stdin.close()
+        again = int(replay.stdout.readline())
+        time.sleep(0.2)
+        refused = dropped("replayed") - before
+        row("each answer sent twice", f"{answered} of {sent} pings answered, {again} sent again, {refused} refused",
+            sent == answered and again >= sent and refused == again)
+        self.wireguard.roam(ELSEWHERE, PORT + 1000)
+        # Its first packet says where it is; what is sent until control has heard that goes where it was.
+        self._pings("wg", HOST_A4, 1)
+        there, back = self._pings("wg", HOST_A4, 5), self._pings("ha", far, 5)
+        tunnel = self.engine.tunnels()[name]
+        where = f"{tunnel['remote']}:{tunnel['wireguard']['remote_port']}"
+        row("the far end roams", f"it is followed to {where}, {there[1] + back[1]} of {there[0] + back[0]} pings answered",
+            there[1] == there[0] and back[1] == back[0] and where == f"{ELSEWHERE}:{PORT + 1000}")
+        before = dropped("spoofed")
+        self.wireguard.ip(f"addr add 10.66.0.1/32 dev {self.wireguard.name}")
+        run(*self.topo.exec("wg", "ping", "-q", "-n", "-c", "3", "-W", "1", "-I", "10.66.0.1", HOST_A4), check=False)
+        row("a source that it may not use", f"{dropped('spoofed') - before} of 3 refused", dropped("spoofed") - before == 3)
+        return rows
+
     def _counters(self, case: Case) -> tuple[int, int]:
         t = self.engine.tunnels()[case.name]
         return t["tx_packets"], t["rx_packets"]
@@ -270,12 +363,15 @@ class Interop:
 
 
 def right(row: dict) -> bool:
+    if "right" in row:
+        return row["right"]
     return row["to peer"] == row["from peer"] == row["answers"] == row["of"]
 
 
 def table(rows: list[dict]) -> str:
-    columns = [*rows[0], "result"]
-    lines = [columns, *([*map(str, row.values()), "ok" if right(row) else "WRONG"] for row in rows)]
+    names = [name for name in rows[0] if name != "right"]
+    columns = [*names, "result"]
+    lines = [columns, *([*(str(row[name]) for name in names), "ok" if right(row) else "WRONG"] for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines)
 
@@ -292,6 +388,10 @@ def main(argv=None) -> int:
         with Interop(cases) as lab:
             rows = lab.rows()
             print(table(rows))
+            if any(case.peer == "wireguard-go" for case in cases):
+                more = lab.wireguard_rows()
+                print(table(more))
+                rows += more
             if lab.keys.of:
                 # With old keys and far ends that refuse replays: numbers and nonces must go on, not begin again.
                 lab.restart()

@@ -80,6 +80,9 @@ pub enum Protocol {
     /// Nothing to negotiate: GRE, IP-in-IP, VXLAN, and ESP with SAs that were agreed on otherwise, the inbound one under
     /// `spi`. `probed`: it is up when its probes return; or else, where a third party's gateway answers none, always.
     Fixed { probed: bool, spi: Option<Spi> },
+    /// WireGuard: the shell's handshakes agree on its keys, and [`crate::io::Input::Session`] says whether there are some.
+    /// `probed` as above.
+    WireGuard { probed: bool },
     /// The direct link to the engine of the same site.
     Direct,
 }

@@ -90,7 +90,10 @@ impl Controller {
     pub fn new(config: ControllerConfig) -> Controller {
         let mut rng = SplitMix::new(config.seed);
         let mut path = |t: &TunnelConfig| {
-            let probed = !matches!(t.protocol, Protocol::Fixed { probed: false, .. });
+            let probed = !matches!(
+                t.protocol,
+                Protocol::Fixed { probed: false, .. } | Protocol::WireGuard { probed: false }
+            );
             (t.id, PathHealth::new(t.id, config.probe, probed, rng.fork()))
         };
         let health = config.tunnels.iter().map(&mut path).collect();

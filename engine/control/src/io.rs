@@ -112,6 +112,8 @@ pub enum Input {
     OutboundInstalled { tunnel: TunnelId, generation: u64 },
     /// A BFD session, by its place in the configuration, is Up or not any more; `why` is for people.
     Bfd { session: usize, up: bool, why: String },
+    /// A WireGuard tunnel has keys to send under, or none any more.
+    Session { tunnel: TunnelId, up: bool },
     /// Another router of the gateway's link advertised, every `interval`, with this priority (RFC 9568).
     Advertised { from: IpAddr, priority: u8, interval: Nanos },
     /// A worker's outbound SA passed its soft limit.

@@ -71,6 +71,9 @@ pub enum TunnelKind {
     IpIp,
     /// RFC 7348.
     Vxlan,
+    /// WireGuard.
+    #[serde(rename = "wireguard")]
+    WireGuard,
     /// The link inside a site.
     Direct,
 }

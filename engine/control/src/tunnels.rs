@@ -62,6 +62,8 @@ struct Sa {
 #[derive(Debug)]
 pub(crate) struct SaManager {
     sas: BTreeMap<TunnelId, Sa>,
+    /// Whether WireGuard's tunnels have keys.
+    sessions: BTreeMap<TunnelId, bool>,
     spis: SpiAllocator,
     rng: SplitMix,
 }
@@ -74,19 +76,29 @@ impl SaManager {
                 Protocol::Esp { rekey_after, parameters, senders } => {
                     Some((t.id, Sa::new(t, rekey_after, parameters, senders)))
                 }
-                Protocol::Fixed { .. } | Protocol::Direct => None,
+                Protocol::Fixed { .. } | Protocol::WireGuard { .. } | Protocol::Direct => None,
             })
             .collect();
         let fixed = tunnels.iter().filter_map(|t| match t.protocol {
             Protocol::Fixed { spi, .. } => spi,
             _ => None,
         });
-        SaManager { sas, spis: SpiAllocator::new(workers, rng.fork(), fixed), rng }
+        let wireguard = tunnels.iter().filter(|t| matches!(t.protocol, Protocol::WireGuard { .. }));
+        let sessions = wireguard.map(|t| (t.id, false)).collect();
+        SaManager { sas, sessions, spis: SpiAllocator::new(workers, rng.fork(), fixed), rng }
     }
 
     /// Packets can leave through `tunnel`: true for tunnels without keys.
     pub fn can_send(&self, tunnel: TunnelId) -> bool {
         self.sas.get(&tunnel).is_none_or(|sa| sa.outbound.is_some())
+            && self.sessions.get(&tunnel).is_none_or(|up| *up)
+    }
+
+    /// A WireGuard tunnel has keys, or none any more.
+    pub fn session(&mut self, tunnel: TunnelId, up: bool) {
+        if let Some(session) = self.sessions.get_mut(&tunnel) {
+            *session = up;
+        }
     }
 
     /// (inbound generation the peer uses, outbound generation in use)

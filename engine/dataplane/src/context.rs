@@ -19,6 +19,7 @@ use crate::snapshot::Snapshot;
 use crate::stage::access::Sessions;
 use crate::telemetry::Counters;
 use crate::wire::{EtherType, MacAddr, Protocol};
+use crate::wireguard::{Keypairs, Punted};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
@@ -154,6 +155,8 @@ pub struct SaTable {
     pub outbound: Box<[Option<Box<OutboundSa>>]>,
     /// Of the inbound ones, those that another engine may take over.
     pub watched: ArrayVec<Watched, MAX_WATCHED>,
+    /// WireGuard's, by [`TunnelId`].
+    pub keypairs: Box<[Keypairs]>,
 }
 
 /// An inbound SA whose progress is reported.
@@ -204,6 +207,8 @@ pub struct Context<A: PacketPool> {
     pub counters: Arc<Counters>,
     /// To control.
     pub events: sync::ring::Producer<Event>,
+    /// To control: WireGuard handshakes.
+    pub handshakes: sync::ring::Producer<Punted>,
     /// Where own packets come from.
     pub pool: A,
     /// Own packets made during this burst.

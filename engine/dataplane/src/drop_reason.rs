@@ -35,6 +35,7 @@ macro_rules! drop_reasons {
                         | DropReason::ProbeConsumed
                         | DropReason::IcmpConsumed
                         | DropReason::KeepaliveConsumed
+                        | DropReason::HandshakeConsumed
                         | DropReason::Fragmented
                 )
             }
@@ -50,8 +51,10 @@ drop_reasons! {
     ProbeConsumed = "probe_consumed",
     /// An ICMP error about this engine's own packets.
     IcmpConsumed = "icmp_consumed",
-    /// A NAT keepalive from a tunnel's far end (RFC 3948 §2.3).
+    /// A NAT keepalive from a tunnel's far end (RFC 3948 §2.3), or an empty packet of WireGuard's.
     KeepaliveConsumed = "keepalive_consumed",
+    /// A message of a WireGuard handshake, given to control.
+    HandshakeConsumed = "handshake_consumed",
     /// Sent on in fragments, which were counted as originated.
     Fragmented = "fragmented",
     /// Joined with the other fragments of its datagram, which goes on as one packet.
@@ -74,7 +77,7 @@ drop_reasons! {
     BadChecksum = "bad_checksum",
     /// An address that must not be a source or destination here (RFC 1812 §5.3.7, RFC 4291 §2.5).
     Martian = "martian",
-    /// A source that this way does not lead to (RFC 4301 §5.2, RFC 3704).
+    /// A source that this way does not lead to (RFC 4301 §5.2, RFC 3704), or that a WireGuard peer may not use.
     Spoofed = "spoofed",
     /// Multicast or broadcast, which this engine does not route.
     Multicast = "multicast",
@@ -108,7 +111,7 @@ drop_reasons! {
     /// Made room for newer ones.
     FragmentEvicted = "fragment_evicted",
     // Tunnels.
-    /// ESP with an SPI that no SA has (RFC 4303 §3.4.2).
+    /// ESP with an SPI that no SA has (RFC 4303 §3.4.2), or WireGuard for a receiver that no session has.
     UnknownSpi = "unknown_spi",
     /// GRE, IP-in-IP or VXLAN between endpoints, or with a key or VNI, that no tunnel has.
     UnknownTunnel = "unknown_tunnel",
@@ -126,7 +129,7 @@ drop_reasons! {
     CongestionLost = "congestion_lost",
     /// No SA to send with yet.
     NoSa = "no_sa",
-    /// The SA's sequence numbers are used up.
+    /// The SA's sequence numbers are used up, or a WireGuard session's time is.
     SaExhausted = "sa_exhausted",
     /// No member of the tunnel group is up, or only the one it came from.
     NoTunnel = "no_tunnel",
@@ -161,6 +164,8 @@ drop_reasons! {
     HoldFull = "hold_full",
     /// The ring to the worker that owns the SA was full.
     HandoffFull = "handoff_full",
+    /// More messages of WireGuard handshakes than control can keep up with.
+    HandshakeOverflow = "handshake_overflow",
 }
 
 impl fmt::Display for DropReason {

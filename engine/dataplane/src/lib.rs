@@ -32,4 +32,5 @@ pub mod telemetry;
 pub mod tunnel;
 pub mod virtual_router;
 pub mod wire;
+pub mod wireguard;
 pub mod worker;

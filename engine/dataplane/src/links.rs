@@ -4,6 +4,7 @@ use crate::batch::Slot;
 use crate::message::{Command, Event};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{Counters, Latency};
+use crate::wireguard::Punted;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use sync::mailbox::{self, mailbox};
@@ -13,6 +14,8 @@ use sync::ring::{Consumer, Producer, ring};
 const COMMANDS: usize = 1024;
 /// Events that may wait for control.
 pub(crate) const EVENTS: usize = 4096;
+/// Messages of handshakes that may wait for control: anybody can send them.
+const HANDSHAKES: usize = 64;
 /// Replaced snapshots that may wait to be freed.
 const RETIRED: usize = 64;
 /// Packets that may wait between two workers.
@@ -31,6 +34,8 @@ pub struct WorkerLinks<P> {
     pub commands: Consumer<Command>,
     /// To control.
     pub events: Producer<Event>,
+    /// To control: WireGuard handshakes.
+    pub handshakes: Producer<Punted>,
     /// Empty histograms.
     pub latency_in: mailbox::Receiver<Latency>,
     /// Filled ones.
@@ -55,6 +60,8 @@ pub struct ControlLinks {
     pub commands: Producer<Command>,
     /// From the worker.
     pub events: Consumer<Event>,
+    /// From the worker: WireGuard handshakes.
+    pub handshakes: Consumer<Punted>,
     /// Empty histograms.
     pub latency_in: mailbox::Sender<Latency>,
     /// Filled ones.
@@ -88,6 +95,7 @@ fn one<P>(tunnels: usize, forward_until: &Arc<AtomicU64>) -> (WorkerLinks<P>, Co
     let (retired_tx, retired_rx) = ring(RETIRED);
     let (command_tx, command_rx) = ring(COMMANDS);
     let (event_tx, event_rx) = ring(EVENTS);
+    let (handshake_tx, handshake_rx) = ring(HANDSHAKES);
     let (empty_tx, empty_rx) = mailbox();
     let (full_tx, full_rx) = mailbox();
     let counters = Arc::new(Counters::new(tunnels));
@@ -96,6 +104,7 @@ fn one<P>(tunnels: usize, forward_until: &Arc<AtomicU64>) -> (WorkerLinks<P>, Co
         retired: retired_tx,
         commands: command_rx,
         events: event_tx,
+        handshakes: handshake_tx,
         latency_in: empty_rx,
         latency_out: full_tx,
         handoff_out: Vec::new(),
@@ -108,6 +117,7 @@ fn one<P>(tunnels: usize, forward_until: &Arc<AtomicU64>) -> (WorkerLinks<P>, Co
         retired: retired_rx,
         commands: command_tx,
         events: event_rx,
+        handshakes: handshake_rx,
         latency_in: empty_tx,
         latency_out: full_rx,
         counters,

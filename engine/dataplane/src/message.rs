@@ -8,6 +8,7 @@ use crate::observe::Observer;
 use crate::sa::{InboundSa, OutboundSa};
 use crate::wire::MacAddr;
 use crate::wire::bfd::{Diagnostic, State};
+use crate::wireguard::{Datagram, Receiver, Role, Session};
 use std::net::IpAddr;
 
 /// An inbound SA and the tunnel it belongs to.
@@ -34,8 +35,14 @@ pub enum Command {
     ResetSequence(TunnelId),
     /// Send a STAMP probe inside a tunnel.
     Probe { tunnel: TunnelId, sequence: u32 },
-    /// Keep the mapping of the NAT in front of this end of a tunnel alive.
+    /// Keep the mapping of the NAT in front of this end of a tunnel alive; WireGuard: send an empty packet.
     Keepalive(TunnelId),
+    /// Use the keys of a WireGuard handshake.
+    InstallSession(Box<Session>, Role),
+    /// Forget the keys of all handshakes of a tunnel.
+    RemoveSessions(TunnelId),
+    /// Send a message of a WireGuard handshake.
+    Send(Box<Datagram>),
     /// Ask for a neighbour, its last known address first if given.
     Solicit { interface: InterfaceId, ip: IpAddr, unicast: Option<MacAddr> },
     /// Tell the link that `ip` is here.
@@ -75,11 +82,13 @@ pub enum Event {
     Bfd { session: usize, state: State, diagnostic: Diagnostic },
     /// Another router of the interface's virtual router has this priority, and says so every so many centiseconds.
     Advertised { interface: InterfaceId, from: IpAddr, priority: u8, interval_cs: u16 },
-    /// The newest authentic packet of a tunnel whose far end is behind a NAT came from another address or UDP port than
-    /// those it is sent to.
+    /// The newest authentic packet of a WireGuard tunnel, or of one whose far end is behind a NAT, came from another
+    /// address or UDP port than those it is sent to.
     FarEnd { tunnel: TunnelId, ip: IpAddr, port: u16 },
     /// Such a far end has sent a probe, from its own address.
     FarInside { tunnel: TunnelId, ip: IpAddr },
+    /// The far end uses the session that it has asked for.
+    SessionConfirmed(Receiver),
     /// State taken out of use, to be freed.
     Retired(Retired),
 }
@@ -90,6 +99,10 @@ pub enum Retired {
     Inbound(Box<Inbound>),
     /// An outbound SA.
     Outbound(Box<OutboundSa>),
+    /// A WireGuard session.
+    Session(Box<Session>),
+    /// A message that was sent.
+    Datagram(Box<Datagram>),
     /// What looked at packets, with the records it still held.
     Observer(Box<Observer>),
     /// What mirrored packets, with the copies it still held.

@@ -125,6 +125,12 @@ impl ReplayWindow {
         Ok(seq)
     }
 
+    /// The same of a packet that carries the whole `seq`.
+    #[inline]
+    pub fn check_whole(&self, seq: u64) -> Result<(), ReplayError> {
+        self.admit(seq)
+    }
+
     /// Marks a number as seen, once its ICV was verified. Looks again, as another packet with the
     /// same number may have been accepted since [`check`](Self::check).
     #[inline]

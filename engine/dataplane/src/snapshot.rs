@@ -120,6 +120,8 @@ pub enum Demux {
     IpIp,
     /// VXLAN with this VNI.
     Vxlan(Vni),
+    /// WireGuard on this UDP port, whoever sends: far ends roam.
+    WireGuard(u16),
 }
 
 /// Outer source, outer destination and [`Demux`] of a packet as it is received. In words that hash fast.
@@ -137,6 +139,7 @@ impl Endpoints {
             Demux::Gre(key) => key.map_or(u64::MAX, u64::from),
             Demux::IpIp => 1 << 32,
             Demux::Vxlan(vni) => 2 << 32 | u64::from(vni.get()),
+            Demux::WireGuard(port) => 3 << 32 | u64::from(port),
         };
         Endpoints { src, dst, demux }
     }
@@ -153,7 +156,9 @@ impl Wrapped {
         tunnels.iter().fold(Wrapped(bit(Protocol::ESP) | bit(Protocol::GRE)), |Wrapped(all), tunnel| {
             Wrapped(match tunnel.encapsulation {
                 Encapsulation::IpIp => all | bit(Protocol::IPV4) | bit(Protocol::IPV6),
-                Encapsulation::Vxlan(_) | Encapsulation::EspUdp(_) => all | bit(Protocol::UDP),
+                Encapsulation::Vxlan(_) | Encapsulation::EspUdp(_) | Encapsulation::WireGuard(_) => {
+                    all | bit(Protocol::UDP)
+                }
                 Encapsulation::Gre { .. } | Encapsulation::Esp | Encapsulation::Direct => all,
             })
         })
@@ -196,6 +201,8 @@ pub enum Encapsulation {
     IpIp,
     /// RFC 7348, as a link between two routers.
     Vxlan(Vxlan),
+    /// WireGuard, by sessions that the workers have.
+    WireGuard(WireGuard),
     /// None: the site link, where the standby is a plain next hop.
     Direct,
 }
@@ -230,6 +237,15 @@ pub enum Nat {
     Local,
     /// The far end: its address and port are those that its newest authentic packet came from (RFC 7296 §2.23).
     Remote,
+}
+
+/// What WireGuard adds to the outer addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireGuard {
+    /// The UDP port here.
+    pub local_port: u16,
+    /// That of the far end, as its newest authentic packet has told.
+    pub remote_port: u16,
 }
 
 /// What VXLAN adds to the outer addresses.
@@ -354,6 +370,8 @@ pub struct Snapshot {
     outers: Box<[Outer]>,
     endpoints: FxHashMap<Endpoints, TunnelId>,
     wrapped: Wrapped,
+    /// Some tunnel is WireGuard's.
+    wireguard: bool,
 }
 
 impl Deref for Snapshot {
@@ -398,17 +416,24 @@ impl From<Tables> for Snapshot {
         let ways = tables.next_hops.iter().map(way).collect();
         let outers = tables.tunnels.iter().map(outer).collect();
         let endpoints = |tunnel: &Tunnel| {
+            let mut src = as_bits(tunnel.remote);
             let demux = match tunnel.encapsulation {
                 Encapsulation::Gre { key, .. } => Demux::Gre(key),
                 Encapsulation::IpIp => Demux::IpIp,
                 Encapsulation::Vxlan(Vxlan { vni, .. }) => Demux::Vxlan(vni),
+                Encapsulation::WireGuard(WireGuard { local_port, .. }) => {
+                    src = 0;
+                    Demux::WireGuard(local_port)
+                }
                 Encapsulation::Esp | Encapsulation::EspUdp(_) | Encapsulation::Direct => return None,
             };
-            Some((Endpoints::new(as_bits(tunnel.remote), as_bits(tunnel.local), demux), tunnel.id))
+            Some((Endpoints::new(src, as_bits(tunnel.local), demux), tunnel.id))
         };
         let endpoints = tables.tunnels.iter().filter_map(endpoints).collect();
         let wrapped = Wrapped::of(&tables.tunnels);
-        Snapshot { adjacencies, ways, outers, endpoints, wrapped, tables }
+        let mut kinds = tables.tunnels.iter().map(|tunnel| tunnel.encapsulation);
+        let wireguard = kinds.any(|encapsulation| matches!(encapsulation, Encapsulation::WireGuard(_)));
+        Snapshot { adjacencies, ways, outers, endpoints, wrapped, wireguard, tables }
     }
 }
 
@@ -429,6 +454,18 @@ impl Snapshot {
     #[inline]
     pub fn tunnel(&self, src: u128, dst: u128, demux: Demux) -> Option<TunnelId> {
         self.endpoints.get(&Endpoints::new(src, dst, demux)).copied()
+    }
+
+    /// Whether any tunnel is WireGuard's.
+    #[inline]
+    pub fn has_wireguard(&self) -> bool {
+        self.wireguard
+    }
+
+    /// Whether a WireGuard tunnel of ours has this address, as [`as_bits`] has it, and UDP port.
+    #[inline]
+    pub fn listens(&self, dst: u128, port: u16) -> bool {
+        self.tunnel(0, dst, Demux::WireGuard(port)).is_some()
     }
 
     /// The protocols that a tunnel's packets may have.

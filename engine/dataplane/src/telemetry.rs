@@ -73,6 +73,19 @@ pub struct TunnelCounters {
     pub shaper: [ShaperCounters; MAX_CLASSES],
 }
 
+/// What a WireGuard tunnel's timers go by, on the worker that has its sessions.
+#[derive(Debug, Default)]
+pub struct WireGuardCounters {
+    /// Packets sealed, keepalives aside.
+    pub sent: Counter,
+    /// Authentic packets, keepalives aside.
+    pub received: Counter,
+    /// Keepalives sent.
+    pub keepalives_sent: Counter,
+    /// Keepalives received.
+    pub keepalives_received: Counter,
+}
+
 /// What became of packets of a shaper's class on one worker.
 #[derive(Debug, Default)]
 pub struct ShaperCounters {
@@ -165,6 +178,7 @@ pub struct Counters {
     moved: [Counter; 4],
     dropped: Box<[Counter]>,
     tunnels: Box<[TunnelCounters]>,
+    wireguard: Box<[WireGuardCounters]>,
 }
 
 impl Counters {
@@ -187,6 +201,7 @@ impl Counters {
             moved: Default::default(),
             dropped: DropReason::ALL.iter().map(|_| Counter::default()).collect(),
             tunnels: (0..tunnels).map(|_| TunnelCounters::default()).collect(),
+            wireguard: (0..tunnels).map(|_| WireGuardCounters::default()).collect(),
         }
     }
 
@@ -205,6 +220,12 @@ impl Counters {
     /// Packets dropped for any reason.
     pub fn dropped_total(&self) -> u64 {
         self.dropped.iter().map(Counter::get).sum()
+    }
+
+    /// What WireGuard's timers go by of tunnel number `index`.
+    #[inline]
+    pub fn wireguard(&self, index: usize) -> &WireGuardCounters {
+        &self.wireguard[index]
     }
 
     /// The traffic of tunnel number `index`.

@@ -31,6 +31,7 @@ use crate::stage::rewrite::rewrite;
 use crate::stage::steer::{Passage, steer};
 use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble};
 use crate::telemetry::{Counters, Latency};
+use crate::wireguard::Keypairs;
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
 use sync::mailbox;
@@ -110,12 +111,14 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 inbound,
                 outbound: (0..tunnels).map(|_| None).collect(),
                 watched: ArrayVec::new(),
+                keypairs: (0..tunnels).map(|_| Keypairs::default()).collect(),
             },
             sequences: vec![TunnelSequence::default(); tunnels].into(),
             steering: (0..groups).map(|_| Steering::new()).collect(),
             marks: Marks::default(),
             counters: links.counters,
             events: links.events,
+            handshakes: links.handshakes,
             pool: parts.pool,
             originated: ArrayVec::new(),
             icmp_errors: TokenBucket::new(parts.icmp_errors_per_second, parts.icmp_errors_per_second),

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use support::draft::{wan_v4, wan_v6};
 use support::everything::{Act, ESP_UDP, WAYS_IN, everything, keyed, prepare, vxlan};
 use support::pooled::{Pool, Pooled as PooledPacket, PooledPort};
+use support::sessions::{self, WIREGUARD};
 use support::{Draft, Engine, Ip, LAN, PORTS, Sizes, VLAN, WAN, engine_mac, frame, host_mac, host_v4, key};
 
 struct Counting;
@@ -242,8 +243,15 @@ fn engine_receives(engine: &mut Pooled, pool: &Pool, frames: &[Vec<u8>]) {
 #[test]
 fn tunnels_allocate_nothing() {
     let gre = |key, sequence| Encapsulation::Gre { key, sequence };
-    let protocols =
-        [gre(None, false), gre(Some(1), true), Encapsulation::Esp, Encapsulation::IpIp, vxlan(7), ESP_UDP];
+    let protocols = [
+        gre(None, false),
+        gre(Some(1), true),
+        Encapsulation::Esp,
+        Encapsulation::IpIp,
+        vxlan(7),
+        ESP_UDP,
+        WIREGUARD,
+    ];
     for encapsulation in protocols {
         for outer_v6 in [false, true] {
             let pool = Pool::new(500);
@@ -251,6 +259,8 @@ fn tunnels_allocate_nothing() {
             let mut b = over(2, 1, encapsulation, outer_v6, &pool);
             if encapsulation.is_esp() {
                 key(&mut a, &mut b, TunnelId(0), TunnelId(0), 0x1000);
+            } else if encapsulation == WIREGUARD {
+                sessions::agree(&mut a, &mut b, TunnelId(0));
             }
             let packets: Vec<_> =
                 (0..30).map(|flow| Ip::between(1, 2, flow % 2 == 0).udp(flow, 900)).collect();

@@ -238,7 +238,7 @@ fn ports(page: &mut Page, ports: &[PortStatus]) {
 fn tunnels(page: &mut Page, tunnels: &[TunnelStatus]) {
     type Gauge = fn(&TunnelStatus) -> Option<f64>;
     type Count = fn(&TunnelStatus) -> u64;
-    let gauges: [(&str, &str, Gauge); 8] = [
+    let gauges: [(&str, &str, Gauge); 9] = [
         ("tunnel_up", "1 if it carries traffic.", |t| Some(f64::from(u8::from(t.state == TunnelState::Up)))),
         ("tunnel_fenced", "1 if what it delivers is refused.", |t| Some(f64::from(u8::from(t.fenced)))),
         ("tunnel_mtu_bytes", "Largest inner packet.", |t| Some(f64::from(t.mtu))),
@@ -246,6 +246,9 @@ fn tunnels(page: &mut Page, tunnels: &[TunnelStatus]) {
         ("tunnel_jitter_seconds", "RFC 3550 jitter of its probes.", |t| t.jitter_us.map(|us| us / 1e6)),
         ("tunnel_transmit_loss_ratio", "Probes lost on the way out.", |t| Some(t.loss_tx)),
         ("tunnel_receive_loss_ratio", "Probes lost on the way back.", |t| Some(t.loss_rx)),
+        ("tunnel_handshake_age_seconds", "Since its WireGuard session was agreed on.", |t| {
+            t.wireguard.as_ref().and_then(|peer| peer.last_handshake_s)
+        }),
         ("tunnel_buckets", "Buckets it is to have, of 65536.", |t| Some(f64::from(t.buckets))),
     ];
     for (name, help, value) in gauges {

@@ -391,6 +391,23 @@ pub struct TunnelStatus {
     pub buckets: u32,
     /// What its shaper does, if it has one.
     pub shaper: Option<ShaperStatus>,
+    /// Its keys, if it is WireGuard's.
+    pub wireguard: Option<WireGuardStatus>,
+}
+
+/// The far end of a WireGuard tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WireGuardStatus {
+    /// Who it is, in base64.
+    pub public_key: String,
+    /// Its UDP port, as its newest authentic packet has told.
+    pub remote_port: u16,
+    /// Since the session in use was agreed on, seconds; `None` before the first.
+    pub last_handshake_s: Option<f64>,
+    /// Keepalives sent.
+    pub tx_keepalives: u64,
+    /// Keepalives received.
+    pub rx_keepalives: u64,
 }
 
 /// A tunnel's shaper.

@@ -121,6 +121,13 @@ pub fn tunnel() -> TunnelStatus {
                 dropped: 2,
             }],
         }),
+        wireguard: Some(WireGuardStatus {
+            public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".into(),
+            remote_port: 51_820,
+            last_handshake_s: Some(12.5),
+            tx_keepalives: 3,
+            rx_keepalives: 4,
+        }),
     }
 }
 

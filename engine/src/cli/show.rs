@@ -307,7 +307,27 @@ pub fn tunnels(tunnels: &[TunnelStatus]) -> String {
         ]);
     }
     let problems = tunnels.iter().filter_map(|t| Some(format!("{}: {}\n", t.name, t.problem.as_ref()?)));
-    table.render("no tunnels") + &problems.collect::<String>() + &shapers(tunnels)
+    table.render("no tunnels") + &problems.collect::<String>() + &wireguard(tunnels) + &shapers(tunnels)
+}
+
+/// A line a WireGuard peer; nothing where there is none.
+fn wireguard(tunnels: &[TunnelStatus]) -> String {
+    if tunnels.iter().all(|t| t.wireguard.is_none()) {
+        return String::new();
+    }
+    let mut table =
+        Table::new(&["peer of", "public key", "port", "last handshake s", "tx keepalives", "rx keepalives"]);
+    for (tunnel, peer) in tunnels.iter().filter_map(|t| Some((t, t.wireguard.as_ref()?))) {
+        table.row([
+            tunnel.name.clone(),
+            peer.public_key.clone(),
+            peer.remote_port.to_string(),
+            or_dash(peer.last_handshake_s),
+            peer.tx_keepalives.to_string(),
+            peer.rx_keepalives.to_string(),
+        ]);
+    }
+    format!("\n{}", table.render(""))
 }
 
 /// A line a class of a shaper; nothing where there is none.

@@ -125,6 +125,9 @@ fn tunnels_workers_and_drops_keep_their_units() {
     assert_eq!(
         lines[3..],
         [
+            "peer of public key port last handshake s tx keepalives rx keepalives".split(' ').collect(),
+            vec!["a1-b1", "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "51820", "12.5", "3", "4"],
+            vec![],
             vec!["shaper", "of", "kbit/s", "class", "at", "most", "kbit/s", "waited", "dropped"],
             vec!["a1-b1", "100000", "voice", "20000", "7", "2"],
         ]

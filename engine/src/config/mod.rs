@@ -19,6 +19,7 @@ pub mod underlay;
 mod value;
 pub mod vrrp;
 mod warn;
+pub mod wireguard;
 
 pub use problem::{ConfigErrors, Problem};
 
@@ -197,8 +198,7 @@ impl Config {
             &mut self.telemetry.record,
             &mut self.debug.export_esp_keys,
         ];
-        let keys = self.tunnels.iter_mut().filter_map(|tunnel| tunnel.protocol.static_sa_mut());
-        let keys = keys.flat_map(|sa| [&mut sa.key_file_in, &mut sa.key_file_out, &mut sa.state_folder]);
+        let keys = self.tunnels.iter_mut().flat_map(|tunnel| tunnel.protocol.files_mut());
         let cluster = self.cluster.iter_mut().flat_map(Cluster::paths);
         let learning = self.prediction.learning.iter_mut().flat_map(|learning| {
             [Some(&mut learning.store), learning.history.as_mut(), learning.recordings.as_mut()]

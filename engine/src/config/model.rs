@@ -8,6 +8,7 @@ use super::types::{
 };
 use super::value::{Probability, Weight, Whole};
 use super::vrrp::Vrrp;
+use super::wireguard::WireGuard;
 use dataplane::replay::WindowSize;
 use dataplane::snapshot::EspUdp;
 use dataplane::wire::vxlan::Vni;
@@ -228,6 +229,8 @@ pub enum Protocol {
         /// The far end inside; derived from `remote` if absent.
         remote_mac: Option<MacAddr>,
     },
+    /// WireGuard.
+    WireGuard(WireGuard),
     /// Plain IP over the link to the other engine of the site.
     Direct,
 }
@@ -241,6 +244,7 @@ impl Protocol {
             Protocol::Gre { .. } => ProtocolName::Gre,
             Protocol::IpIp => ProtocolName::IpIp,
             Protocol::Vxlan { .. } => ProtocolName::Vxlan,
+            Protocol::WireGuard(_) => ProtocolName::WireGuard,
             Protocol::Direct => ProtocolName::Direct,
         }
     }
@@ -250,11 +254,23 @@ impl Protocol {
         self.esp()?.static_sa.as_ref()
     }
 
-    /// The same, to change.
-    pub fn static_sa_mut(&mut self) -> Option<&mut StaticSa> {
+    /// Who its ends are, if it is WireGuard's.
+    pub const fn wireguard(&self) -> Option<&WireGuard> {
         match self {
-            Protocol::Esp(esp) | Protocol::EspUdp(esp, _) => esp.static_sa.as_mut(),
+            Protocol::WireGuard(wireguard) => Some(wireguard),
             _ => None,
+        }
+    }
+
+    /// The files that it names.
+    pub fn files_mut(&mut self) -> Vec<&mut PathBuf> {
+        match self {
+            Protocol::Esp(Esp { static_sa: Some(sa), .. })
+            | Protocol::EspUdp(Esp { static_sa: Some(sa), .. }, _) => {
+                vec![&mut sa.key_file_in, &mut sa.key_file_out, &mut sa.state_folder]
+            }
+            Protocol::WireGuard(wireguard) => wireguard.files_mut().collect(),
+            _ => vec![],
         }
     }
 

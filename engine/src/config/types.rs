@@ -228,6 +228,7 @@ ProtocolName {
     "gre" => Gre: "RFC 2784 and 2890.",
     "ipip" => IpIp: "IP in IP, RFC 2003 and 2473.",
     "vxlan" => Vxlan: "RFC 7348, as a link between two routers.",
+    "wireguard" => WireGuard: "WireGuard.",
     "direct" => Direct: "Not at all: the link to the other engine of the site.",
 });
 choice!(/// Which end of a tunnel is behind a NAT.

@@ -4,6 +4,7 @@ use super::Config;
 use super::cluster::Cluster;
 use super::model::{Idle, RouteTarget};
 use super::problem::Problem;
+use super::wireguard::WireGuard;
 use std::num::NonZero;
 use std::path::Path;
 
@@ -93,6 +94,10 @@ fn files(config: &Config) -> Vec<Problem> {
         file(&path, name, "put it there before the engine starts; until then the state store counts as lost");
     }
     for tunnel in &config.tunnels {
+        for (key, path) in tunnel.protocol.wireguard().into_iter().flat_map(WireGuard::files) {
+            let remedy = "put a key of `wg genkey` or `wg genpsk` there before the engine starts";
+            file(&format!("tunnel[{}].wireguard.{key}", tunnel.index), path, remedy);
+        }
         let Some(sa) = tunnel.protocol.static_sa() else { continue };
         for (key, path) in [("key_file_in", &sa.key_file_in), ("key_file_out", &sa.key_file_out)] {
             let remedy = "put the key and the salt there in hexadecimal before the engine starts";

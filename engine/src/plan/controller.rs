@@ -67,6 +67,7 @@ fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig
                 parameters: SaParameters { algorithm: esp.cipher.algorithm(), esn: esp.esn },
                 senders: workers_of(config, &tunnel.peer),
             },
+            (Protocol::WireGuard(_), ..) => control::config::Protocol::WireGuard { probed },
             (.., sa) => {
                 control::config::Protocol::Fixed { probed, spi: sa.map(|sa| Spi(sa.spi_in.get() as u32)) }
             }
@@ -109,6 +110,7 @@ fn endpoints(tunnel: &model::Tunnel) -> Endpoints {
         Protocol::Gre { .. } => (TunnelKind::Gre, Nat::None),
         Protocol::IpIp => (TunnelKind::IpIp, Nat::None),
         Protocol::Vxlan { .. } => (TunnelKind::Vxlan, Nat::None),
+        Protocol::WireGuard(_) => (TunnelKind::WireGuard, Nat::None),
         Protocol::Direct => (TunnelKind::Direct, Nat::None),
     };
     let number = tunnel.parallel.as_ref().map_or(0, |parallel| parallel.number);

@@ -254,6 +254,29 @@ fn every_protocol_has_its_tunnel() {
     assert!(matches!(told.protocol, control::config::Protocol::Esp { senders: 3, .. }));
 }
 
+#[cfg(feature = "wireguard")]
+#[test]
+fn wireguard_has_its_peers_and_its_mtu() {
+    let peer = "protocol = \"wireguard\"\nudp_remote_port = 1234\n[tunnel.wireguard]\nprivate_key_file = \"a1.wg\"\n\
+        public_key = \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\"\nallowed_ips = [\"10.2.0.0/24\"]\n";
+    let ends = "local = \"2001:db8::11\"\nremote = \"2001:db8::20\"\n";
+    let text = TEXT.replace("cores = [2, 3]", "cores = [2]").replace(ends, "");
+    let text = text.replace("protocol = \"gre\"\ngre_key = 42\n", &format!("{ends}{peer}"));
+    let plan = Plan::from_config(&Config::parse(&text).expect("valid"));
+    let (tunnel, told) = (&plan.forwarding.tunnels[2], &plan.controller.tunnels[2]);
+    let ports = dataplane::snapshot::WireGuard { local_port: 51_820, remote_port: 1234 };
+    assert_eq!((tunnel.encapsulation, tunnel.mtu), (Encapsulation::WireGuard(ports), 8920));
+    assert_eq!(told.protocol, control::config::Protocol::WireGuard { probed: true });
+    let wireguard = plan.tunnels[2].wireguard.as_ref().expect("it has peers");
+    assert_eq!((wireguard.rekey, wireguard.keepalive), (Duration::from_secs(120), None));
+    // The far end itself too: it is one of ours, and its probes come from there.
+    for (ip, allowed) in
+        [("10.2.0.9", true), ("2001:db8::20", true), ("2001:db8::21", false), ("10.3.0.1", false)]
+    {
+        assert_eq!(wireguard.allowed.has(ip.parse().expect("an address")), allowed, "{ip}");
+    }
+}
+
 proptest! {
     /// Against the walk's own account of what ESP adds: the MTU fits, and one octet more does not.
     #[test]

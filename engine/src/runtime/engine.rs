@@ -24,6 +24,8 @@ use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerEvent, PeerLinks, Session};
 use crate::plan::Plan;
 use crate::shadow::Shadow;
+#[cfg(feature = "wireguard")]
+use crate::wireguard::WireGuard;
 use anyhow::Result;
 use control::Controller;
 use control::io::{Input, Output};
@@ -75,6 +77,9 @@ pub struct Engine {
     pub sas: SecurityAssociations,
     /// Those agreed on with foreign peers.
     pub static_sas: StaticSas,
+    /// WireGuard's far ends.
+    #[cfg(feature = "wireguard")]
+    pub wireguard: WireGuard,
     /// How fast packets go into tunnels.
     pub shapers: Shapers,
     /// The controller.
@@ -193,6 +198,8 @@ impl Engine {
         self.path_mtus.tick(now, &mut self.forwarding);
         self.keepalives.tick(now, &self.forwarding, &mut self.workers);
         self.neighbors.tick(now, &mut self.forwarding, &mut self.workers);
+        #[cfg(feature = "wireguard")]
+        self.wireguard_tick(now);
         self.observe_tick(now);
         self.mirror_tick(now);
         self.with_static_sas(|sas, tools| sas.tick(tools));
@@ -222,6 +229,8 @@ impl Engine {
                     self.input(input);
                 }
             }
+            #[cfg(feature = "wireguard")]
+            Event::SoftLimit(tunnel) if self.wireguard.wants_handshake(tunnel) => {}
             Event::SoftLimit(tunnel) if self.static_sas.has(tunnel) => {
                 self.static_sas.renew(tunnel, &self.plan, &*self.crypto.provider, &mut self.workers);
                 self.with_static_sas(|sas, tools| sas.renew_of_site(tunnel, tools));
@@ -242,6 +251,10 @@ impl Engine {
             }
             Event::FarEnd { tunnel, ip, port } => self.far_end(tunnel, ip, port),
             Event::FarInside { tunnel, ip } => self.forwarding.set_far_inside(tunnel, ip),
+            #[cfg(feature = "wireguard")]
+            Event::SessionConfirmed(receiver) => self.session_confirmed(receiver),
+            #[cfg(not(feature = "wireguard"))]
+            Event::SessionConfirmed(_) => {}
             // Freed here, off the worker.
             Event::Retired(Retired::Inbound(inbound)) => {
                 self.static_sas.retired(&inbound, self.shadow.as_ref());

@@ -7,7 +7,7 @@ use dataplane::context::Version;
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, TunnelId};
 use dataplane::neighbor::Neighbors;
-use dataplane::snapshot::{Encapsulation, Group, Interface, Snapshot, Tables, Tunnel};
+use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
 use dataplane::virtual_router::Versions;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -122,19 +122,23 @@ impl Forwarding {
         tunnel.mtu = mtu;
     }
 
-    /// Where a tunnel's far end is seen behind its NAT. False, and nothing changed, if its way there is not known: it
-    /// was a neighbour, and `ip` is none.
+    /// Where a tunnel's far end is seen, behind its NAT or roaming. False, and nothing changed, if no route leads there
+    /// but into a tunnel.
     pub fn set_far_end(&mut self, id: TunnelId, ip: IpAddr, port: u16) -> bool {
-        let tunnel = &mut self.tunnels[id.index()];
-        let interface = &self.interfaces[tunnel.interface.index()];
-        let next_hop = match tunnel.next_hop == tunnel.remote {
-            true if interface.reaches(ip) => ip,
-            true => return false,
-            false => tunnel.next_hop,
+        let (interface, next_hop) = match self.routes.towards(ip) {
+            Some(NextHop::Connected(interface)) => (interface, ip),
+            Some(NextHop::Via { interface, gateway }) => (interface, gateway),
+            _ => return false,
         };
-        let Encapsulation::EspUdp(settings) = &mut tunnel.encapsulation else { return false };
-        self.dirty |= (tunnel.remote, settings.remote_port) != (ip, port);
-        (tunnel.remote, tunnel.next_hop, settings.remote_port) = (ip, next_hop, port);
+        let tunnel = &mut self.tunnels[id.index()];
+        let remote_port = match &mut tunnel.encapsulation {
+            Encapsulation::EspUdp(settings) => &mut settings.remote_port,
+            Encapsulation::WireGuard(settings) => &mut settings.remote_port,
+            _ => return false,
+        };
+        self.dirty |= (tunnel.remote, *remote_port) != (ip, port);
+        (tunnel.remote, *remote_port) = (ip, port);
+        (tunnel.interface, tunnel.next_hop) = (interface, next_hop);
         true
     }
 

@@ -126,6 +126,11 @@ impl Routes {
         self.writer.fib()
     }
 
+    /// What the route to `ip` leads to now.
+    pub fn towards(&self, ip: IpAddr) -> Option<NextHop> {
+        self.fib().lookup(ip).map(|id| self.entries[id.index()].next_hop)
+    }
+
     /// The next hops, by [`NextHopId`], for a snapshot that is published as `generation`.
     pub fn publish(&mut self, generation: Generation) -> Arc<[NextHop]> {
         self.next_hops_changed = false;

@@ -28,6 +28,8 @@ mod telemetry;
 mod traffic;
 mod vitals;
 mod vrrp;
+#[cfg(feature = "wireguard")]
+mod wireguard;
 mod workers;
 mod wrap_cost;
 
@@ -232,6 +234,8 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let mut config = controller_config(&plan)?;
     wrap_cost::measure(&mut config, &plan, &*crypto.provider, &clock);
     let mut sas = SecurityAssociations::default();
+    #[cfg(feature = "wireguard")]
+    let wireguard = wireguard::start(&plan, clock.now())?;
     let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
     let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
@@ -253,6 +257,8 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         crypto,
         sas,
         static_sas,
+        #[cfg(feature = "wireguard")]
+        wireguard,
         shapers,
         sessions: Default::default(),
         replies: Default::default(),

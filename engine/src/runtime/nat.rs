@@ -35,9 +35,13 @@ impl Keepalives {
 impl Engine {
     /// The far end of a tunnel is seen somewhere else: its packets go there from now on.
     pub fn far_end(&mut self, tunnel: TunnelId, ip: IpAddr, port: u16) {
+        #[cfg(feature = "wireguard")]
+        if let Some(peer) = self.wireguard.peer(tunnel) {
+            peer.heard_from((ip, port));
+        }
         let name = &self.plan.tunnels[tunnel.index()].name;
         if self.forwarding.set_far_end(tunnel, ip, port) {
-            tracing::info!(tunnel = name, %ip, port, "far end seen behind its NAT");
+            tracing::info!(tunnel = name, %ip, port, "far end seen there");
         } else {
             tracing::warn!(tunnel = name, %ip, port, "far end seen where no way is known to");
         }

@@ -231,6 +231,10 @@ impl Engine {
                     outbound_generation: tunnel.outbound_generation,
                     fenced: tunnel.fenced,
                     shaper: self.shaper_status(id),
+                    #[cfg(feature = "wireguard")]
+                    wireguard: self.wireguard_status(id),
+                    #[cfg(not(feature = "wireguard"))]
+                    wireguard: None,
                     buckets: buckets.filter(|(member, _)| *member == id).map(|(_, buckets)| buckets).sum(),
                 }
             })

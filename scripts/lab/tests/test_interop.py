@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..interop import CASES, Interop, right
 from ..ovs import SCHEMA
+from ..wireguard import installed
 
 
 class ForeignGateways(unittest.TestCase):
@@ -16,7 +17,7 @@ class ForeignGateways(unittest.TestCase):
             absent.add("ovs")
         if not Path("/usr/share/dpdk/examples/ipsec-secgw").is_dir():
             absent.add("secgw")
-        cases = [case for case in CASES if case.peer not in absent]
+        cases = [case for case in CASES if case.peer not in absent and case.protocol != "wireguard"]
         with Interop(cases) as lab:
             rows = lab.rows()
             self.assertEqual({text.split()[1] for text in lab.epochs()}, {"1"})
@@ -33,3 +34,15 @@ class ForeignGateways(unittest.TestCase):
             self.assertEqual(set(read), protocols, read)
             drops = lab.engine.packet_counts()["dropped"]
             self.assertEqual([name for name in drops if name.startswith(("bad_", "unknown_", "auth"))], [], drops)
+
+
+@unittest.skipUnless(installed(), "wireguard-go is not installed: scripts/setup installs it")
+class WireGuard(unittest.TestCase):
+    """A stock userspace WireGuard."""
+
+    def test_a_session_lives(self):
+        cases = [case for case in CASES if case.protocol == "wireguard"]
+        with Interop(cases) as lab:
+            for row in (*lab.rows(), *lab.wireguard_rows()):
+                with self.subTest(row):
+                    self.assertTrue(right(row), lab.engine.last_words())

@@ -23,6 +23,12 @@ impl Controller {
             Input::OutboundInstalled { tunnel, generation } => {
                 self.sas.outbound_installed(tunnel, generation, out);
             }
+            Input::Session { tunnel, up } => {
+                self.sas.session(tunnel, up);
+                if let Some(path) = self.health.get_mut(&tunnel).filter(|_| !up) {
+                    path.reset();
+                }
+            }
             Input::Bfd { session, up, why } => self.neighbor_seen(session, up, why, out),
             Input::Advertised { from, priority, interval } => {
                 self.advertised(Heard { from, priority, interval }, out);

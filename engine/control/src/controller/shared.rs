@@ -141,7 +141,7 @@ impl Controller {
                 inbound_spis: self.sas.inbound_spis(tunnel.id),
                 outbound_generation,
             }),
-            Protocol::Fixed { .. } | Protocol::Direct => None,
+            Protocol::Fixed { .. } | Protocol::WireGuard { .. } | Protocol::Direct => None,
         };
         TunnelRecord {
             peer: tunnel.peer.clone(),

@@ -178,3 +178,23 @@ fn an_offer_with_other_parameters_installs_nothing_and_says_so() {
         assert_eq!(out, [Output::OfferRefused { tunnel: TunnelId(4), ours: PARAMETERS, theirs }]);
     }
 }
+
+/// A WireGuard tunnel carries traffic while its handshakes have agreed on keys; nothing is negotiated for it here.
+#[test]
+fn wireguard_is_usable_while_it_has_a_session() {
+    let wireguard = TunnelConfig { protocol: Protocol::WireGuard { probed: false }, ..tunnel("b", 0) };
+    let mut sas = SaManager::new(&[wireguard], 1, SplitMix::new(1));
+    let mut out = Vec::new();
+    sas.peer_up("b", &mut out);
+    sas.poll(Nanos::from_millis(5000), &mut out);
+    assert!(out.is_empty(), "{out:?}");
+    let mut states = vec![sas.can_send(TunnelId(4))];
+    for up in [true, false, true] {
+        sas.session(TunnelId(4), up);
+        // Another tunnel is none of its business.
+        sas.session(TunnelId(5), !up);
+        states.push(sas.can_send(TunnelId(4)));
+    }
+    assert_eq!(states, [false, true, false, true]);
+    assert!(sas.can_send(TunnelId(5)));
+}

@@ -316,6 +316,10 @@ impl Ends {
                 let far = if direction == Direction::Rx { src } else { dst };
                 header.protocol == Protocol::UDP && far == settings.remote_port
             }
+            (Encapsulation::WireGuard(settings), Upper::Ports { src, dst }) => {
+                let far = if direction == Direction::Rx { src } else { dst };
+                header.protocol == Protocol::UDP && far == settings.remote_port
+            }
             (Encapsulation::Vxlan(Vxlan { vni, .. }), Upper::Ports { dst, .. }) => {
                 let datagram = payload.get(udp::HEADER_LENGTH..).unwrap_or_default();
                 header.protocol == Protocol::UDP && dst == vxlan::PORT && vxlan::parse(datagram) == Ok(vni)

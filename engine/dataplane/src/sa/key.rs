@@ -61,7 +61,7 @@ impl SaKey {
         Ok(SaKey { algorithm, key: provider.key(&Keymat::new(algorithm, keymat)?) })
     }
 
-    pub(super) fn into_aead(self) -> Box<dyn AeadKey> {
+    pub(crate) fn into_aead(self) -> Box<dyn AeadKey> {
         self.key
     }
 }

@@ -74,6 +74,7 @@ fn less_often<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, m
             match UdpHeader::parse(datagram).map(|(header, _)| header.dst_port()) {
                 Ok(vxlan::PORT) => tunnel::vxlan::decap(context, packet, meta),
                 Ok(wire::esp_udp::PORT) => esp_udp::decap(context, packet, meta),
+                Ok(_) if context.snapshot.has_wireguard() => tunnel::wireguard::decap(context, packet, meta),
                 _ => Ok(()),
             }
         }

@@ -8,8 +8,8 @@ use crate::message::Event;
 use crate::packet::{Packet, PacketPool};
 use crate::sa::{OutboundSa, SaError};
 use crate::snapshot::Encapsulation;
-use crate::tunnel::ecn;
 use crate::tunnel::template::{Template, flow_label};
+use crate::tunnel::{ecn, wireguard};
 use crate::wire::{Protocol, TrafficClass, flow};
 use sync::ring::Producer;
 
@@ -43,7 +43,10 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
             template()?.prepend(packet, meta.version, class, Some(sequence), |inner| label(inner, meta))
         }
         Encapsulation::Direct => Some(()),
-        Encapsulation::EspUdp(_) | Encapsulation::IpIp | Encapsulation::Vxlan(_) => {
+        Encapsulation::EspUdp(_)
+        | Encapsulation::IpIp
+        | Encapsulation::Vxlan(_)
+        | Encapsulation::WireGuard(_) => {
             return less_often(context, packet, meta, id, class);
         }
     };
@@ -66,15 +69,26 @@ fn less_often<A: PacketPool>(
 ) -> Verdict {
     let (outer, length) = (context.snapshot.outer(id), packet.len());
     let template = outer.template.as_ref().ok_or(DropReason::UnknownTunnel)?;
-    let entropy = if let Encapsulation::EspUdp(_) = outer.encapsulation {
-        let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
-        seal(sa, packet, meta, template.length())?;
-        report_soft_limit(sa, &mut context.events, id);
-        0
-    } else {
-        let entropy = flow::entropy(packet.data(), meta);
-        packet.prepend(template.length()).ok_or(DropReason::NoRoom)?;
-        entropy
+    let entropy = match outer.encapsulation {
+        Encapsulation::EspUdp(_) => {
+            let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
+            seal(sa, packet, meta, template.length())?;
+            report_soft_limit(sa, &mut context.events, id);
+            0
+        }
+        Encapsulation::WireGuard(_) => {
+            let room = (template.length(), outer.mtu);
+            if wireguard::seal(&mut context.sas.keypairs[id.index()], packet, room, context.now)? {
+                let _ = context.events.push(Event::SoftLimit(id));
+            }
+            context.counters.wireguard(id.index()).sent.add(1);
+            0
+        }
+        _ => {
+            let entropy = flow::entropy(packet.data(), meta);
+            packet.prepend(template.length()).ok_or(DropReason::NoRoom)?;
+            entropy
+        }
     };
     template.write_spread(packet.data_mut(), meta.version, class, entropy).ok_or(DropReason::NoRoom)?;
     meta.version = template.outer();

@@ -17,7 +17,7 @@ use crate::wire::icmpv6::{self, Icmpv6, Icmpv6Error};
 use crate::wire::ipv4::Ipv4Header;
 use crate::wire::ipv6::{self, Ipv6Header};
 use crate::wire::udp::{self, UdpHeader};
-use crate::wire::{Protocol, stamp, vxlan};
+use crate::wire::{Protocol, stamp, vxlan, wireguard};
 use std::net::IpAddr;
 
 /// TTL and hop limit of what this engine sends (RFC 1700's default).
@@ -132,6 +132,13 @@ fn path_mtu<A: PacketPool>(
                     let ports = (settings.local_port, settings.remote_port);
                     quoted.ports == Some(ports) && protocol == Protocol::UDP && sent(tunnel, quoted.udp_spi)
                 }
+                Encapsulation::WireGuard(settings) => {
+                    let ports = (settings.local_port, settings.remote_port);
+                    let sent = context.sas.keypairs[tunnel.id.index()].remote();
+                    quoted.ports == Some(ports)
+                        && protocol == Protocol::UDP
+                        && quoted.receiver.is_some_and(|receiver| sent == Some(receiver))
+                }
                 Encapsulation::Vxlan(_) => {
                     let port = quoted.ports.map(|(_, port)| port);
                     protocol == Protocol::UDP && port == Some(vxlan::PORT)
@@ -157,6 +164,8 @@ struct Quoted {
     ports: Option<(u16, u16)>,
     /// The SPI behind a UDP header, if the quotation goes so far.
     udp_spi: Option<Spi>,
+    /// The same of WireGuard's receiver.
+    receiver: Option<u32>,
 }
 
 impl Quoted {
@@ -164,7 +173,9 @@ impl Quoted {
         let spi = |bytes: &[u8]| Esp::parse(bytes).ok().map(|esp| esp.spi);
         let ports =
             rest.first_chunk().map(|&[a, b, c, d]| (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])));
-        Quoted { spi: spi(rest), ports, udp_spi: rest.get(udp::HEADER_LENGTH..).and_then(spi) }
+        let behind = rest.get(udp::HEADER_LENGTH..);
+        let receiver = behind.and_then(wireguard::Data::quoted);
+        Quoted { spi: spi(rest), ports, udp_spi: behind.and_then(spi), receiver }
     }
 }
 

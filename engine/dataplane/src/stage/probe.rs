@@ -157,7 +157,7 @@ fn datagram<A: PacketPool>(
 }
 
 /// The IP header of a UDP datagram with this class and TTL.
-pub(super) fn ip_header(
+pub(crate) fn ip_header(
     out: &mut [u8],
     (traffic_class, ttl, protocol): (TrafficClass, u8, Protocol),
     src: IpAddr,

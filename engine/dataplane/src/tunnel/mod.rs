@@ -6,6 +6,7 @@ pub mod esp_udp;
 pub mod ip_in_ip;
 pub mod template;
 pub mod vxlan;
+pub mod wireguard;
 
 use crate::snapshot::Encapsulation;
 
@@ -25,6 +26,7 @@ pub fn inner_mtu(underlay: u16, encapsulation: Encapsulation, outer_ipv4: bool) 
         // RFC 3948 §2.1: a UDP header, 8.
         Encapsulation::EspUdp(_) => esp_room(underlay.saturating_sub(outer + 8)),
         Encapsulation::IpIp => underlay.saturating_sub(outer),
+        Encapsulation::WireGuard(_) => underlay.saturating_sub(outer + 8 + crate::wireguard::OVERHEAD as u16),
         // RFC 7348 §5: UDP 8, VXLAN 8, Ethernet without tags 14.
         Encapsulation::Vxlan(_) => underlay.saturating_sub(outer + 8 + 8 + 14),
     }

@@ -2,7 +2,7 @@
 
 use crate::context::Version;
 use crate::packet::Packet;
-use crate::snapshot::{Encapsulation, EspUdp, Tunnel, Vxlan};
+use crate::snapshot::{Encapsulation, EspUdp, Tunnel, Vxlan, WireGuard};
 use crate::stage::local::TTL;
 use crate::wire::checksum::Sum;
 use crate::wire::ethernet::Ethernet;
@@ -26,8 +26,8 @@ enum Behind {
     Ip,
     /// UDP, VXLAN and Ethernet.
     Vxlan,
-    /// UDP, then ESP.
-    EspUdp,
+    /// UDP, then what is sealed: ESP or a WireGuard message.
+    Sealed,
 }
 
 /// Outer IP header and the headers between it and the inner packet, or ESP. What differs between packets is filled in by
@@ -51,7 +51,7 @@ impl Template {
         let (protocol, behind) = match tunnel.encapsulation {
             Encapsulation::Direct => return None,
             Encapsulation::Esp => (Protocol::ESP, Behind::Esp),
-            Encapsulation::EspUdp(_) => (Protocol::UDP, Behind::EspUdp),
+            Encapsulation::EspUdp(_) | Encapsulation::WireGuard(_) => (Protocol::UDP, Behind::Sealed),
             Encapsulation::Gre { .. } => (Protocol::GRE, Behind::Gre),
             Encapsulation::IpIp => (Protocol::IPV4, Behind::Ip),
             Encapsulation::Vxlan(_) => (Protocol::UDP, Behind::Vxlan),
@@ -158,7 +158,7 @@ impl Template {
 
     /// What [`write`](Self::write) does, for IP-in-IP and what is in UDP. `entropy`, the same for all packets of a flow,
     /// becomes the UDP source port of VXLAN (RFC 7348 §5) and the flow label of an outer IPv6 header, so that the underlay
-    /// spreads flows. ESP has none to show: its flows are hidden.
+    /// spreads flows. What is sealed has none to show: its flows are hidden.
     #[inline(never)]
     pub fn write_spread(
         &self,
@@ -185,7 +185,7 @@ impl Template {
                 ipv4::HEADER_LENGTH
             }
             Version::V6 => {
-                let label = if self.behind == Behind::EspUdp { 0 } else { flow_label(entropy) };
+                let label = if self.behind == Behind::Sealed { 0 } else { flow_label(entropy) };
                 let payload = u16::try_from(total - ipv6::HEADER_LENGTH).ok()?;
                 data[..4].copy_from_slice(&(6 << 28 | u32::from(class.0) << 20 | label).to_be_bytes());
                 data[4..6].copy_from_slice(&payload.to_be_bytes());
@@ -265,7 +265,8 @@ fn between(encapsulation: Encapsulation, out: &mut [u8]) -> Option<usize> {
         Encapsulation::Gre { key, sequence } => {
             Gre { protocol: EtherType::IPV4, key, sequence: sequence.then_some(0) }.write(out).ok()
         }
-        Encapsulation::EspUdp(EspUdp { local_port, remote_port, .. }) => {
+        Encapsulation::EspUdp(EspUdp { local_port, remote_port, .. })
+        | Encapsulation::WireGuard(WireGuard { local_port, remote_port }) => {
             out[..2].copy_from_slice(&local_port.to_be_bytes());
             out[2..4].copy_from_slice(&remote_port.to_be_bytes());
             Some(udp::HEADER_LENGTH)

@@ -3,6 +3,7 @@
 use super::flow::FlowKey;
 use super::ipv4::{self, Ipv4Header};
 use super::ipv6::{self, Ipv6Header};
+use super::wireguard;
 use super::{EtherType, MacAddr, Protocol, TrafficClass};
 use super::{
     arp, bfd, checksum, esp, esp_udp, ethernet, gre, icmp, icmpv6, ndp, stamp, tcp, udp, vrrp, vxlan,
@@ -30,6 +31,8 @@ pub fn fuzz_all(data: &[u8]) {
     }
     fuzz_sealed(data);
     let _ = arp::Arp::parse(data);
+    let _ = wireguard::Message::parse(data);
+    let _ = wireguard::Data::quoted(data);
     let _ = esp::Trailer::parse(data);
     let _ = ipv4::copied_options(data);
     let _ = stamp::Probe::parse(data);
@@ -116,6 +119,7 @@ fn fuzz_upper(protocol: Protocol, payload: &[u8]) {
             if let Ok((_, data)) = udp::UdpHeader::parse(payload) {
                 let _ = stamp::Reflection::parse(data);
                 let _ = esp_udp::Payload::parse(data);
+                let _ = wireguard::Message::parse(data);
                 if vxlan::parse(data).is_ok() {
                     let _ = ethernet::Ethernet::parse(&data[vxlan::HEADER_LENGTH..]);
                 }

@@ -22,6 +22,7 @@ pub mod traffic_class;
 pub mod udp;
 pub mod vrrp;
 pub mod vxlan;
+pub mod wireguard;
 
 mod fuzz;
 #[cfg(test)]

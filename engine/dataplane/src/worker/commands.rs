@@ -1,14 +1,17 @@
 //! What control tells a worker to do.
 
 use super::{Clock, Worker};
-use crate::context::{MAX_INBOUND, Watched};
+use crate::context::{Context, MAX_INBOUND, Watched};
 use crate::id::{Nanos, TunnelId};
 use crate::links::EVENTS;
 use crate::message::{Command, Event, Inbound, Retired};
 use crate::packet::{PacketPool, Port};
 use crate::sa::OutboundSa;
+use crate::snapshot::Encapsulation;
 use crate::stage::{neighbor, probe, vrrp};
-use crate::tunnel::esp_udp;
+use crate::tunnel::{esp_udp, wireguard};
+use crate::wireguard::{Role, Session};
+use sync::ring::Producer;
 
 /// Of one SA's progress.
 const BETWEEN_REPORTS: Nanos = Nanos::from_millis(1);
@@ -39,7 +42,14 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 }
             }
             Command::Probe { tunnel, sequence } => probe::send(&mut self.context, tunnel, sequence),
-            Command::Keepalive(tunnel) => esp_udp::keepalive(&mut self.context, tunnel),
+            Command::Keepalive(tunnel) => self.keepalive(tunnel),
+            Command::InstallSession(session, role) => self.install_session(session, role),
+            Command::RemoveSessions(tunnel) => {
+                let Context { sas, events, .. } = &mut self.context;
+                let keypairs = sas.keypairs.get_mut(tunnel.index());
+                keypairs.into_iter().for_each(|keypairs| keypairs.clear(|old| retire(events, old)));
+            }
+            Command::Send(datagram) => wireguard::send(&mut self.context, datagram),
             Command::Solicit { interface, ip, unicast } => {
                 neighbor::solicit(&mut self.context, interface, ip, unicast);
             }
@@ -70,6 +80,22 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
+    fn keepalive(&mut self, tunnel: TunnelId) {
+        match self.context.snapshot.tunnels.get(tunnel.index()).map(|tunnel| tunnel.encapsulation) {
+            Some(Encapsulation::WireGuard(_)) => wireguard::keepalive(&mut self.context, tunnel),
+            Some(Encapsulation::EspUdp(_)) => esp_udp::keepalive(&mut self.context, tunnel),
+            _ => {}
+        }
+    }
+
+    fn install_session(&mut self, session: Box<Session>, role: Role) {
+        let Context { sas, events, now, .. } = &mut self.context;
+        match sas.keypairs.get_mut(session.local().tunnel().index()) {
+            Some(keypairs) => keypairs.install(session, role, *now, |old| retire(events, old)),
+            None => retire(events, session),
+        }
+    }
+
     fn install_inbound(&mut self, inbound: Box<Inbound>) {
         let spi = inbound.sa.spi();
         let known = inbound.tunnel.index() < self.context.sas.outbound.len();
@@ -94,4 +120,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         self.context.report(Event::OutboundInstalled(tunnel, spi));
     }
+}
+
+/// Keys out of use, for control to erase.
+fn retire(events: &mut Producer<Event>, session: Box<Session>) {
+    let _ = events.push(Event::Retired(Retired::Session(session)));
 }

@@ -5,6 +5,7 @@ mod esp;
 #[path = "../walk/support/mod.rs"]
 mod support;
 mod walk;
+mod wireguard;
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = format!("{}/../fuzz/corpus/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -27,6 +28,11 @@ fn filter() {
 #[test]
 fn esp_open() {
     corpus("esp").iter().for_each(|data| esp::run(data));
+}
+
+#[test]
+fn wireguard_open() {
+    corpus("wireguard").iter().for_each(|data| wireguard::run(data));
 }
 
 #[test]

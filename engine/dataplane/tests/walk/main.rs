@@ -23,3 +23,4 @@ mod steer;
 mod support;
 mod tunnel;
 mod vrrp;
+mod wireguard;

@@ -3,6 +3,7 @@
 use crate::support::craft::{addresses, one_hop_less};
 use crate::support::draft::{wan_v4, wan_v6};
 use crate::support::everything::{ESP_UDP, vxlan};
+use crate::support::sessions::WIREGUARD;
 use crate::support::{
     Draft, Engine, Ip, LAN, WAN, checked, deliver, engine_mac, frame, host_mac, key, pair, payload, through,
 };
@@ -19,8 +20,8 @@ use std::net::IpAddr;
 
 const FOUR: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
 
-fn all() -> [Encapsulation; 3] {
-    [Encapsulation::IpIp, vxlan(0xabcdef), ESP_UDP]
+fn all() -> [Encapsulation; 4] {
+    [Encapsulation::IpIp, vxlan(0xabcdef), ESP_UDP, WIREGUARD]
 }
 
 /// A host's packet as engine A puts it on the wire.
@@ -55,6 +56,10 @@ fn expected_headers(encapsulation: Encapsulation, outer: &[u8], inner_v6: bool) 
         Encapsulation::EspUdp(_) => {
             let check = if outer[0] >> 4 == 6 { &body[6..8] } else { &[0, 0] };
             [&[0x11, 0x94, 0x11, 0x94][..], &length, check].concat()
+        }
+        Encapsulation::WireGuard(_) => {
+            let check = if outer[0] >> 4 == 6 { &body[6..8] } else { &[0, 0] };
+            [&[0xca, 0x6c, 0xca, 0x6c][..], &length, check, &[4, 0, 0, 0]].concat()
         }
         _ => vec![],
     }
@@ -112,6 +117,7 @@ fn flows_are_told_apart_outside() {
         (Encapsulation::IpIp, true, false),
         (Encapsulation::Gre { key: None, sequence: false }, true, false),
         (ESP_UDP, true, true),
+        (WIREGUARD, true, true),
         (Encapsulation::Esp, true, true),
     ] {
         let (mut a, _) = pair(encapsulation, outer_v6);

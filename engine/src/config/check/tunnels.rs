@@ -4,8 +4,10 @@ use super::Check;
 use crate::config::model::{Group, Protocol, Tunnel};
 use crate::config::types::Name;
 use crate::config::underlay::{self, NoWay};
+use crate::config::wireguard::WireGuard;
 use crate::plan;
 use dataplane::snapshot::{Encapsulation, MAX_MEMBERS};
+use dataplane::wire::{bfd, esp_udp, stamp, vxlan};
 use std::net::IpAddr;
 
 /// IPv6 asks every link for this much (RFC 8200 §5); so do hosts that expect a useful MTU.
@@ -23,6 +25,9 @@ pub fn check(c: &mut Check<'_>) {
         let key = match t.protocol {
             Protocol::Gre { key: Some(key), .. } => format!(" with key {key}"),
             Protocol::Vxlan { vni, .. } => format!(" with VNI {vni}"),
+            Protocol::WireGuard(WireGuard { local_port, remote_port, .. }) => {
+                format!(" with ports {local_port} and {remote_port}")
+            }
             _ => String::new(),
         };
         let protocol = t.protocol.name().as_str();
@@ -37,6 +42,7 @@ pub fn check(c: &mut Check<'_>) {
     for tunnel in &config.tunnels {
         check_tunnel(c, tunnel);
     }
+    wireguard(c);
     let inbound = config.tunnels.iter().filter_map(|t| Some((t.index, t.protocol.static_sa()?.spi_in.get())));
     c.unique("tunnel", "static_sa.spi_in", inbound, "give each SA its own SPI");
     c.unique(
@@ -78,6 +84,34 @@ fn check_tunnel(c: &mut Check<'_>, tunnel: &Tunnel) {
     keys(c, &path, tunnel);
     ends(c, &path, tunnel);
 }
+
+/// A peer is known by its key, to an end that is known by its own.
+fn wireguard(c: &mut Check<'_>) {
+    let tunnels = c.config.tunnels.iter().filter_map(|t| Some((t.index, t.protocol.wireguard()?)));
+    let pairs = tunnels.clone().map(|(index, wireguard)| {
+        let file = wireguard.private_key_file.display();
+        (index, format!("the pair of {file} and {}", wireguard.public_key))
+    });
+    c.unique("tunnel", "wireguard.public_key", pairs, "give each tunnel its own pair of keys");
+    for (index, wireguard) in tunnels {
+        let path = format!("tunnel[{index}]");
+        if !cfg!(feature = "wireguard") {
+            let what = "this binary was built without WireGuard";
+            c.wrong(format!("{path}.protocol"), what, "build it with --features wireguard");
+        }
+        if TAKEN_PORTS.contains(&wireguard.local_port) {
+            let what = format!("UDP port {} is another protocol's here", wireguard.local_port);
+            c.wrong(format!("{path}.udp_local_port"), what, "write another one, such as 51820");
+        }
+        if c.config.dpdk.cores.len() > 1 {
+            let what = "several workers cannot share one session's counter";
+            c.wrong(format!("{path}.protocol"), what, "run one worker, or use protocol = \"esp\"");
+        }
+    }
+}
+
+/// Where other packets are listened for.
+const TAKEN_PORTS: [u16; 4] = [esp_udp::PORT, vxlan::PORT, stamp::PORT, bfd::PORT];
 
 /// SAs are negotiated with our own kind, and agreed on beforehand with others.
 fn keys(c: &mut Check<'_>, path: &str, tunnel: &Tunnel) {

@@ -4,19 +4,22 @@ use crate::config::model::{Esp, Kbps, Protocol, Shaper, ShaperClass, StaticSa, T
 use crate::config::section::{Read, Section};
 use crate::config::types::{Cipher, Name, NatSide, ProtocolName};
 use crate::config::value::{Text, Whole};
+use crate::config::wireguard::WireGuard;
 use dataplane::replay::WindowSize;
 use dataplane::shaper::MAX_CLASSES;
 use dataplane::snapshot::EspUdp;
-use dataplane::wire::esp_udp;
 use dataplane::wire::vxlan::Vni;
+use dataplane::wire::{esp_udp, wireguard};
 
 /// Keys and the protocols that have them.
-const KEYS: [(&[&str], &[ProtocolName]); 4] = [
+const KEYS: [(&[&str], &[ProtocolName]); 6] = [
     (
         &["cipher", "esn", "rekey_seconds", "rekey_packets", "replay_window", "static_sa"],
         &[ProtocolName::Esp, ProtocolName::EspUdp],
     ),
-    (&["udp_local_port", "udp_remote_port", "nat"], &[ProtocolName::EspUdp]),
+    (&["udp_local_port", "udp_remote_port"], &[ProtocolName::EspUdp, ProtocolName::WireGuard]),
+    (&["nat"], &[ProtocolName::EspUdp]),
+    (&["wireguard"], &[ProtocolName::WireGuard]),
     (&["gre_key", "gre_sequence", "gre_checksum"], &[ProtocolName::Gre]),
     (&["vxlan_vni", "vxlan_local_mac", "vxlan_remote_mac"], &[ProtocolName::Vxlan]),
 ];
@@ -28,7 +31,9 @@ impl Read for Tunnel {
         let word = s.required::<ProtocolName>("protocol");
         let shaper = s.table("shaper").flatten();
         let cost = s.or("cost", Whole::<0, 1_000_000>::constant::<0>()).get() as u32;
-        let (esp, udp, gre) = (esp(s), esp_udp(s), gre(s));
+        let (esp, ports, gre) = (esp(s), ports(s), gre(s));
+        let nat = s.or("nat", NatSide::None).nat();
+        let wireguard = wireguard(s, word == Some(ProtocolName::WireGuard), ports);
         let vxlan = vxlan(s, word == Some(ProtocolName::Vxlan));
         let word = word?;
         for (keys, _) in KEYS.iter().filter(|(_, protocols)| !protocols.contains(&word)) {
@@ -39,10 +44,14 @@ impl Read for Tunnel {
         }
         let protocol = match word {
             ProtocolName::Esp => Protocol::Esp(esp),
-            ProtocolName::EspUdp => Protocol::EspUdp(esp, udp),
+            ProtocolName::EspUdp => {
+                let (local_port, remote_port) = or_both(ports, esp_udp::PORT);
+                Protocol::EspUdp(esp, EspUdp { local_port, remote_port, nat, inside: None })
+            }
             ProtocolName::Gre => gre,
             ProtocolName::IpIp => Protocol::IpIp,
             ProtocolName::Vxlan => vxlan?,
+            ProtocolName::WireGuard => Protocol::WireGuard(wireguard?),
             ProtocolName::Direct => Protocol::Direct,
         };
         if word == ProtocolName::Direct && s.has("shaper") {
@@ -86,10 +95,25 @@ impl Read for StaticSa {
 
 type Port = Whole<1, 65_535>;
 
-fn esp_udp(s: &mut Section<'_>) -> EspUdp {
-    let mut port = |key| s.optional::<Port>(key).map_or(esp_udp::PORT, |port| port.get() as u16);
-    let (local_port, remote_port) = (port("udp_local_port"), port("udp_remote_port"));
-    EspUdp { local_port, remote_port, nat: s.or("nat", NatSide::None).nat(), inside: None }
+/// UDP ports here and there, as far as they are written.
+type Ports = (Option<u16>, Option<u16>);
+
+fn ports(s: &mut Section<'_>) -> Ports {
+    let mut port = |key| s.optional::<Port>(key).map(|port| port.get() as u16);
+    (port("udp_local_port"), port("udp_remote_port"))
+}
+
+fn or_both(ports: Ports, default: u16) -> (u16, u16) {
+    (ports.0.unwrap_or(default), ports.1.unwrap_or(default))
+}
+
+fn wireguard(s: &mut Section<'_>, wanted: bool, ports: Ports) -> Option<WireGuard> {
+    if wanted && !s.has("wireguard") {
+        let remedy = format!("write [{}] with the keys of both ends", s.path_of("wireguard"));
+        s.wrong("wireguard", "is missing", remedy);
+    }
+    let (local_port, remote_port) = or_both(ports, wireguard::PORT);
+    Some(WireGuard { local_port, remote_port, ..s.table("wireguard").flatten()? })
 }
 
 impl Read for Shaper {

@@ -91,3 +91,100 @@ fn static_sas_are_for_foreign_peers() {
     let without = good.split("[tunnel.static_sa]").next().expect("the text before it");
     assert!(errors(without).iter().any(|p| p.path == "tunnel[2].static_sa" && p.what.contains("foreign")));
 }
+
+/// A WireGuard peer.
+const WIREGUARD: &str = r#"
+[[peer]]
+name = "wg"
+site = "c"
+foreign = true
+[[tunnel]]
+name = "a1-wg"
+peer = "wg"
+protocol = "wireguard"
+local = "192.0.2.11"
+remote = "198.51.100.30"
+udp_local_port = 51821
+[tunnel.wireguard]
+private_key_file = "a1.key"
+public_key = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+preshared_key_file = "a1-wg.psk"
+allowed_ips = ["10.9.0.0/24", "fd00:9::/64"]
+keepalive_seconds = 25
+rekey_seconds = 60
+[[tunnel]]
+name = "a1-wg2"
+peer = "wg"
+protocol = "wireguard"
+local = "192.0.2.11"
+remote = "198.51.100.31"
+[tunnel.wireguard]
+private_key_file = "a1.key"
+public_key = "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="
+allowed_ips = ["0.0.0.0/0"]
+"#;
+
+#[cfg(feature = "wireguard")]
+#[test]
+fn wireguard_peers_are_known_by_their_keys() {
+    let good = GOOD.to_owned() + WIREGUARD;
+    assert_eq!(errors(&good), []);
+    let key = "\"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\"";
+    let mistakes = [
+        ("private_key_file = \"a1.key\"\n", "", "tunnel[2].wireguard.private_key_file", "is missing"),
+        (
+            "private_key_file = \"a1.key\"\n",
+            "private_key = \"oK56DE9Ue9zK76rAc8pBl6opph+1v36lm7cXXsQKrQM=\"\n",
+            "tunnel[2].wireguard.private_key",
+            "does not stand in a configuration",
+        ),
+        (
+            "preshared_key_file = \"a1-wg.psk\"",
+            "preshared_key = \"00\"",
+            "tunnel[2].wireguard.preshared_key",
+            "does not stand in a configuration",
+        ),
+        (key, "\"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8D=\"", "tunnel[2].wireguard.public_key", "base64"),
+        (key, "\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"", "tunnel[2].wireguard.public_key", "base64"),
+        (
+            key,
+            "\"TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=\"",
+            "tunnel[3].wireguard.public_key",
+            "pair of",
+        ),
+        ("[\"10.9.0.0/24\", \"fd00:9::/64\"]", "[]", "tunnel[2].wireguard.allowed_ips", "nothing"),
+        ("\"10.9.0.0/24\"", "\"10.9.0.1/24\"", "tunnel[2].wireguard.allowed_ips", "host bits"),
+        ("\"10.9.0.0/24\"", "\"10.9.0\"", "tunnel[2].wireguard.allowed_ips[0]", "prefix length"),
+        (
+            "keepalive_seconds = 25",
+            "keepalive_seconds = 0",
+            "tunnel[2].wireguard.keepalive_seconds",
+            "out of range",
+        ),
+        ("rekey_seconds = 60", "rekey_seconds = 121", "tunnel[2].wireguard.rekey_seconds", "out of range"),
+        ("rekey_seconds = 60", "mtu = 1420", "tunnel[2].wireguard.mtu", "unknown key"),
+        ("udp_local_port = 51821", "udp_local_port = 4789", "tunnel[2].udp_local_port", "another protocol"),
+        ("udp_local_port = 51821", "nat = \"local\"", "tunnel[2].nat", "does not belong"),
+        ("udp_local_port = 51821", "esn = true", "tunnel[2].esn", "does not belong"),
+        ("\"wireguard\"\nlocal", "\"gre\"\nlocal", "tunnel[2].wireguard", "does not belong"),
+        ("cores = [0]", "cores = [0, 1]", "tunnel[2].protocol", "several workers"),
+        (
+            "\"198.51.100.31\"",
+            "\"198.51.100.30\"\nudp_local_port = 51821",
+            "tunnel[3].remote",
+            "already that of",
+        ),
+    ];
+    each_is_told(&good, &mistakes);
+    let without = good.replacen("[tunnel.wireguard]", "[tunnel.shaper]", 1);
+    assert!(
+        errors(&without).iter().any(|p| p.path == "tunnel[2].wireguard" && p.what.contains("is missing"))
+    );
+}
+
+#[cfg(not(feature = "wireguard"))]
+#[test]
+fn without_the_feature_a_wireguard_tunnel_is_refused() {
+    let problems = errors(&(GOOD.to_owned() + WIREGUARD));
+    assert!(problems.iter().any(|p| p.path == "tunnel[2].protocol" && p.remedy.contains("--features")));
+}

@@ -166,6 +166,7 @@ impl Draft {
             Encapsulation::EspUdp(_) => esp(room - 8),
             Encapsulation::IpIp => room,
             Encapsulation::Vxlan(_) => room - 8 - 8 - 14,
+            Encapsulation::WireGuard(_) => room - 8 - 16 - 16,
         };
         // Its two ends see each other's address inside.
         let encapsulation = match encapsulation {

@@ -1,6 +1,7 @@
 //! An engine with every kind of tunnel, and what happens to it beside packets.
 
 use super::pooled::{Pool, PooledPort};
+use super::sessions::{WIREGUARD, agree};
 use super::{Draft, Engine, LAN, LINK, Sizes, WAN, key};
 use dataplane::acl::{Acl, Action, synthetic};
 use dataplane::flow::{SessionConfig, Timeouts, WhenFull};
@@ -25,10 +26,12 @@ pub fn everything_draft(engine: u8, far: u8) -> Draft {
     let ip_in_ip = draft.tunnel(Encapsulation::IpIp, true, far);
     let vxlan = draft.tunnel(vxlan(77), false, far);
     let esp_udp = draft.tunnel(ESP_UDP, false, far);
+    let wireguard = draft.tunnel(WIREGUARD, true, far);
     draft.tunnels[0].mtu = 1000;
     draft.shapers = vec![Some(slow_shaper()), None, None, None, None, Some(slow_shaper())];
-    let members = [gre, esp, esp6, link, ip_in_ip, vxlan, esp_udp].map(|tunnel| (tunnel, 1));
-    draft.group(far, &members, &[gre, esp, esp6, ip_in_ip, vxlan, esp_udp]);
+    let own = [gre, esp, esp6, ip_in_ip, vxlan, esp_udp, wireguard];
+    let members = [gre, esp, esp6, link, ip_in_ip, vxlan, esp_udp, wireguard].map(|tunnel| (tunnel, 1));
+    draft.group(far, &members, &own);
     draft
 }
 
@@ -76,12 +79,13 @@ pub fn vxlan(vni: u32) -> Encapsulation {
     Encapsulation::Vxlan(Vxlan { vni, local_mac: mac, remote_mac: mac })
 }
 
-/// SAs for all ESP tunnels, both ways.
+/// SAs for all ESP tunnels, both ways, and the first workers' sessions of the WireGuard one.
 pub fn keyed(a: &mut Pooled, b: &mut Pooled) {
     for tunnel in [TunnelId(1), TunnelId(2), TunnelId(6)] {
         key(a, b, tunnel, tunnel, 0x1000 * u32::from(tunnel.0));
         key(b, a, tunnel, tunnel, 0x1000 * u32::from(tunnel.0) + 0x100);
     }
+    agree(a, b, TunnelId(7));
 }
 
 /// Where frames come in: the port and the MAC address it listens to.
@@ -105,6 +109,7 @@ pub fn perform(engine: &mut Pooled, act: Act) {
     prepare(engine, act);
     engine.poll();
     engine.events();
+    engine.control.iter_mut().for_each(|control| while control.handshakes.pop().is_some() {});
 }
 
 /// Control's part of it: the workers see it with their next poll.
@@ -117,7 +122,7 @@ pub fn prepare(engine: &mut Pooled, act: Act) {
         Act::Know => engine.draft.neighbors = Draft::new(1, 1).neighbors,
         Act::Up(tunnel, up) => engine.draft.tunnels[usize::from(tunnel)].up = up,
         Act::Shift(weight) => {
-            let members = [0, 1, 2, 3, 4, 5, 6].map(|n| (TunnelId(n), if n == 3 { weight } else { 1 }));
+            let members = [0, 1, 2, 3, 4, 5, 6, 7].map(|n| (TunnelId(n), if n == 3 { weight } else { 1 }));
             engine.draft.reweigh(GroupId(0), &members);
         }
         Act::Ask => {

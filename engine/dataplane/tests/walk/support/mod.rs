@@ -5,6 +5,7 @@ pub mod draft;
 pub mod everything;
 pub mod pooled;
 pub mod reference;
+pub mod sessions;
 
 pub use craft::{Ip, checked, frame, payload};
 pub use draft::{Draft, GATEWAY_V4, LAN, LINK, VLAN, WAN, engine_mac, host_mac, host_v4, host_v6};
@@ -225,6 +226,9 @@ pub fn pair(encapsulation: dataplane::snapshot::Encapsulation, outer_v6: bool) -
     if encapsulation.is_esp() {
         key(&mut a, &mut b, TunnelId(0), TunnelId(0), 0x1000);
         key(&mut b, &mut a, TunnelId(0), TunnelId(0), 0x2000);
+    }
+    if let dataplane::snapshot::Encapsulation::WireGuard(_) = encapsulation {
+        sessions::agree(&mut a, &mut b, TunnelId(0));
     }
     (a, b)
 }
