@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 from . import calm
-from .engines import Decision, StatusLog
+from .engines import Decision, Status, StatusLog
 from .progress import Progress
 from .scenario import Scenario
 from .traffic import Load, Result, Traffic
@@ -51,14 +51,24 @@ def summary(seconds: float, result: Result, began: list, decisions: list[Decisio
         "seconds": seconds,
         "events": dict(Counter(what for _, what in began)),
         "moves": [_told(d) for d in moves(decisions)],
-        "alarms": [_told(d) for d in decisions if d.action.startswith("alarm")],
+        "alarms": {name: episodes(rows) for name, rows in samples.items()},
         "highest_probability": highest,
-        "samples_in_alarm": {name: sum(s.alarm for s in rows) for name, rows in samples.items()},
         "packets_sent": result.total("sent"),
         "packets_lost": result.total("lost"),
         "packets_reordered": result.total("reordered"),
         "packets_duplicated": result.total("duplicated"),
     }
+
+
+def episodes(rows: list[Status]) -> list[dict]:
+    """When an engine was in alarm, and for how long; to the distance of its samples."""
+    found = []
+    for before, after in zip(rows, rows[1:]):
+        if after.alarm and not before.alarm:
+            found.append({"unix_ms": round(after.unix_ms), "seconds": 0.0})
+        if after.alarm and before.alarm and found:
+            found[-1]["seconds"] = round((after.unix_ms - found[-1]["unix_ms"]) / 1e3, 1)
+    return found
 
 
 def _told(decision: Decision) -> dict:

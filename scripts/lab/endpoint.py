@@ -7,6 +7,7 @@ import argparse
 import array
 import json
 import math
+import resource
 import selectors
 import signal
 import socket
@@ -228,13 +229,15 @@ def tcp_many(args) -> None:
         sock.setblocking(False)
         sock.connect_ex((args.to, args.port))
         watch.register(sock, selectors.EVENT_WRITE)
-    opening = args.flows
-    while opening:
+    opened = []
+    while len(opened) < args.flows:
         for key, _ in watch.select():
             if error := key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(error, "cannot connect")
-            watch.modify(key.fileobj, selectors.EVENT_READ)
-            opening -= 1
+            watch.unregister(key.fileobj)
+            opened.append(key.fileobj)
+    for sock in opened:
+        watch.register(sock, selectors.EVENT_READ)
     _live(ready=True)
     try:
         while True:
@@ -275,6 +278,9 @@ def main() -> int:
     parser.add_argument("--points", type=_points, default=[], help="SECONDS:FACTOR,…")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
+    # A connection each is a file each.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     try:

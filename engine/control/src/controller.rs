@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 mod adaptive;
 mod commands;
 mod inputs;
+mod mirror;
 mod moves;
 mod publish;
 mod shared;
@@ -56,6 +57,8 @@ pub struct Controller {
     failure: FailureWatch,
     shift: Option<Shift>,
     proposal: Option<moves::Proposal>,
+    /// What the other engine asks for and has not got yet.
+    asked: Option<commands::Asked>,
     /// Parts of 65,536 that the other engine of the site carries for us.
     handed: u32,
     shares_version: u64,
@@ -67,6 +70,8 @@ pub struct Controller {
     settled_at: Nanos,
     /// BFD sessions that were Up and are not, by their place.
     silent: BTreeSet<usize>,
+    /// What shadows say of mirrored traffic.
+    mirror: mirror::Mirror,
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
@@ -115,6 +120,7 @@ impl Controller {
             failure: FailureWatch::new(config.prediction.clone()),
             shift: None,
             proposal: None,
+            asked: None,
             handed: 0,
             shares_version: 0,
             shares_epoch: None,
@@ -122,6 +128,7 @@ impl Controller {
             handed_over_at: None,
             settled_at: Nanos(0),
             silent: BTreeSet::new(),
+            mirror: mirror::Mirror::default(),
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
             elections: config.vrrp.clone().map(|vrrp| vrrp::Elections::new(vrrp, config.ha.is_some())),
@@ -196,6 +203,7 @@ impl Controller {
         self.drive_shift(out);
         self.hand_over_if_cut_off(out);
         self.expire_proposal();
+        self.answer_asked(out);
         self.share(out);
     }
 
@@ -209,11 +217,13 @@ impl Controller {
         if !self.is_connected(&peer) {
             return;
         }
+        let may_forward = self.may_forward();
         for tunnel in self.config.tunnels.iter().filter(|t| self.is_own(t.id) && self.counts(t.id)) {
             let stats = self.health[&tunnel.id].stats();
             let message = Message::PathReport {
                 tunnel: tunnel.endpoints,
-                up: self.tunnel_up(tunnel),
+                // A path that nothing may take yet is none: its engine has just started, or is cut off.
+                up: may_forward && self.tunnel_up(tunnel),
                 rtt_us: stats.rtt.0 as f32 / 1000.0,
                 loss_tx: stats.loss_tx,
                 loss_rx: stats.loss_rx,
@@ -329,6 +339,11 @@ impl Controller {
         self.decisions.push_back(decision.clone());
         out.push(Output::Decision(decision));
         self.decided
+    }
+
+    /// The workers forward: a standby has heard a majority of the site's voters not long before.
+    fn may_forward(&self) -> bool {
+        self.now < self.ha.forward_until()
     }
 
     fn is_connected(&self, peer: &str) -> bool {

@@ -2,6 +2,7 @@
 //! socket, thread or randomness of its own, so every decision can be replayed.
 
 use crate::message::{Message, SaParameters};
+use crate::mirror::MirrorReport;
 use crate::state::{Expected, Record, StateChange, StateKey};
 use dataplane::context::Version;
 use dataplane::id::{Epoch, GroupId, Nanos, Spi, TunnelId};
@@ -37,6 +38,8 @@ pub enum OperatorCommand {
     Undrain,
     /// Carry out a proposed decision (`approve` mode).
     Approve { decision: u64 },
+    /// Act as if the model were sure of a failure, for as long as an alarm takes to be raised: every guard judges it in earnest.
+    Rehearse,
     /// Change the prediction mode of the running engine.
     SetMode { mode: Mode },
 }
@@ -119,6 +122,9 @@ pub enum Input {
     PeerDown { peer: String },
     /// `peer` says.
     Message { peer: String, message: Message },
+    /// What a shadow says of mirrored traffic, about once a second: the standby of this engine's, or with `own` this engine
+    /// of the active's.
+    Mirror { own: bool, report: Box<MirrorReport> },
     /// The state store answers, for the first time or again; what was written before may be lost.
     StoreReady,
     /// The state store does not answer: `reason` is what it, or the way to it, says.

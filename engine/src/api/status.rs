@@ -1,5 +1,6 @@
 //! What the running engine says of itself. Commands, `--json` and `/metrics` all show these.
 
+use super::shadow::ShadowStatus;
 pub use control::decision::Decision;
 pub use control::io::{Mode, OperatorCommand};
 pub use control::status::{AdaptiveActions, AdaptiveStatus, ShiftPhase, TunnelState};
@@ -67,6 +68,9 @@ pub struct Status {
     pub access: AccessStatus,
     /// The state store, if there is one.
     pub store: Option<StoreStatus>,
+    /// How sessions are shadowed, if they are.
+    #[serde(default)]
+    pub shadow: Option<ShadowStatus>,
 }
 
 /// The state store.

@@ -3,10 +3,14 @@
 mod access;
 mod check;
 mod cluster;
+mod drill;
+mod explain;
+mod mirror;
 mod observe;
 mod predict;
 mod remote;
 mod routes;
+mod shadow;
 mod shifts;
 mod show;
 mod table;
@@ -51,6 +55,8 @@ enum Command {
     Drain(Engine),
     /// Take the traffic back, on the engine that was drained
     Undrain(Engine),
+    Drill(drill::Arguments),
+    Explain(explain::Arguments),
     /// Carry out a decision that waits for a person (prediction mode `approve`)
     Approve {
         /// Its number in `foreshift show decisions`
@@ -92,6 +98,7 @@ enum Command {
     },
     Bench(bench::Arguments),
     BenchFib(bench::fib::Arguments),
+    BenchShadow(bench::shadow::Arguments),
     Load(load::Arguments),
     /// Make a lab's CA and a certificate for each engine
     Pki {
@@ -162,6 +169,8 @@ pub fn main() -> Result<ExitCode> {
         Command::Capture(arguments) => observe::capture(&arguments)?,
         Command::Drain(engine) => remote::command(&engine, Operator::Drain)?,
         Command::Undrain(engine) => remote::command(&engine, Operator::Undrain)?,
+        Command::Drill(arguments) => drill::run(&arguments)?,
+        Command::Explain(arguments) => explain::run(&arguments)?,
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
         Command::Routes(arguments) => routes::run(&arguments)?,
@@ -170,6 +179,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Shape { tunnel, kbps, class, engine } => remote::shape(&engine, tunnel, class, kbps)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
         Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
+        Command::BenchShadow(arguments) => bench::shadow::command(&arguments)?,
         Command::Load(arguments) => load::command(&arguments)?,
         Command::Pki { out, name, force } => pki(&out, &name, force)?,
         Command::Completions { shell } => {

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::shifts::{self, Shifts, shift};
 use super::table::Table;
-use super::{access, cluster};
+use super::{access, cluster, mirror, shadow};
 use crate::api::Request;
 use crate::api::status::*;
 use anyhow::Result;
@@ -46,8 +46,12 @@ enum What {
     Decisions,
     /// The state store, and what engines share there
     Cluster,
+    /// Mirrored traffic, and whether both engines of the site would treat it alike
+    Mirror,
     /// Sessions, of all workers
     Sessions,
+    /// Who holds this engine's sessions, and whose it holds
+    Shadow,
     /// The access list
     Acl,
     /// Address translation
@@ -67,7 +71,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Vrrp => part(arguments, |status| status.vrrp, |elections| vrrp(elections))?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
         What::Cluster => ask(arguments, &Request::Cluster, cluster::cluster)?,
+        What::Mirror => ask(arguments, &Request::Mirror, mirror::mirror)?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
+        What::Shadow => part(arguments, |status| status.shadow, |s| shadow::shadow(s.as_ref()))?,
         What::Acl => access(arguments, |access| access.acl, access::acl)?,
         What::Nat => access(arguments, |access| access.nat, access::nat)?,
     };

@@ -4,6 +4,8 @@ mod access;
 mod adaptive;
 mod bfd;
 mod cluster;
+mod mirror;
+mod shadow;
 mod tunnels;
 mod vrrp;
 

@@ -12,13 +12,16 @@ mod guardrails;
 mod journal;
 pub mod learning;
 mod live_routes;
+mod mirror;
 mod nat;
 mod neighbors;
 mod observe;
 mod outputs;
 mod path_mtu;
 mod sas;
+mod shadow;
 mod shapers;
+mod site_sas;
 mod static_sas;
 mod status;
 mod telemetry;
@@ -46,6 +49,7 @@ use forwarding::Forwarding;
 use journal::Journal;
 use learning::Learning;
 use live_routes::Routes;
+use mirror::Arrivals;
 use nat::Keepalives;
 use neighbors::Neighbors;
 use path_mtu::PathMtus;
@@ -88,10 +92,14 @@ pub fn run(plan: Plan) -> Result<()> {
 async fn supervise(engine: &mut Engine) -> Result<()> {
     let (peer_tx, peer_rx) = mpsc::channel(WAITING);
     let config = engine.plan.control.as_ref().map(|control| peer_config(&engine.plan.name, control));
-    let links =
-        config.map(|config| PeerLinks::start(config, peer_tx)).transpose().context("control connections")?;
+    let (mirror_tx, mirror_rx) = mpsc::channel(1);
+    let mirror_tx = engine.plan.mirror.map(|_| mirror_tx);
+    let links = config.map(|config| PeerLinks::start(config, peer_tx, mirror_tx));
+    let links = links.transpose().context("control connections")?;
+    let mut arrivals = Arrivals::new(mirror_rx);
     if let Some(links) = &links {
         tracing::info!(address = %links.local_addr(), "peers are listened for");
+        engine.start_mirror(links, &mut arrivals)?;
     }
     let (api_tx, api_rx) = mpsc::channel(WAITING);
     let targets = Arc::new(Targets::new(&engine.plan.forwarding));
@@ -111,7 +119,9 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
         }
     };
     tracing::info!(engine = engine.plan.controller.engine, "ready");
-    engine.supervise(Sources { peers: peer_rx, api: api_rx, store: store_rx }, links, stop).await
+    engine
+        .supervise(Sources { peers: peer_rx, api: api_rx, store: store_rx, mirror: arrivals }, links, stop)
+        .await
 }
 
 fn peer_config(name: &str, control: &ControlPlan) -> PeerConfig {
@@ -223,7 +233,9 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     wrap_cost::measure(&mut config, &plan, &*crypto.provider, &clock);
     let mut sas = SecurityAssociations::default();
     let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
+    let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
+        shadow,
         started_unix_ms: unix_ms() - clock.now().as_millis(),
         controller: Controller::new(config),
         traffic: TrafficWatch::new(&plan.adaptive, &model, clock.now()).context("group.adaptive.forecast")?,
@@ -249,6 +261,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         next_reply: 0,
         journal: Journal::new(recorder),
         store: None,
+        mirroring: None,
         key_log: key_log.transpose()?,
         clock,
         workers,

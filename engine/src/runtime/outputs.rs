@@ -34,6 +34,10 @@ impl Engine {
             Output::Role { owner, epoch } => {
                 tracing::info!(owner, %epoch, "role");
                 self.forwarding.set_owner(owner);
+                if let Some(shadow) = self.shadow.as_ref().filter(|_| owner) {
+                    shadow.renew();
+                }
+                self.with_static_sas(|sas, tools| sas.owner(owner, tools));
             }
             Output::ForwardUntil(until) => self.workers.set_forward_until(until),
             Output::Gateway { version, active } => {

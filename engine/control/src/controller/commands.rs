@@ -1,10 +1,22 @@
 //! What a person asks. Every command is answered.
 
 use super::Controller;
-use crate::decision::Outcome;
-use crate::io::{OperatorCommand, Output};
+use crate::decision::{Decision, Outcome};
+use crate::io::{Assessment, OperatorCommand, Output};
 use crate::message::Message;
 use crate::shift::Cause;
+use dataplane::id::Nanos;
+
+/// So long a request of the other engine waits for what keeps it from being carried out.
+const ASKED: Nanos = Nanos::from_millis(3000);
+
+/// The other engine's request for the site's traffic.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    from: String,
+    rule: String,
+    until: Nanos,
+}
 
 impl Controller {
     pub(super) fn command(
@@ -22,6 +34,7 @@ impl Controller {
             }
             OperatorCommand::Undrain => self.undrain(out),
             OperatorCommand::Approve { decision } => self.approve(decision, out),
+            OperatorCommand::Rehearse => self.rehearse(out),
             OperatorCommand::SetMode { mode } => {
                 self.failure.set_mode(mode);
                 self.proposal = None;
@@ -70,6 +83,9 @@ impl Controller {
         if let Some(fault) = self.store_fault() {
             return Err(fault);
         }
+        if !self.may_forward() {
+            return Err("this engine has not heard a majority of its site's voters since it started: try again in a moment".into());
+        }
         // From now on what reaches us is ours again: sent on to the owner, it would come back.
         self.linger_until = self.now;
         let message =
@@ -78,15 +94,55 @@ impl Controller {
         Ok(format!("asked {peer} to shift back"))
     }
 
+    /// An alarm that nothing is behind; the samples that follow clear it.
+    fn rehearse(&mut self, out: &mut Vec<Output>) -> Result<String, String> {
+        if self.failure.raised_at().is_some() {
+            return Err("the alarm is raised already: this is no rehearsal".into());
+        }
+        let last = self.decided;
+        let sure = Assessment {
+            probability: 1.0,
+            drivers: vec![("rehearsal".to_owned(), 1.0)],
+            ..self.failure.last().clone()
+        };
+        for _ in 0..self.failure.config().raise_after {
+            self.assess(sure.clone(), out);
+        }
+        let decided: Vec<&Decision> = self.decisions.iter().filter(|decision| decision.id > last).collect();
+        let moved = self.shift.as_ref().and_then(|shift| decided.iter().find(|d| d.id == shift.decision));
+        match (moved, decided.last()) {
+            (Some(moved), _) => Ok(format!("decision {}: {}", moved.id, moved.action)),
+            (None, Some(held)) => Err(format!("decision {}: {}: {}", held.id, held.action, held.rule)),
+            (None, None) => {
+                Err("the alarm moves nothing now: this engine does not own the site, or has just moved"
+                    .into())
+            }
+        }
+    }
+
     /// The other engine wants the traffic; it has stopped sending on to us what reaches it.
     pub(super) fn asked_to_shift(&mut self, from: &str, reason: &str, out: &mut Vec<Output>) {
+        if self.ha.is_owner() {
+            let rule = format!("{from} asks: {reason}");
+            self.asked = Some(Asked { from: from.to_owned(), rule, until: self.now.plus(ASKED) });
+            self.answer_asked(out);
+        }
+    }
+
+    /// Begins the shift that the other engine has asked for, as soon as it can take the traffic: one that has just started
+    /// needs a moment.
+    pub(super) fn answer_asked(&mut self, out: &mut Vec<Output>) {
+        let Some(asked) = self.asked.take() else { return };
         if !self.ha.is_owner() {
             return;
         }
-        if let Err(refusal) = self.drain(&format!("{from} asks: {reason}"), out) {
-            let inputs = vec![("asked by".to_owned(), from.to_owned())];
-            self.decide("hold".to_owned(), refusal, inputs, Outcome::Observed, out);
+        let Err(refusal) = self.drain(&asked.rule, out) else { return };
+        if self.now < asked.until {
+            self.asked = Some(asked);
+            return;
         }
+        let inputs = vec![("asked by".to_owned(), asked.from)];
+        self.decide("hold".to_owned(), refusal, inputs, Outcome::Observed, out);
     }
 
     fn approve(&mut self, decision: u64, out: &mut Vec<Output>) -> Result<String, String> {

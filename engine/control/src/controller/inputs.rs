@@ -31,6 +31,7 @@ impl Controller {
             Input::PeerUp { peer } => self.peer_up(&peer, out),
             Input::PeerDown { peer } => self.peer_down(&peer),
             Input::Message { peer, message } => self.message(&peer, &message, out),
+            Input::Mirror { own, report } => self.mirror_report(own, *report, out),
             Input::StoreReady => self.store_ready(out),
             Input::StoreLost { reason } => self.store_lost(reason, out),
             Input::StoreChanged { region, whole, changes } => {
@@ -167,6 +168,9 @@ impl Controller {
         match message {
             Message::Hello { site, epoch, owner, .. } if *site == far_site => {
                 view.hello(from, *epoch, owner.as_deref());
+                if let Some(owner) = owner {
+                    self.ha.witnessed(self.now, site, owner, *epoch);
+                }
             }
             Message::LeaseRequest { site, .. } if *site == far_site => self.vote(from, message, out),
             Message::LeaseTransfer { site, epoch, to } if *site == far_site => {
@@ -175,6 +179,9 @@ impl Controller {
             }
             Message::SetShares { site, epoch, version, shares } if *site == far_site => {
                 let accepted = view.set_shares(from, *epoch, *version, shares);
+                if accepted {
+                    self.ha.witnessed(self.now, site, from, *epoch);
+                }
                 let message = Message::SharesApplied { site: far_site, version: *version };
                 self.after.extend(accepted.then(|| Output::Send { peer: from.to_owned(), message }));
             }

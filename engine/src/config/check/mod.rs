@@ -6,6 +6,8 @@ mod bfd;
 mod cluster;
 mod engines;
 mod links;
+mod mirror;
+mod shadow;
 mod tunnels;
 mod vrrp;
 
@@ -24,6 +26,8 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
+    mirror::check(&mut check);
+    shadow::check(&mut check);
     vrrp::check(&mut check);
 }
 

@@ -1,0 +1,61 @@
+"""A site is upgraded under traffic: the engine that is to be replaced hands over, ends, comes back as another process, and takes
+its site back; then the other one. Nothing is lost, reordered or duplicated."""
+import signal
+import time
+
+from ..shell import now_ms
+from ..traffic import Load, Traffic
+from .base import EngineLab, settle
+
+PATIENCE_S = 40.0
+
+
+class Upgrade(EngineLab):
+    def test_both_engines_of_a_site_are_replaced_under_traffic(self):
+        processes = {name: self.engines[name].process.pid for name in ("a1", "a2")}
+        self.steps: list[tuple] = []
+        traffic, begin = Traffic(self.topo, Load(pps=400, flows=64)), time.monotonic()
+        self.wait(2)
+        self._hand_over("a1", "drain", to="a2")
+        self._replace("a1")
+        self._hand_over("a1", "undrain", to="a1")
+        self._replace("a2")
+        self.wait(2)
+        result, took = traffic.finish(), time.monotonic() - begin
+        print(f"\n  both engines of the site replaced in {took:.0f} s: {result.total('lost')} of {result.total('sent')} packets "
+              f"lost, {result.total('reordered')} reordered, {result.total('duplicated')} duplicated, longest gap "
+              f"{result.longest_gap_ms:.0f} ms; the download stalled {result.tcp.stalled_ms:.0f} ms", flush=True)
+        for name, before in processes.items():
+            self.assertNotEqual(self.engines[name].process.pid, before)
+        self.assertTrue(self.engines["a1"].status().owner)
+        lost = [(round(at), way) for way, s in enumerate(result.streams) for at in s.lost_at_ms]
+        drops = {e.name: e.packet_counts()["dropped"] for e in self.engines}
+        self.assertEqual((result.total("lost"), result.total("reordered"), result.total("duplicated")), (0, 0, 0),
+                         f"{self.steps}; lost {sorted(lost)}; {drops}")
+
+    def _step(self, *what: str) -> None:
+        self.steps.append((round(now_ms()), *what))
+
+    def _hand_over(self, asked: str, command: str, to: str) -> None:
+        def owned():
+            """Asked again where it was refused (it has just started) or given up (the machine stalled, and a path looked bad)."""
+            status, engine = self.engines[to].status(), self.engines[asked]
+            if status is None or not status.owner:
+                engine.command(command, check=False)
+            return status
+        status = settle(owned, lambda s: s is not None and s.owner, within_s=PATIENCE_S)
+        self._step(to, "owns")
+        self.assertTrue(status.owner, f"{command}: {self.engines['a1'].decisions()} {self.engines['a2'].decisions()}")
+
+    def _replace(self, name: str) -> None:
+        engine = self.engines[name]
+        self._step(name, "told to end")
+        engine.process.send_signal(signal.SIGTERM)
+        engine.process.wait(PATIENCE_S)
+        self._step(name, "gone")
+        engine.start()
+
+        def ready():
+            status = engine.status()
+            return status is not None and status.ready and all(t["state"] == "up" for t in engine.tunnels().values())
+        self.assertTrue(settle(ready, bool, within_s=PATIENCE_S), engine.last_words())
