@@ -9,6 +9,27 @@ use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// A group with a value in every field.
+fn groups() -> Vec<GroupStatus> {
+    vec![GroupStatus {
+        name: "site-b".into(),
+        site: "b".into(),
+        members: vec![MemberStatus {
+            tunnel: "a1-b1".into(),
+            peer: "b1".into(),
+            buckets: 49_152,
+            share: 0.75,
+            tx_packets: 9,
+        }],
+        adaptive: Some(AdaptiveStatus {
+            offered_bps: 16e6,
+            capacity_bps: Some(40e6),
+            forecast_bps: None,
+            actions: AdaptiveActions { created: 2, rates: 1, migrated: 0, drained: 1 },
+        }),
+    }]
+}
+
 /// A status with a value in every field.
 pub fn status() -> Status {
     Status {
@@ -29,23 +50,7 @@ pub fn status() -> Status {
         drivers: vec![Driver { metric: "loss_tx".into(), weight: 1.5 }],
         alarm: false,
         peer_alarm: false,
-        groups: vec![GroupStatus {
-            name: "site-b".into(),
-            site: "b".into(),
-            members: vec![MemberStatus {
-                tunnel: "a1-b1".into(),
-                peer: "b1".into(),
-                buckets: 49_152,
-                share: 0.75,
-                tx_packets: 9,
-            }],
-            adaptive: Some(AdaptiveStatus {
-                offered_bps: 16e6,
-                capacity_bps: Some(40e6),
-                forecast_bps: None,
-                actions: AdaptiveActions { created: 2, rates: 1, migrated: 0, drained: 1 },
-            }),
-        }],
+        groups: groups(),
         shift: Some(ShiftStatus {
             decision: 3,
             target: "a2".into(),
