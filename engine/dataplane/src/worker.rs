@@ -37,9 +37,6 @@ use rustc_hash::FxHashMap;
 use sync::mailbox;
 use sync::ring::{Consumer, Producer};
 
-/// Commands taken in one poll.
-const COMMANDS: usize = 32;
-
 /// How long a packet waits for a neighbour's answer: three solicitations (RFC 4861 §7.2.2).
 const PATIENCE: Nanos = Nanos::from_millis(3000);
 
@@ -443,10 +440,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             // Control takes the previous one before it sends another empty one.
             drop(self.latency_out.post(full));
         }
-        for _ in 0..COMMANDS {
-            let Some(command) = self.commands.pop() else { break };
-            self.carry_out(command);
-        }
+        self.take_commands();
         if self.context.marks.round().is_some() {
             self.release_marked();
         }

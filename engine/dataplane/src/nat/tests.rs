@@ -220,7 +220,8 @@ proptest! {
     fn engines_hold_each_others_bindings(flows in prop::collection::vec((0..2usize, 0..40_u16, 0..3u8), 1..60)) {
         let part = |engine| {
             let config = nat(Filtering::default()).config;
-            let share = PortShare::new(0, 1).part(engine, 2);
+            // 63 ports of each address: 31 of them are an engine's own.
+            let share = PortShare::new(0, 1008).part(engine, 2);
             Nat::new(config, share, crate::flow::HashKeys::seeded(1), 5 + u64::from(engine))
         };
         let mut engines = [part(0), part(1)];

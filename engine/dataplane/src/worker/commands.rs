@@ -13,11 +13,22 @@ use crate::tunnel::{esp_udp, wireguard};
 use crate::wireguard::{Role, Session};
 use sync::ring::Producer;
 
-/// Of one SA's progress.
+/// Commands taken in one poll.
+const COMMANDS: usize = 32;
+/// Between two reports of one SA's progress.
 const BETWEEN_REPORTS: Nanos = Nanos::from_millis(1);
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
-    pub(super) fn carry_out(&mut self, command: Command) {
+    /// Some of what waits.
+    #[inline]
+    pub(super) fn take_commands(&mut self) {
+        for _ in 0..COMMANDS {
+            let Some(command) = self.commands.pop() else { break };
+            self.carry_out(command);
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
         match command {
             Command::InstallInbound(inbound) => self.install_inbound(inbound),
             Command::InstallOutbound(tunnel, sa) => self.install_outbound(tunnel, sa),
