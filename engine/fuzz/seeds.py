@@ -302,6 +302,51 @@ def state():
     yield "wrapped-long", b"/\n" + bytes([1, 1]) + sealed
 
 
+def mirror():
+    """Frames of a mirror's connection: a hello, copies of every kind of verdict, a report; and what is no frame."""
+    def framed(kind, body):
+        return struct.pack(">IB", len(body) + 1, kind) + body
+
+    def copy(verdict, head, flags=1, place=0):
+        body = struct.pack(">BBIQHBIH", 0, flags, 7, 1 << 60, 1400, 17, 12345, place) + verdict + head
+        return struct.pack(">H", len(body)) + body
+    head = raw(IP(src=HOST4, dst=FAR4) / UDP(sport=1, dport=2))
+    verdicts = {"dropped": b"\0\0\x28", "site": b"\1\0\0", "v4": b"\2\0\0" + bytes(4), "v6": b"\3\0\1" + bytes(16),
+                "answer": b"\4"}
+    for name, verdict in verdicts.items():
+        yield name, framed(2, copy(verdict, head) + copy(verdict, b"", flags=2 | 8 | 16))
+    yield "head-too-long", framed(2, copy(b"\4", bytes(193)))
+    yield "unknown-flags", framed(2, copy(b"\4", b"", flags=0x80))
+    hello = {"interfaces": ["lan", "wan"], "sites": ["b"], "reasons": ["no_route", "acl_denied"]}
+    yield "hello", framed(1, json.dumps(hello).encode())
+    report = {"compared": 9, "diverged": [["drops", 1]], "unseen_session": 0, "incomparable": 0, "lost": 0,
+              "packets_ps": 20, "bytes_ps": 1000000, "latency_active": [0] * 6, "latency_shadow": [0] * 6,
+              "alarm": None, "examples": ["x"]}
+    yield "report", framed(3, json.dumps(report).encode())
+    yield "unknown-kind", framed(9, b"")
+    yield "too-long", struct.pack(">IB", 65537, 2)
+def shadow():
+    """Frames of the channel between an engine and its shadow."""
+    v4, nat = bytes([10, 1, 0, 9, 10, 2, 0, 9, 4, 0, 1, 187, 6]), bytes([10, 2, 0, 9, 198, 18, 0, 1, 1, 187, 8, 0])
+    v6 = bytes(range(32)) + bytes([4, 0, 0, 53, 17])
+    state = bytes([7, 0, 3, 0, 1])
+    key = bytes(range(16))
+    sa = key * 2 + struct.pack(">IIBBHQQI", 0x1000, 0x1001, 3, 0, 2, 1 << 24, 77, 500)
+    entries = {
+        "live": b"\x10" + v4 + state, "live-nat": b"\x11" + v4 + nat + state, "live-v6": b"\x12" + v6 + state,
+        "ended": b"\x20" + v4, "ended-nat": b"\x21" + v4 + nat, "ended-v6": b"\x22" + v6,
+        "round": b"\x01\x10" + v4 + state + b"\x02", "sa": b"\x03" + sa,
+        "progress": b"\x04" + key + struct.pack(">QI", 99, 1000),
+        "window": b"\x05" + key + struct.pack(">QB", 99, 2) + bytes(16),
+    }
+    batch = b"\x02" + struct.pack(">Q", 1)
+    for name, entry in entries.items():
+        yield name, batch + entry
+    yield "all", batch + b"".join(entries.values())
+    yield "hello", b"\x01\x00\x02\x03lan\x03wan"
+    yield "ack", b"\x03" + struct.pack(">Q", 5)
+
+
 def ramp():
     """A ramp model's body with one tree of one split, and with a second ensemble that knows a metric by name."""
     calibration = {"bins": [[-2.0, -1.0], [0.0, 1.0]],
@@ -350,7 +395,7 @@ def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "state": state, "table": table, "ramp": ramp, "filter": filters}
+               "state": state, "mirror": mirror, "shadow": shadow, "table": table, "ramp": ramp, "filter": filters}
     for parser, seeds in parsers.items():
         folder = out / parser
         folder.mkdir(parents=True, exist_ok=True)

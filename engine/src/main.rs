@@ -12,11 +12,13 @@ mod epochs;
 pub mod fuzz;
 mod host;
 mod load;
+mod mirror;
 mod observe;
 mod peer;
 mod plan;
 mod routes;
 mod runtime;
+mod shadow;
 
 use std::process::ExitCode;
 

@@ -31,6 +31,8 @@ pub(crate) enum Hold {
     NoStandby,
     TargetAlarm,
     TargetNotReady,
+    /// The target treats mirrored packets otherwise.
+    Mirror,
     /// The state store is lost: nobody else would learn of the move.
     NoStore,
     Budget,

@@ -2,6 +2,7 @@
 //! control in a [`Event::Retired`]: workers free nothing.
 
 use crate::id::{InterfaceId, Nanos, Spi, TunnelId};
+use crate::mirror::Mirror;
 use crate::neighbor::Claim;
 use crate::observe::Observer;
 use crate::sa::{InboundSa, OutboundSa};
@@ -25,6 +26,10 @@ pub enum Command {
     InstallOutbound(TunnelId, Box<OutboundSa>),
     /// Forget an SPI.
     RemoveInbound(Spi),
+    /// Send nothing more for the tunnel.
+    RemoveOutbound(TunnelId),
+    /// Report how far the SA of this SPI has come, whenever it has.
+    Watch(Spi),
     /// The far end has started anew: its GRE sequence numbers begin again.
     ResetSequence(TunnelId),
     /// Send a STAMP probe inside a tunnel.
@@ -41,6 +46,10 @@ pub enum Command {
     Observe(Box<Observer>),
     /// Look no more.
     Unobserve,
+    /// Mirror a part of the traffic with this, in place of what does now.
+    Mirror(Box<Mirror>),
+    /// Mirror no more.
+    Unmirror,
 }
 
 /// Something control should know.
@@ -55,6 +64,8 @@ pub enum Event {
     InboundInstalled(Spi),
     /// The SA is in use.
     OutboundInstalled(TunnelId, Spi),
+    /// A watched SA has accepted this sequence number, and none above it.
+    Accepted(Spi, u64),
     /// The tunnel's outbound SA should be replaced soon.
     SoftLimit(TunnelId),
     /// A router on the way carries no larger outer packet than this, bytes (RFC 1191, RFC 8201). For ESP
@@ -81,4 +92,6 @@ pub enum Retired {
     Outbound(Box<OutboundSa>),
     /// What looked at packets, with the records it still held.
     Observer(Box<Observer>),
+    /// What mirrored packets, with the copies it still held.
+    Mirror(Box<Mirror>),
 }

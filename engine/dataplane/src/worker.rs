@@ -106,7 +106,11 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             workers: links.handoff_out.len() as u16,
             now,
             snapshot: Box::new(parts.snapshot),
-            sas: SaTable { inbound, outbound: (0..tunnels).map(|_| None).collect() },
+            sas: SaTable {
+                inbound,
+                outbound: (0..tunnels).map(|_| None).collect(),
+                watched: ArrayVec::new(),
+            },
             sequences: vec![TunnelSequence::default(); tunnels].into(),
             steering: (0..groups).map(|_| Steering::new()).collect(),
             marks: Marks::default(),
@@ -188,6 +192,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         if access::is_needed(&self.context) && batch.metas().iter().any(reassemble::is_asked_about) {
             self.join_asked_about(batch);
+        }
+        if OBSERVED {
+            self.eyes.tap(&self.context, batch);
         }
         if classify::is_needed(&self.context.snapshot) {
             lookup::reverse_routes(&mut self.context, batch);
@@ -324,10 +331,10 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 continue;
             };
             let slot = batch.remove(i);
-            let tag = slot.meta.trace;
+            let meta = slot.meta;
             let pushed = self.handoff_out[owner.index()].as_mut().is_some_and(|ring| ring.push(slot).is_ok());
             if OBSERVED {
-                self.look_at_handoff(tag, owner, pushed);
+                self.look_at_handoff(&meta, owner, pushed);
             }
             match pushed {
                 true => self.context.counters.handed_out.add(1),
@@ -375,7 +382,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         meta: &Meta,
         sent: Result<Option<PortId>, DropReason>,
     ) {
-        if OBSERVED {
+        if OBSERVED && self.eyes.follow(meta) {
             self.look_at_end(&packet, meta, sent);
         }
         match sent {
@@ -440,6 +447,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if self.context.marks.round().is_some() {
             self.release_marked();
         }
+        if !self.context.sas.watched.is_empty() {
+            self.report_accepted(now);
+        }
         if !self.context.bfd.is_empty() {
             keepalive::poll(&mut self.context);
         }
@@ -450,7 +460,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.unresolved(slot);
         }
         if let Some(sessions) = &mut self.context.sessions {
-            sessions.sweep(now, &self.context.counters);
+            sessions.poll(now, &self.context.counters);
         }
         if self.shapers.waiting() > 0 {
             self.release_shaped();

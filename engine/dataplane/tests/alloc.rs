@@ -9,6 +9,7 @@ use dataplane::acl::{Acl, Action, synthetic};
 use dataplane::flow::{SessionConfig, Timeouts, WhenFull};
 use dataplane::id::{Nanos, Spi, TunnelId, WorkerId};
 use dataplane::message::{Command, Inbound};
+use dataplane::mirror::{self, FlowSampler, Rate, SipKey, Threshold, mirror};
 use dataplane::nat::NatConfig;
 use dataplane::observe::Filter;
 use dataplane::observe::session::{ObserverLease, Order, Watch, observe};
@@ -211,6 +212,26 @@ fn looking_at_packets_allocates_nothing() {
         lease.renew(Nanos::MAX);
         engine.events();
     }
+}
+
+/// With room for copies, and when they are all taken.
+#[test]
+fn mirroring_allocates_nothing() {
+    let pool = Pool::new(500);
+    let mut engine = engine(1, 2, Encapsulation::Gre { key: Some(42), sequence: true }, &pool);
+    let packets: Vec<_> = (0..30).map(|n| Ip::between(1, 2, n % 3 == 0).udp(n, 100)).collect();
+    let frames = to_lan(&packets);
+    let rate = Rate::default();
+    let order = mirror::Order { flows: FlowSampler::new(SipKey([1, 2]), 1), rate: rate.clone(), seed: 1 };
+    let (mirror, mut source) = mirror(WorkerId(0), &order);
+    engine.command(0, Command::Mirror(mirror));
+    for share in [0.0, 0.05, 1.0] {
+        rate.set(Threshold::of(share));
+        assert_eq!(counted(&mut engine, &pool, LAN.index(), &frames, 200), 0, "{share}");
+    }
+    let tally = &source.tally;
+    assert!(tally.flow_packets.get() > 6000 && tally.lost.get() > 3000, "{tally:?}");
+    assert!(source.next(|copied| copied.head().len()).is_some_and(|bytes| bytes > 100));
 }
 
 fn engine_receives(engine: &mut Pooled, pool: &Pool, frames: &[Vec<u8>]) {

@@ -156,6 +156,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
             site: if in_a { "b" } else { "a" }.to_owned(),
             members: vec![Member { tunnel: FIRST, kind: MemberKind::Own }, Member { tunnel: SECOND, kind }],
             spread: Spread::Parallel,
+            adaptive: None,
         }],
         ha,
         vrrp: None,

@@ -44,5 +44,6 @@ async fn gather(api: &ApiHandle) -> Result<metrics::Report, Stopping> {
         tunnels: api.ask(ApiRequest::Tunnels).await?,
         workers: api.ask(ApiRequest::Workers).await?,
         drops: api.ask(ApiRequest::Drops).await?,
+        mirror: api.ask(ApiRequest::Mirror).await?,
     })
 }

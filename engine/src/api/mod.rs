@@ -5,8 +5,10 @@ pub mod client;
 pub mod faults;
 pub mod metrics;
 mod metrics_server;
+pub mod mirror;
 pub mod routes;
 pub mod server;
+pub mod shadow;
 pub mod status;
 #[cfg(test)]
 pub mod tests;
@@ -17,6 +19,7 @@ use crate::plan::Plan;
 use crate::routes::{Batch, Targets};
 use anyhow::{Context as _, Result};
 use faults::Fault;
+use mirror::MirrorStatus;
 use routes::{RouteCount, RouteEntry, RouteRequest, RoutesWanted};
 use serde::{Deserialize, Serialize};
 use status::*;
@@ -42,6 +45,8 @@ pub enum ApiRequest {
     Decisions(oneshot::Sender<Vec<Decision>>),
     /// What engines share; `None` without a state store.
     Cluster(oneshot::Sender<Option<ClusterStatus>>),
+    /// What is mirrored, and what came of it; `None` without [mirror].
+    Mirror(oneshot::Sender<Option<MirrorStatus>>),
     /// Samples after a time (UNIX ms), of the last seconds.
     Telemetry(u64, oneshot::Sender<Vec<Measured>>),
     /// Changes of routes; the answer says how many wait now.
@@ -104,6 +109,8 @@ pub enum Request {
     Decisions,
     /// See [`ApiRequest::Cluster`].
     Cluster,
+    /// See [`ApiRequest::Mirror`].
+    Mirror,
     /// See [`ApiRequest::Telemetry`].
     Telemetry {
         /// Only what is newer (UNIX ms).
@@ -190,6 +197,7 @@ impl ApiHandle {
             Request::Drops => self.ask(ApiRequest::Drops).await.map(json),
             Request::Decisions => self.ask(ApiRequest::Decisions).await.map(json),
             Request::Cluster => self.ask(ApiRequest::Cluster).await.map(json),
+            Request::Mirror => self.ask(ApiRequest::Mirror).await.map(json),
             Request::Telemetry { since_ms } => {
                 self.ask(|reply| ApiRequest::Telemetry(since_ms, reply)).await.map(json)
             }

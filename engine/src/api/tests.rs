@@ -1,6 +1,7 @@
 //! A runtime that only answers, asked over the real socket and the real page.
 
 use super::client::{ClientError, ask};
+use super::mirror::{MirrorReport, MirroringStatus};
 use super::server::{BindError, Server};
 use super::*;
 use std::os::unix::fs::PermissionsExt;
@@ -38,6 +39,12 @@ pub fn status() -> Status {
                 share: 0.75,
                 tx_packets: 9,
             }],
+            adaptive: Some(AdaptiveStatus {
+                offered_bps: 16e6,
+                capacity_bps: Some(40e6),
+                forecast_bps: None,
+                actions: AdaptiveActions { created: 2, rates: 1, migrated: 0, drained: 1 },
+            }),
         }],
         shift: Some(ShiftStatus {
             decision: 3,
@@ -68,6 +75,7 @@ pub fn status() -> Status {
             }),
             nat: Some(NatStatus { addresses: 1, ports_in_use: 8, exhausted: 0, untranslatable: 9 }),
         },
+        shadow: None,
         store: Some(StoreStatus {
             kind: "etcd".into(),
             region: "eu".into(),
@@ -116,6 +124,31 @@ pub fn tunnel() -> TunnelStatus {
     }
 }
 
+/// An active whose standby would drop one packet of ten.
+pub fn mirrored() -> MirrorStatus {
+    let report = MirrorReport {
+        compared: 10,
+        diverged: vec![("drops".to_owned(), 1), ("passes".to_owned(), 0)],
+        alarm: Some("drops: 10.1.0.9 > 10.2.0.9".to_owned()),
+        ..MirrorReport::default()
+    };
+    let active = MirroringStatus {
+        peer: "a2".into(),
+        up: true,
+        share: 0.03,
+        share_max: 0.05,
+        epoch: 2,
+        seen_packets: 200,
+        flow_packets: 10,
+        flow_bytes: 1280,
+        sampled_packets: 6,
+        lost: 1,
+        too_long: 0,
+        report: Some(report),
+    };
+    MirrorStatus { active: Some(active), from: None, found: None }
+}
+
 /// Ten packets, all accounted for.
 pub fn drops() -> DropsStatus {
     let dropped = [("no_route".to_owned(), 2), ("ttl_expired".to_owned(), 1)].into();
@@ -148,6 +181,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             ApiRequest::Drops(reply) => drop(reply.send(drops())),
             ApiRequest::Decisions(reply) => drop(reply.send(Vec::new())),
             ApiRequest::Cluster(reply) => drop(reply.send(None)),
+            ApiRequest::Mirror(reply) => drop(reply.send(Some(mirrored()))),
             ApiRequest::Telemetry(_, reply) => drop(reply.send(Vec::new())),
             ApiRequest::ChangeRoutes(batch, reply) => drop(reply.send(batch.changes.len())),
             ApiRequest::Routes(_, reply) => drop(reply.send(Vec::new())),

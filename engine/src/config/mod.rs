@@ -2,12 +2,15 @@
 //! and its remedy. Syntax first, then each value in itself, then what values say of each other.
 
 pub mod access;
+pub mod adaptive;
 mod check;
 pub mod cluster;
+pub mod mirror;
 pub mod model;
 mod problem;
 mod read;
 mod section;
+pub mod shadow;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -66,6 +69,10 @@ pub struct Config {
     pub crypto: Crypto,
     /// The state that it shares with others, if it does.
     pub cluster: Option<Cluster>,
+    /// What is mirrored to the other engine of the site, if anything.
+    pub mirror: Option<mirror::Mirror>,
+    /// Who holds its sessions, and whose it holds.
+    pub shadow: Option<shadow::Shadow>,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -147,7 +154,7 @@ impl Config {
         let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (acl, sessions, nat) = (s.table("acl"), s.table("sessions"), s.table("nat"));
-        let cluster = s.table("cluster");
+        let (cluster, mirror, shadow) = (s.table("cluster"), s.table("mirror"), s.table("shadow"));
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
             engine: engine?,
@@ -168,6 +175,8 @@ impl Config {
             probe: probe?,
             crypto: crypto?,
             cluster: cluster.flatten(),
+            mirror: mirror.flatten(),
+            shadow: shadow.flatten(),
             api: api?,
             telemetry: telemetry?,
             acl: acl.flatten(),

@@ -1,7 +1,7 @@
 //! Keeps one control connection to every peer: the engine with the lower name dials, the other accepts.
 
 use super::connection::{self, Context, Ended, Side, Stream, stopped};
-use super::tls::{RefusedError, Tls};
+use super::tls::{Purpose, RefusedError, Tls};
 use super::{PeerAddress, PeerConfig, PeerError, PeerEvent, check_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -28,17 +28,33 @@ const HANDSHAKES_MAX: usize = 64;
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// The control connections of this engine. Dropped, all are cut; see [`PeerLinks::shutdown`].
-#[derive(Debug)]
 pub struct PeerLinks {
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
     address: SocketAddr,
+    tls: Tls,
+}
+
+/// A verified connection for mirrored traffic, and whose it is.
+pub type MirrorStream = (String, Box<Stream>);
+
+/// Where connections go that peers have opened.
+#[derive(Clone)]
+struct Doors {
+    control: Arc<BTreeMap<String, mpsc::Sender<Box<Stream>>>>,
+    mirror: Option<mpsc::Sender<MirrorStream>>,
 }
 
 impl PeerLinks {
     /// Starts listening, and dialing peers until they answer. Events come in order for each peer; a
     /// full `events` channel holds the peers back. Needs a tokio runtime with time and I/O.
-    pub fn start(config: PeerConfig, events: mpsc::Sender<PeerEvent>) -> Result<PeerLinks, PeerError> {
+    ///
+    /// Connections for mirrored traffic go to `mirror`; without it they are refused.
+    pub fn start(
+        config: PeerConfig,
+        events: mpsc::Sender<PeerEvent>,
+        mirror: Option<mpsc::Sender<MirrorStream>>,
+    ) -> Result<PeerLinks, PeerError> {
         check_names(&config)?;
         let tls = Tls::load(&config)?;
         let listener =
@@ -62,8 +78,14 @@ impl PeerLinks {
                 tasks.spawn(answer(context, accepted));
             }
         }
-        tasks.spawn(accept(listener, tls, accepting, stopping));
-        Ok(PeerLinks { tasks, stop, address })
+        let doors = Doors { control: Arc::new(accepting), mirror };
+        tasks.spawn(accept(listener, tls.clone(), doors, stopping));
+        Ok(PeerLinks { tasks, stop, address, tls })
+    }
+
+    /// How this engine proves to be itself, for further connections to its peers.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// Where this engine accepts its peers.
@@ -190,13 +212,7 @@ async fn newest(accepted: &mut mpsc::Receiver<Box<Stream>>) -> Box<Stream> {
 }
 
 /// Accepts, verifies, and hands each connection to its peer's task.
-async fn accept(
-    listener: TcpListener,
-    tls: Tls,
-    peers: BTreeMap<String, mpsc::Sender<Box<Stream>>>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let peers = Arc::new(peers);
+async fn accept(listener: TcpListener, tls: Tls, doors: Doors, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let mut handshakes = JoinSet::new();
     loop {
@@ -211,10 +227,10 @@ async fn accept(
         while handshakes.try_join_next().is_some() {}
         match accepted {
             Ok((tcp, address)) => {
-                let (tls, peers) = (tls.clone(), peers.clone());
+                let (tls, doors) = (tls.clone(), doors.clone());
                 handshakes.spawn(async move {
                     let _slot = slot;
-                    let greeted = timeout(SETUP, greet(tcp, &tls, &peers)).await;
+                    let greeted = timeout(SETUP, greet(tcp, &tls, &doors)).await;
                     if let Err(reason) = greeted.unwrap_or_else(|_| Err("no handshake in time".to_owned())) {
                         tracing::warn!(%address, reason, "connection refused");
                     }
@@ -230,13 +246,15 @@ async fn accept(
 }
 
 /// Verifies who connects and hands the connection over.
-async fn greet(
-    tcp: TcpStream,
-    tls: &Tls,
-    peers: &BTreeMap<String, mpsc::Sender<Box<Stream>>>,
-) -> Result<(), String> {
+async fn greet(tcp: TcpStream, tls: &Tls, doors: &Doors) -> Result<(), String> {
     connection::tune(&tcp).map_err(|error| error.to_string())?;
-    let (name, stream) = tls.accept(tcp).await.map_err(|error: RefusedError| error.to_string())?;
-    let peer = peers.get(&name).ok_or_else(|| format!("{name} has the higher name: it must be dialed"))?;
+    let (name, purpose, stream) = tls.accept(tcp).await.map_err(|error: RefusedError| error.to_string())?;
+    if purpose == Purpose::Mirror {
+        let door =
+            doors.mirror.as_ref().ok_or_else(|| format!("{name} would mirror, but there is no [mirror]"))?;
+        return door.try_send((name, Box::new(stream))).map_err(|_| "mirrors wait already".to_owned());
+    }
+    let peer =
+        doors.control.get(&name).ok_or_else(|| format!("{name} has the higher name: it must be dialed"))?;
     peer.send(Box::new(stream)).await.map_err(|_| "this engine stops".to_owned())
 }

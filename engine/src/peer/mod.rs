@@ -4,7 +4,7 @@
 //! An engine is known by its name: the DNS name in the certificate it proved to hold the key of.
 #![forbid(unsafe_code)]
 
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod frame;
 pub mod key_log;
 pub mod keys;
@@ -19,7 +19,7 @@ pub use key_log::KeyLog;
 pub use keys::{Direction, SaName, Session};
 #[cfg(test)]
 pub use keys::{SaKey, SendError};
-pub use link::PeerLinks;
+pub use link::{MirrorStream, PeerLinks};
 
 use control::message::Message;
 use rustls::pki_types::ServerName;

@@ -16,8 +16,35 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use zeroize::Zeroizing;
 
-/// Told apart from every other protocol and later version at the handshake (RFC 7301).
-const ALPN: &[u8] = b"foreshift/1";
+/// What a connection is for: told apart from each other, and from every other protocol and later version, at the handshake
+/// (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The control connection.
+    Control,
+    /// Mirrored traffic: a connection of its own, so that it delays no lease.
+    Mirror,
+    /// Sessions for a shadow: at a listener of its own.
+    Shadow,
+}
+
+impl Purpose {
+    /// What the listener for this takes.
+    const fn taken(self) -> &'static [Purpose] {
+        match self {
+            Purpose::Control | Purpose::Mirror => &[Purpose::Control, Purpose::Mirror],
+            Purpose::Shadow => &[Purpose::Shadow],
+        }
+    }
+
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Purpose::Control => b"foreshift/1",
+            Purpose::Mirror => b"foreshift-mirror/1",
+            Purpose::Shadow => control::shadow::ALPN,
+        }
+    }
+}
 
 /// Why this engine's certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -68,13 +95,20 @@ pub enum RefusedError {
 #[derive(Clone)]
 pub struct Tls {
     connector: TlsConnector,
+    mirror_connector: TlsConnector,
     acceptor: TlsAcceptor,
+    purpose: Purpose,
     peers: Arc<[(String, ServerName<'static>)]>,
 }
 
 impl Tls {
-    /// Loads and checks the files that `config` names.
+    /// Loads and checks the files that `config` names; for control connections.
     pub fn load(config: &PeerConfig) -> Result<Tls, TlsError> {
+        Tls::load_for(config, Purpose::Control)
+    }
+
+    /// The same, for connections between the same engines that are for something else.
+    pub fn load_for(config: &PeerConfig, purpose: Purpose) -> Result<Tls, TlsError> {
         let provider = Arc::new(provider());
         let roots = Arc::new(roots(&config.ca)?);
         let chain = read_certificates(&config.cert, "a certificate")?;
@@ -85,12 +119,18 @@ impl Tls {
             reason: Box::new(reason),
         })?;
         let key = read_key(&config.key)?;
-        let client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
-        let server = server_config(provider, roots, chain, key)?;
+        let mut client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
+        let mut server = server_config(provider, roots, chain, key)?;
+        client.alpn_protocols = vec![purpose.alpn().to_vec()];
+        server.alpn_protocols = purpose.taken().iter().map(|taken| taken.alpn().to_vec()).collect();
         let peers = config.peers.iter().map(|peer| Ok((peer.name.clone(), server_name(&peer.name)?)));
+        let mut mirror = client.clone();
+        mirror.alpn_protocols = vec![Purpose::Mirror.alpn().to_vec()];
         Ok(Tls {
             connector: Arc::new(client).into(),
+            mirror_connector: Arc::new(mirror).into(),
             acceptor: Arc::new(server).into(),
+            purpose,
             peers: peers.collect::<Result<_, TlsError>>()?,
         })
     }
@@ -98,19 +138,35 @@ impl Tls {
     /// Client handshake with `peer`, whose certificate must carry that name. The peer has not yet
     /// verified ours when this returns (RFC 8446 §4.4.4: the client speaks last).
     pub async fn connect(&self, tcp: TcpStream, peer: &str) -> Result<TlsStream<TcpStream>, RefusedError> {
-        let name = ServerName::try_from(peer.to_owned()).map_err(|_| RefusedError::Names(0))?;
-        let stream = TlsStream::from(self.connector.connect(name, tcp).await?);
-        check_protocol(&stream)?;
-        Ok(stream)
+        self.connect_for(self.purpose, tcp, peer).await
     }
 
-    /// Server handshake, and the configured peer that the client proved to be.
-    pub async fn accept(&self, tcp: TcpStream) -> Result<(String, TlsStream<TcpStream>), RefusedError> {
+    /// The same, for another purpose.
+    pub async fn connect_for(
+        &self,
+        purpose: Purpose,
+        tcp: TcpStream,
+        peer: &str,
+    ) -> Result<TlsStream<TcpStream>, RefusedError> {
+        let name = ServerName::try_from(peer.to_owned()).map_err(|_| RefusedError::Names(0))?;
+        let connector = match purpose {
+            Purpose::Control | Purpose::Shadow => &self.connector,
+            Purpose::Mirror => &self.mirror_connector,
+        };
+        let stream = TlsStream::from(connector.connect(name, tcp).await?);
+        if self::purpose(&stream)? == purpose { Ok(stream) } else { Err(RefusedError::Protocol) }
+    }
+
+    /// Server handshake: the configured peer that the client proved to be, and what it wants.
+    pub async fn accept(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<(String, Purpose, TlsStream<TcpStream>), RefusedError> {
         let stream = TlsStream::from(self.acceptor.accept(tcp).await?);
-        check_protocol(&stream)?;
+        let purpose = purpose(&stream)?;
         let names = self.names(&stream);
         match names.as_slice() {
-            [name] => Ok(((*name).to_owned(), stream)),
+            [name] => Ok(((*name).to_owned(), purpose, stream)),
             several => Err(RefusedError::Names(several.len())),
         }
     }
@@ -194,7 +250,7 @@ pub(super) fn client_config(
         .with_client_auth_cert(chain, key)
         .map_err(setup)?;
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![Purpose::Control.alpn().to_vec()];
     Ok(config)
 }
 
@@ -215,16 +271,15 @@ fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(config)
 }
 
-/// A client may leave ALPN out altogether, which rustls lets pass.
-fn check_protocol(stream: &TlsStream<TcpStream>) -> Result<(), RefusedError> {
-    match stream.get_ref().1.alpn_protocol() {
-        Some(ALPN) => Ok(()),
-        _ => Err(RefusedError::Protocol),
-    }
+/// What both ends agreed on. A client may leave ALPN out altogether, which rustls lets pass.
+fn purpose(stream: &TlsStream<TcpStream>) -> Result<Purpose, RefusedError> {
+    let said = stream.get_ref().1.alpn_protocol();
+    let all = [Purpose::Control, Purpose::Mirror, Purpose::Shadow];
+    let purpose = all.into_iter().find(|purpose| said == Some(purpose.alpn()));
+    purpose.ok_or(RefusedError::Protocol)
 }
 
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {

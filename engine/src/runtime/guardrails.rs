@@ -145,6 +145,27 @@ fn guardrails_hold_what_the_model_wants() {
     assert!(rules.contains("engines alarm at once: the model is suspected"), "{rules}");
     let rules = held(&|rig| (rig.busy, rig.busy_of_target) = (0.6, 0.5));
     assert!(rules.contains("cannot carry both"), "{rules}");
+    let rules = held(&|rig| rig.mirror_diverges = Some(true));
+    assert!(rules.contains("the target treats mirrored packets otherwise: drops: 10.1.0.9"), "{rules}");
     let rules = held(&|rig| rig.mode(Mode::Observe));
     assert!(rules.contains("probability x SLA weight"), "{rules}");
+}
+
+/// Nothing is ever moved towards a shadow that was found out; one that agrees, or was, and has been silent since, holds nothing.
+#[test]
+fn a_mirror_holds_moves_only_while_it_diverges() {
+    let mut agrees = Rig::new(Mode::Auto);
+    agrees.mirror_diverges = Some(false);
+    assert!(moved(&agrees.told(0.97, 100)));
+    let mut silent = Rig::new(Mode::Auto);
+    silent.mirror_diverges = Some(true);
+    silent.told(0.0, 10);
+    assert_eq!(
+        silent.rules,
+        ["mirrored packets get the same verdict from both engines of a site"],
+        "told once"
+    );
+    silent.mirror_diverges = None;
+    silent.told(0.0, 60);
+    assert!(moved(&silent.told(0.97, 100)));
 }

@@ -12,19 +12,24 @@ mod guardrails;
 mod journal;
 pub mod learning;
 mod live_routes;
+mod mirror;
 mod nat;
 mod neighbors;
 mod observe;
 mod outputs;
 mod path_mtu;
 mod sas;
+mod shadow;
 mod shapers;
+mod site_sas;
 mod static_sas;
 mod status;
 mod telemetry;
+mod traffic;
 mod vitals;
 mod vrrp;
 mod workers;
+mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
 use crate::crypto::Crypto;
@@ -35,7 +40,7 @@ use anyhow::{Context as _, Result};
 use cluster::StateStore;
 use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
-use dataplane::id::PortId;
+use dataplane::id::{PortId, TunnelId};
 use dataplane::virtual_router::VirtualRouter;
 use dataplane::wire::MacAddr;
 use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
@@ -44,6 +49,7 @@ use forwarding::Forwarding;
 use journal::Journal;
 use learning::Learning;
 use live_routes::Routes;
+use mirror::Arrivals;
 use nat::Keepalives;
 use neighbors::Neighbors;
 use path_mtu::PathMtus;
@@ -57,6 +63,7 @@ use std::sync::Arc;
 use telemetry::Sampler;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use traffic::TrafficWatch;
 use workers::{Shapers, Shared, Workers};
 
 /// Peer events and questions that may wait for the loop.
@@ -85,10 +92,14 @@ pub fn run(plan: Plan) -> Result<()> {
 async fn supervise(engine: &mut Engine) -> Result<()> {
     let (peer_tx, peer_rx) = mpsc::channel(WAITING);
     let config = engine.plan.control.as_ref().map(|control| peer_config(&engine.plan.name, control));
-    let links =
-        config.map(|config| PeerLinks::start(config, peer_tx)).transpose().context("control connections")?;
+    let (mirror_tx, mirror_rx) = mpsc::channel(1);
+    let mirror_tx = engine.plan.mirror.map(|_| mirror_tx);
+    let links = config.map(|config| PeerLinks::start(config, peer_tx, mirror_tx));
+    let links = links.transpose().context("control connections")?;
+    let mut arrivals = Arrivals::new(mirror_rx);
     if let Some(links) = &links {
         tracing::info!(address = %links.local_addr(), "peers are listened for");
+        engine.start_mirror(links, &mut arrivals)?;
     }
     let (api_tx, api_rx) = mpsc::channel(WAITING);
     let targets = Arc::new(Targets::new(&engine.plan.forwarding));
@@ -108,7 +119,9 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
         }
     };
     tracing::info!(engine = engine.plan.controller.engine, "ready");
-    engine.supervise(Sources { peers: peer_rx, api: api_rx, store: store_rx }, links, stop).await
+    engine
+        .supervise(Sources { peers: peer_rx, api: api_rx, store: store_rx, mirror: arrivals }, links, stop)
+        .await
 }
 
 fn peer_config(name: &str, control: &ControlPlan) -> PeerConfig {
@@ -206,20 +219,28 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let mut workers = Workers::start(eal, &plan, shared)?;
     let (learning, model) = model(&plan)?;
     let own = plan.controller.groups.iter().flat_map(|group| &group.members);
-    let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel).collect();
+    let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel);
+    // What is made and given up meanwhile says nothing of the engine.
+    let configured = |id: &TunnelId| plan.controller.tunnels[id.index()].endpoints.number == 0;
+    let own = own.filter(configured).collect();
     let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
     let key_log = plan
         .export_esp_keys
         .as_deref()
         .map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())));
-    let crypto = Crypto::choose(plan.crypto)?;
+    let (crypto, model) = (Crypto::choose(plan.crypto)?, Arc::new(model));
+    let mut config = controller_config(&plan)?;
+    wrap_cost::measure(&mut config, &plan, &*crypto.provider, &clock);
     let mut sas = SecurityAssociations::default();
     let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
+    let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
+        shadow,
         started_unix_ms: unix_ms() - clock.now().as_millis(),
-        controller: Controller::new(controller_config(&plan)?),
+        controller: Controller::new(config),
+        traffic: TrafficWatch::new(&plan.adaptive, &model, clock.now()).context("group.adaptive.forecast")?,
         sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),
-        predictor: Predictor::new(Arc::new(model)),
+        predictor: Predictor::new(model),
         learning,
         prediction: None,
         vitals: vitals::PeerVitals::default(),
@@ -240,6 +261,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         next_reply: 0,
         journal: Journal::new(recorder),
         store: None,
+        mirroring: None,
         key_log: key_log.transpose()?,
         clock,
         workers,

@@ -27,6 +27,7 @@ impl Engine {
                 drop(reply.send(self.controller.decisions().cloned().collect()));
             }
             ApiRequest::Cluster(reply) => drop(reply.send(self.cluster_status())),
+            ApiRequest::Mirror(reply) => drop(reply.send(self.mirror_status())),
             ApiRequest::Telemetry(since_ms, reply) => drop(reply.send(self.journal.since(since_ms))),
             ApiRequest::ChangeRoutes(batch, reply) => {
                 self.forwarding.routes.enqueue(batch);
@@ -104,6 +105,7 @@ impl Engine {
             crypto_why: self.crypto.why.clone(),
             access: self.access(),
             store: self.store_status(),
+            shadow: self.shadow_status(),
         }
     }
 
@@ -155,6 +157,7 @@ impl Engine {
                 name: group.name.clone(),
                 site: plans[group.id.index()].site.clone(),
                 members: group.members.iter().map(member).collect(),
+                adaptive: group.adaptive.clone(),
             })
             .collect()
     }

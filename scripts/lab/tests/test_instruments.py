@@ -1,9 +1,10 @@
 """The lab's own instruments: pure judgement on made-up streams, and the whole lab over plain kernel routers."""
 import array
+import random
 import time
 import unittest
 
-from .. import analysis, report
+from .. import analysis, report, stats
 from ..counters import Counters, swallowed
 from ..engines import Decision
 from ..faults import Moments, Plan, make
@@ -67,6 +68,27 @@ class Judgement(unittest.TestCase):
         for change in ({"packets_lost_by_failover": 1}, {"packets_lost_by_failover": -1}, {"hard_failure_ms": None},
                        {"first_alarm_ms": 6}, {"first_alarm_ms": -1}, {"shift_done_ms": None}, {"packets_lost_total": 10}):
             self.assertTrue(report.verdict(good | change), change)
+
+
+class Samples(unittest.TestCase):
+    """The tests of scripts/mirror-check, against tables of the distributions and on samples that are made to be right and wrong."""
+
+    def test_the_distributions_are_those_of_the_tables(self):
+        for found, wanted in ((stats.chi2_p(3.8415, 1), 0.05), (stats.chi2_p(18.307, 10), 0.05), (stats.chi2_p(135.807, 100), 0.01),
+                              (stats.kolmogorov_p(1.3581), 0.05), (stats.kolmogorov_p(1.6276), 0.01), (stats.binomial_tail(3, 10, 0.5), 0.9453)):
+            self.assertAlmostEqual(found, wanted, 4)
+
+    def test_fair_samples_pass_as_often_as_they_should_and_biased_ones_do_not(self):
+        dice = random.Random(1)
+        population = [dice.random() for _ in range(4000)]
+        low = {stats.ks: 0, stats.chi2: 0}
+        for test in low:
+            whole = [int(v * 8) for v in population] if test is stats.chi2 else population
+            for _ in range(300):
+                low[test] += test([v for v in whole if dice.random() < 0.05], whole) < 0.05
+            self.assertTrue(3 <= low[test] <= 30, f"{test.__name__}: {low[test]} of 300 below 0.05")
+            biased = [v for v in whole if dice.random() < 0.1 * v / max(whole)]
+            self.assertLess(test(biased, whole), 1e-6)
 
 
 class OverKernelRouters(unittest.TestCase):

@@ -10,6 +10,7 @@ impl Controller {
     pub(super) fn feed(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Assessment(assessment) => self.assess(assessment, out),
+            Input::Traffic(traffic) => self.traffic(&traffic, out),
             Input::WorkersPolled(at) => self.ha.workers_polled(at),
             Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt } => {
                 if let Some(path) = self.health.get_mut(&tunnel) {
@@ -30,6 +31,7 @@ impl Controller {
             Input::PeerUp { peer } => self.peer_up(&peer, out),
             Input::PeerDown { peer } => self.peer_down(&peer),
             Input::Message { peer, message } => self.message(&peer, &message, out),
+            Input::Mirror { own, report } => self.mirror_report(own, *report, out),
             Input::StoreReady => self.store_ready(out),
             Input::StoreLost { reason } => self.store_lost(reason, out),
             Input::StoreChanged { region, whole, changes } => {
@@ -66,6 +68,7 @@ impl Controller {
         let peer = self.peers.entry(name.to_owned()).or_default();
         peer.connected = true;
         peer.gone = false;
+        peer.parallel = false;
         peer.forget_reports();
         let mut send = |message| out.push(Output::Send { peer: name.to_owned(), message });
         send(self.ha.hello());
@@ -88,7 +91,11 @@ impl Controller {
     }
 
     fn message(&mut self, from: &str, message: &Message, out: &mut Vec<Output>) {
+        if let Message::Hello { parallel: true, .. } = message {
+            self.talks_of_tunnels(from, out);
+        }
         match message {
+            Message::Parallel { tunnel, says } => self.parallel(from, *tunnel, says, out),
             Message::SaOffer { .. } | Message::SaInUse { .. } | Message::SaRekey { .. } => {
                 self.sas.message(self.now, from, message, out);
             }
@@ -159,7 +166,7 @@ impl Controller {
         }
         let Some(view) = self.sites.get_mut(&far_site) else { return };
         match message {
-            Message::Hello { site, epoch, owner } if *site == far_site => {
+            Message::Hello { site, epoch, owner, .. } if *site == far_site => {
                 view.hello(from, *epoch, owner.as_deref());
                 if let Some(owner) = owner {
                     self.ha.witnessed(self.now, site, owner, *epoch);

@@ -146,6 +146,9 @@ impl Controller {
                 "the target's own alarm is raised: the model is suspected".into(),
             ));
         }
+        if let Some(fault) = self.mirror_fault() {
+            return Err((Hold::Mirror, fault));
+        }
         if let Some(fault) = self.store_fault() {
             return Err((Hold::NoStore, fault));
         }
@@ -195,6 +198,10 @@ impl Controller {
         add("own path", Some(sight.own));
         add("target path", sight.target.path);
         add("direct link", sight.target.direct);
+        if let Some(report) = self.mirror() {
+            let text = format!("{} of {} packets diverged", report.diverged_total(), report.compared);
+            inputs.push(("mirror".to_owned(), text));
+        }
         inputs
     }
 
@@ -372,7 +379,7 @@ impl Controller {
             .config
             .tunnels
             .iter()
-            .filter(|t| self.is_own(t.id) && self.health[&t.id].ever_up())
+            .filter(|t| self.is_own(t.id) && self.counts(t.id) && self.health[&t.id].ever_up())
             .map(|t| self.measured(t.id))
             .reduce(Quality::worse);
         let own = own.unwrap_or(Quality { up: true, rtt_us: 0.0, loss: 0.0 });

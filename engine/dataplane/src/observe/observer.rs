@@ -26,6 +26,17 @@ pub struct Tag(u16);
 impl Tag {
     /// Not followed.
     pub const NONE: Tag = Tag(0);
+
+    /// Its place among so many tracks.
+    pub(crate) const fn place(self, tracks: usize) -> usize {
+        self.0 as usize % tracks
+    }
+}
+
+impl From<u16> for Tag {
+    fn from(number: u16) -> Tag {
+        Tag(number)
+    }
 }
 
 /// A packet on its way.

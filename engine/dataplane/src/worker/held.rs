@@ -19,10 +19,10 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             return self.wait_for_mark(packet, meta);
         }
         let Some((interface, ip)) = neighbor_of(&self.context, meta) else {
-            self.eyes.dropped(self.context.now, Point::Transmit, meta.trace, DropReason::NoRoute);
+            self.eyes.dropped(self.context.now, Point::Transmit, meta, DropReason::NoRoute);
             return self.context.count_drop(DropReason::NoRoute);
         };
-        self.eyes.left(self.context.now, meta.trace, Outcome::Held);
+        self.eyes.left(self.context.now, meta, Outcome::Held);
         self.context.report_neighbor(Event::NeighborWanted { interface, ip });
         // By name: the next snapshot numbers its adjacencies anew.
         let meta = Meta { egress: Egress::Neighbor { interface, ip }, ..*meta };

@@ -22,14 +22,14 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         let Some(bucket) = steer::bucket(&packet, meta) else {
             return context.count_drop(DropReason::NoTunnel);
         };
-        self.eyes.left(context.now, meta.trace, Outcome::Held);
+        self.eyes.left(context.now, meta, Outcome::Held);
         context.counters.marks.packets.add(1);
         if let Err(slot) = context.marks.push(bucket, Slot { packet, meta: *meta }, context.now) {
             // Others of its bucket wait, or there would be room: it does not become free by this.
             if let Some(round) = context.marks.round() {
                 context.steering[round.group.index()].released(bucket, round.tunnel, context.now, None);
             }
-            self.eyes.dropped(context.now, Point::Steer, slot.meta.trace, DropReason::HoldFull);
+            self.eyes.dropped(context.now, Point::Steer, &slot.meta, DropReason::HoldFull);
             context.count_drop(DropReason::HoldFull);
         }
     }

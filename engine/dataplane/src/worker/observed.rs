@@ -6,7 +6,8 @@ use crate::context::Meta;
 use crate::drop_reason::DropReason;
 use crate::id::{Nanos, PortId, WorkerId};
 use crate::message::{Event, Retired};
-use crate::observe::{Observer, Origin, Outcome, Point, Tag};
+use crate::mirror::Mirror;
+use crate::observe::{Observer, Origin, Outcome, Point};
 use crate::packet::{PacketPool, Port};
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
@@ -24,16 +25,16 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     pub(super) fn give_up(&mut self, mut slot: Slot<Q::Packet>) {
         self.eyes.received(&self.context, Origin::Held, &slot.packet, &mut slot.meta);
         let reason = DropReason::NeighborUnresolved;
-        self.eyes.dropped(self.context.now, Point::Transmit, slot.meta.trace, reason);
+        self.eyes.dropped(self.context.now, Point::Transmit, &slot.meta, reason);
         self.context.count_drop(reason);
     }
 
     /// Tells an observer of a packet that another worker goes on with, or cannot.
     #[cold]
-    pub(super) fn look_at_handoff(&mut self, tag: Tag, owner: WorkerId, pushed: bool) {
+    pub(super) fn look_at_handoff(&mut self, meta: &Meta, owner: WorkerId, pushed: bool) {
         match pushed {
-            true => self.eyes.left(self.context.now, tag, Outcome::HandedTo(owner)),
-            false => self.eyes.dropped(self.context.now, Point::Parse, tag, DropReason::HandoffFull),
+            true => self.eyes.left(self.context.now, meta, Outcome::HandedTo(owner)),
+            false => self.eyes.dropped(self.context.now, Point::Parse, meta, DropReason::HandoffFull),
         }
     }
 
@@ -57,8 +58,11 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             Err(reason) => Err(reason),
         };
         match end {
-            Ok(port) => self.eyes.transmit(&self.context, port, packet, meta),
-            Err(reason) => self.eyes.dropped(self.context.now, Point::Transmit, meta.trace, reason),
+            Ok(port) => {
+                let now = self.clock.now();
+                self.eyes.transmit(&self.context, now, port, packet, meta);
+            }
+            Err(reason) => self.eyes.dropped(self.context.now, Point::Transmit, meta, reason),
         }
     }
 
@@ -66,6 +70,13 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     pub(super) fn observe(&mut self, observer: Option<Box<Observer>>) {
         if let Some(old) = self.eyes.replace(observer) {
             self.context.report(Event::Retired(Retired::Observer(old)));
+        }
+    }
+
+    /// Mirrors with `mirror` from now on; control frees what mirrored until now.
+    pub(super) fn mirror(&mut self, mirror: Option<Box<Mirror>>) {
+        if let Some(old) = self.eyes.replace_mirror(mirror) {
+            self.context.report(Event::Retired(Retired::Mirror(old)));
         }
     }
 

@@ -55,7 +55,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         let Egress::Tunnel(tunnel) = slot.meta.egress else {
             return self.context.count_drop(DropReason::Shaped);
         };
-        self.eyes.left(self.context.now, slot.meta.trace, Outcome::Held);
+        self.eyes.left(self.context.now, &slot.meta, Outcome::Held);
         self.context.counters.tunnel(tunnel.index()).shaper[class].waited.add(1);
         self.shapers.push(tunnel, class, slot);
     }

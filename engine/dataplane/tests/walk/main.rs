@@ -10,6 +10,7 @@ mod handoff;
 mod icmp;
 mod lease;
 mod mark;
+mod mirror;
 mod mtu;
 mod neighbor;
 mod observe;

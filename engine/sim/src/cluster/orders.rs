@@ -63,6 +63,8 @@ impl Cluster {
                 node.told.sas.entry(tunnel).or_default().inbound.retain(|g, _| *g > generation);
                 plane.sas.remove_inbound(tunnel, generation, &mut plane.links);
             }
+            // No group of the topology is adaptive.
+            Output::RemoveOutbound { .. } | Output::SetRate { .. } => {}
             Output::Gateway { .. } | Output::Advertise { .. } => {
                 let what = format!("{name} stands in no election");
                 checkers.log.violate(now, crate::checkers::Rule::Orders, what);

@@ -68,7 +68,7 @@ pub struct Engine {
 impl Engine {
     pub fn start(config: PeerConfig) -> Engine {
         let (sender, events) = mpsc::channel(64);
-        Engine { links: PeerLinks::start(config, sender).unwrap(), events }
+        Engine { links: PeerLinks::start(config, sender, None).unwrap(), events }
     }
 
     pub fn address(&self) -> SocketAddr {

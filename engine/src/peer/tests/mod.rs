@@ -3,5 +3,6 @@
 mod crypto;
 mod lab;
 mod links;
+mod mirror;
 mod refusals;
 mod wireshark;

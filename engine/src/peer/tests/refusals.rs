@@ -162,7 +162,7 @@ async fn wrong_configurations_say_what_is_wrong() {
     let folder = Folder::with_certificates(&["a1", "b1"]);
     let fails = |config| {
         let (events, _) = mpsc::channel(1);
-        PeerLinks::start(config, events).map(|_| ()).unwrap_err()
+        PeerLinks::start(config, events, None).map(|_| ()).unwrap_err()
     };
     let mut other = config(&folder, "a1", ANY_PORT, &[]);
     other.cert = folder.path().join("b1.pem");

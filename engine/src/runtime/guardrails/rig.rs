@@ -7,6 +7,7 @@ use control::config::{
 };
 use control::io::{Assessment, Input, Mode, OperatorCommand, Output};
 use control::message::{Endpoints, Message, TunnelKind};
+use control::mirror::MirrorReport;
 use dataplane::id::{GroupId, Nanos, TunnelId};
 use predictor::recording::{Hearsay, Run};
 use predictor::{Predictor, TelemetrySample, Vitals};
@@ -51,6 +52,8 @@ pub struct Rig {
     far_alarm: bool,
     pub busy: f32,
     pub busy_of_target: f32,
+    /// Packets are mirrored to a2: whether it treats them otherwise.
+    pub mirror_diverges: Option<bool>,
     /// a1's decisions, and their rules.
     pub actions: Vec<String>,
     pub rules: Vec<String>,
@@ -72,6 +75,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
             local: address(me),
             remote: address(other),
             kind: if same_site(other) { TunnelKind::Direct } else { TunnelKind::Gre },
+            number: 0,
         },
         protocol: if same_site(other) {
             Protocol::Direct
@@ -101,6 +105,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
             site: far.to_owned(),
             members: others.map(member).collect(),
             spread: Default::default(),
+            adaptive: None,
         }],
         ha: (me < 2).then_some(ha),
         vrrp: None,
@@ -131,6 +136,7 @@ impl Rig {
             far_alarm: false,
             busy: f32::NAN,
             busy_of_target: f32::NAN,
+            mirror_diverges: None,
             actions: Vec::new(),
             rules: Vec::new(),
         };
@@ -203,6 +209,11 @@ impl Rig {
         let busy = Some(self.busy_of_target);
         let message = Message::Vitals { z: Vec::new(), busy };
         self.inbox[0].push_front(Input::Message { peer: "a2".to_owned(), message });
+        if let Some(diverges) = self.mirror_diverges {
+            let alarm = diverges.then(|| "drops: 10.1.0.9 > 10.2.0.9".to_owned());
+            let report = Box::new(MirrorReport { compared: 100, alarm, ..MirrorReport::default() });
+            self.inbox[0].push_front(Input::Mirror { own: false, report });
+        }
         let mut done = Vec::new();
         for _ in 0..SAMPLE / self.tick {
             self.now_ms += self.tick;
