@@ -110,8 +110,8 @@ fn hours_of_calm(hours: f64, seed: u64) -> Report {
 }
 
 #[test]
-fn half_an_hour_of_calm_moves_nothing() {
-    let report = hours_of_calm(0.5, 1);
+fn an_hour_of_calm_moves_nothing() {
+    let report = hours_of_calm(1.0, 1);
     println!("{report}");
     assert_eq!(report.moves, Vec::<String>::new());
     assert!(report.happened.iter().all(|n| *n > 0), "{:?}", report.happened);

@@ -29,8 +29,8 @@ impl Happening {
     pub const ALL: [(Happening, f32, (u64, u64)); 5] = [
         (Happening::Burst, 40.0, (5, 30)),
         (Happening::Reload, 2.0, (8, 20)),
-        (Happening::Growth, 0.5, (50, 150)),
-        (Happening::Pause, 2.0, (1, 2)),
+        (Happening::Growth, 1.0, (50, 150)),
+        (Happening::Pause, 4.0, (1, 2)),
         (Happening::LostProbe, 6.0, (10, 10)),
     ];
 }
@@ -56,7 +56,8 @@ impl Healthy {
     /// An engine of its own size at midnight.
     pub fn new(seed: u64) -> Healthy {
         let mut engine = Healthy {
-            rng: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            // Not by the step of the stream: engines of neighbouring seeds would be echoes of each other.
+            rng: (seed + 1).wrapping_mul(0xd134_2543_de82_ef95).rotate_left(32),
             at_ms: DAY_MS,
             size: 0.0,
             weather: 0.0,
