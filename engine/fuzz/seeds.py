@@ -325,6 +325,26 @@ def mirror():
     yield "report", framed(3, json.dumps(report).encode())
     yield "unknown-kind", framed(9, b"")
     yield "too-long", struct.pack(">IB", 65537, 2)
+def shadow():
+    """Frames of the channel between an engine and its shadow."""
+    v4, nat = bytes([10, 1, 0, 9, 10, 2, 0, 9, 4, 0, 1, 187, 6]), bytes([10, 2, 0, 9, 198, 18, 0, 1, 1, 187, 8, 0])
+    v6 = bytes(range(32)) + bytes([4, 0, 0, 53, 17])
+    state = bytes([7, 0, 3, 0, 1])
+    key = bytes(range(16))
+    sa = key * 2 + struct.pack(">IIBBHQQI", 0x1000, 0x1001, 3, 0, 2, 1 << 24, 77, 500)
+    entries = {
+        "live": b"\x10" + v4 + state, "live-nat": b"\x11" + v4 + nat + state, "live-v6": b"\x12" + v6 + state,
+        "ended": b"\x20" + v4, "ended-nat": b"\x21" + v4 + nat, "ended-v6": b"\x22" + v6,
+        "round": b"\x01\x10" + v4 + state + b"\x02", "sa": b"\x03" + sa,
+        "progress": b"\x04" + key + struct.pack(">QI", 99, 1000),
+        "window": b"\x05" + key + struct.pack(">QB", 99, 2) + bytes(16),
+    }
+    batch = b"\x02" + struct.pack(">Q", 1)
+    for name, entry in entries.items():
+        yield name, batch + entry
+    yield "all", batch + b"".join(entries.values())
+    yield "hello", b"\x01\x00\x02\x03lan\x03wan"
+    yield "ack", b"\x03" + struct.pack(">Q", 5)
 
 
 def ramp():
@@ -375,7 +395,7 @@ def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "state": state, "mirror": mirror, "table": table, "ramp": ramp, "filter": filters}
+               "state": state, "mirror": mirror, "shadow": shadow, "table": table, "ramp": ramp, "filter": filters}
     for parser, seeds in parsers.items():
         folder = out / parser
         folder.mkdir(parents=True, exist_ok=True)

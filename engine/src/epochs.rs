@@ -2,10 +2,17 @@
 //!
 //! A file in the state folder belongs to one key, whatever tunnel has it: it is named by the key's digest. It says which
 //! epoch was taken last and which sequence number is free, and grows by one [`Partition`] at a time. A lock beside it
-//! keeps a second process out.
+//! keeps a second process out. What a folder cannot know is that it was set back to an earlier state: then its keys must be
+//! replaced, at both ends.
+//!
+//! A key that two engines have, of which the owner of the site sends, is parted between them by [`Lane`]: their epochs
+//! differ whatever either of them knows of the other, so that no nonce of one is ever one of the other. Sequence numbers go
+//! on from one to the other, as the far end's anti-replay window wants it: what one reserves, the other writes down
+//! ([`Epochs::reserve`]) before the first takes it.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_lc_rs::digest;
+use control::shadow::sas::KeyId;
 use dataplane::sa::Partition;
 use std::fs::{self, File, TryLockError};
 use std::io::Write as _;
@@ -16,10 +23,39 @@ use std::time::Duration;
 /// Sequence numbers taken at once: what a restart may leave unused, and what goes between two writes.
 const NUMBERS: u64 = 1 << 24;
 
+/// Every `of`th epoch, from the one numbered `index`: an engine's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Of this engine, from 0.
+    pub index: u16,
+    /// How many engines have the key.
+    pub of: u16,
+}
+
+impl Lane {
+    /// A key that nobody else sends with.
+    pub const ALONE: Lane = Lane { index: 0, of: 1 };
+
+    /// The first epoch of this lane behind `last`. Epoch 0 is nobody's.
+    fn next(self, last: u16) -> Option<NonZeroU16> {
+        (1..=self.of)
+            .filter_map(|step| last.checked_add(step))
+            .find(|epoch| epoch % self.of == self.index)
+            .and_then(NonZeroU16::new)
+    }
+}
+
+/// What a key is called where it must not be said.
+pub fn key_id(key: &[u8]) -> KeyId {
+    let digest = digest::digest(&digest::SHA256, key);
+    KeyId::new(*digest.as_ref().first_chunk().expect("SHA-256 has 32 octets"))
+}
+
 /// The state of one key. Nobody else has it while this lives.
 #[derive(Debug)]
 pub struct Epochs {
     file: PathBuf,
+    lane: Lane,
     epoch: u16,
     /// The first number that nobody has taken.
     free: u64,
@@ -30,25 +66,33 @@ impl Epochs {
     /// Those of `key` in `folder`, which is made where it is missing.
     ///
     /// # Errors
-    /// If the folder cannot be used, another process has the key, or the file is damaged.
-    pub fn open(folder: &Path, key: &[u8]) -> Result<Epochs> {
+    /// If the folder cannot be used, another process has the key, the file is damaged, or the key was used in another lane.
+    pub fn open(folder: &Path, key: &[u8], lane: Lane) -> Result<Epochs> {
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        let digest = digest::digest(&digest::SHA256, key);
-        let name: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{:?}", key_id(key));
         let lock = folder.join(format!("{name}.lock"));
         let held = File::create(&lock).with_context(|| format!("{} cannot be made", lock.display()))?;
         take_lock(&held, &lock)?;
         let file = folder.join(format!("{name}.epoch"));
-        let (epoch, free) = match fs::read_to_string(&file) {
+        let (epoch, free, used) = match fs::read_to_string(&file) {
             Ok(text) => parse(&text).with_context(|| {
                 format!("{} is damaged: take a new key, and never this one again", file.display())
             })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (0, 1),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (0, 1, lane),
             Err(error) => {
                 return Err(error).with_context(|| format!("{} cannot be read", file.display()));
             }
         };
-        Ok(Epochs { file, epoch, free, _lock: held })
+        ensure!(
+            used == lane,
+            "{}: the key was used by engine {} of {}, this is {} of {}: take a new key at both ends",
+            file.display(),
+            used.index + 1,
+            used.of,
+            lane.index + 1,
+            lane.of
+        );
+        Ok(Epochs { file, lane, epoch, free, _lock: held })
     }
 
     /// Takes the next part of the key, and writes down that it is taken.
@@ -56,15 +100,32 @@ impl Epochs {
     /// # Errors
     /// If nothing is left (RFC 4303 §3.3.3), or it cannot be written: then nothing may be sent.
     pub fn take(&mut self, esn: bool) -> Result<Partition> {
-        let epoch =
-            self.epoch.checked_add(1).and_then(NonZeroU16::new).context("all epochs of the key are used")?;
+        let epoch = self.lane.next(self.epoch).context("all epochs of the key are used")?;
         let (first, end) = (self.free, self.free + NUMBERS);
         let highest = if esn { 1 << 48 } else { 1 << 32 };
         ensure!(end <= highest, "the sequence numbers of the key are used up: both ends need a new one");
-        write(&self.file, epoch.get(), end)
+        write(&self.file, epoch.get(), end, self.lane)
             .with_context(|| format!("{} cannot be written", self.file.display()))?;
         (self.epoch, self.free) = (epoch.get(), end);
         Ok(Partition { epoch, first, count: NUMBERS })
+    }
+
+    /// The last epoch that was taken, and the first number that nobody has taken.
+    pub fn taken(&self) -> (u16, u64) {
+        (self.epoch, self.free)
+    }
+
+    /// Numbers below `end` are another engine's: written down, for good.
+    ///
+    /// # Errors
+    /// If it cannot be written: then the other engine must not use them.
+    pub fn reserve(&mut self, end: u64) -> Result<()> {
+        if end > self.free {
+            write(&self.file, self.epoch, end, self.lane)
+                .with_context(|| format!("{} cannot be written", self.file.display()))?;
+            self.free = end;
+        }
+        Ok(())
     }
 }
 
@@ -85,18 +146,27 @@ fn take_lock(held: &File, name: &Path) -> Result<()> {
 /// How long a lock is waited for.
 const PATIENCE_MS: u64 = 500;
 
-/// `epoch 3 free 50331649`.
-fn parse(text: &str) -> Option<(u16, u64)> {
+/// `epoch 3 free 50331649`, and ` lane 1 of 2` behind it for a key that two engines have.
+fn parse(text: &str) -> Option<(u16, u64, Lane)> {
     let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
-    let ["epoch", epoch, "free", free] = words[..] else { return None };
-    Some((epoch.parse().ok()?, free.parse().ok()?))
+    let (epoch, free, lane) = match words[..] {
+        ["epoch", epoch, "free", free] => (epoch, free, Lane::ALONE),
+        ["epoch", epoch, "free", free, "lane", index, "of", of] => {
+            (epoch, free, Lane { index: index.parse().ok()?, of: of.parse().ok()? })
+        }
+        _ => return None,
+    };
+    Some((epoch.parse().ok()?, free.parse().ok()?, lane)).filter(|(.., lane)| lane.index < lane.of)
 }
 
 /// Replaces the file whole, and returns once both it and its name are on disk.
-fn write(file: &Path, epoch: u16, free: u64) -> std::io::Result<()> {
+fn write(file: &Path, epoch: u16, free: u64, lane: Lane) -> std::io::Result<()> {
     let new = file.with_extension("new");
     let mut out = File::create(&new)?;
-    writeln!(out, "epoch {epoch} free {free}")?;
+    match lane {
+        Lane::ALONE => writeln!(out, "epoch {epoch} free {free}")?,
+        Lane { index, of } => writeln!(out, "epoch {epoch} free {free} lane {index} of {of}")?,
+    }
     out.sync_all()?;
     fs::rename(&new, file)?;
     File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
@@ -116,13 +186,38 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
 
+        /// Two engines with one key, of which neither may know anything of the other: no epoch is ever taken by both, and
+        /// what one has reserved at the other it does not take.
+        #[test]
+        fn lanes_never_meet(turns in prop::collection::vec((0..2u16, any::<bool>()), 1..16)) {
+            let folders = [folder("lane-0"), folder("lane-1")];
+            let mut taken: Vec<Partition> = vec![];
+            for (index, told) in turns {
+                let (here, there) = (usize::from(index), usize::from(1 - index));
+                let open = |at: usize| {
+                    Epochs::open(&folders[at], &[5; 36], Lane { index: at as u16, of: 2 }).unwrap()
+                };
+                let part = open(here).take(true).unwrap();
+                prop_assert!(taken.iter().all(|other| other.epoch != part.epoch));
+                if told {
+                    let end = open(here).taken().1;
+                    open(there).reserve(end).unwrap();
+                    prop_assert!(open(there).taken().1 >= part.first + part.count);
+                }
+                taken.push(part);
+            }
+            for folder in &folders {
+                let _ = fs::remove_dir_all(folder);
+            }
+        }
+
         /// However often it is restarted and renewed: no epoch twice, no number twice, each key for itself.
         #[test]
         fn nothing_is_taken_twice(restarts in prop::collection::vec((0..3usize, 1..4usize), 1..12), esn: bool) {
             let folder = folder("twice");
             let mut taken = vec![];
             for (key, times) in restarts {
-                let mut epochs = Epochs::open(&folder, &[key as u8; 36]).unwrap();
+                let mut epochs = Epochs::open(&folder, &[key as u8; 36], Lane::ALONE).unwrap();
                 taken.extend((0..times).map(|_| (key, epochs.take(esn).unwrap())));
             }
             for (n, (key, a)) in taken.iter().enumerate() {
@@ -137,25 +232,35 @@ mod tests {
     #[test]
     fn what_cannot_be_sure_is_refused() {
         let (folder, key) = (folder("sure"), [7; 36]);
-        let mut epochs = Epochs::open(&folder, &key).unwrap();
+        let mut epochs = Epochs::open(&folder, &key, Lane::ALONE).unwrap();
         epochs.take(false).unwrap();
-        let second = Epochs::open(&folder, &key).unwrap_err().to_string();
+        let second = Epochs::open(&folder, &key, Lane::ALONE).unwrap_err().to_string();
         assert!(second.contains("another process"), "{second}");
         let file = epochs.file.clone();
         drop(epochs);
+        // What one engine alone has used, the epochs of two do not know.
+        let shared = Epochs::open(&folder, &key, Lane { index: 0, of: 2 }).unwrap_err().to_string();
+        assert!(shared.contains("take a new key"), "{shared}");
         // RFC 4303 §3.3.3: without ESN, 2^32 numbers are all there are.
-        write(&file, 9, (1 << 32) - NUMBERS + 1).unwrap();
-        let mut epochs = Epochs::open(&folder, &key).unwrap();
+        write(&file, 9, (1 << 32) - NUMBERS + 1, Lane::ALONE).unwrap();
+        let mut epochs = Epochs::open(&folder, &key, Lane::ALONE).unwrap();
         assert!(epochs.take(false).unwrap_err().to_string().contains("used up"));
         assert_eq!(epochs.take(true).unwrap().epoch.get(), 10, "with ESN there are more");
         drop(epochs);
-        write(&file, u16::MAX, 1).unwrap();
-        assert!(Epochs::open(&folder, &key).unwrap().take(true).unwrap_err().to_string().contains("epochs"));
+        write(&file, u16::MAX, 1, Lane::ALONE).unwrap();
+        assert!(
+            Epochs::open(&folder, &key, Lane::ALONE)
+                .unwrap()
+                .take(true)
+                .unwrap_err()
+                .to_string()
+                .contains("epochs")
+        );
         fs::write(&file, "epoch 3").unwrap();
-        assert!(Epochs::open(&folder, &key).unwrap_err().to_string().contains("damaged"));
+        assert!(Epochs::open(&folder, &key, Lane::ALONE).unwrap_err().to_string().contains("damaged"));
         fs::remove_dir_all(&folder).unwrap();
         fs::write(&folder, "a file").unwrap();
-        assert!(Epochs::open(&folder, &key).is_err());
+        assert!(Epochs::open(&folder, &key, Lane::ALONE).is_err());
         fs::remove_file(&folder).unwrap();
     }
 }

@@ -3,12 +3,13 @@
 
 use crate::api::{Answer, Request};
 use crate::config::Config;
-use crate::mirror::{self, frame::Frame};
+use crate::mirror;
 use crate::peer::frame;
 use crate::plan::Plan;
 use crate::routes::Targets;
 use cluster::wrap::Wrapped;
 use control::message::Message;
+use control::shadow::codec::{self, Entry, Frame};
 use control::state::{Record, StateKey};
 use std::sync::LazyLock;
 
@@ -70,9 +71,9 @@ pub fn mirror(data: &[u8]) {
     let (mut from, mut buffer) = (data, Vec::new());
     while let Ok(read) = poll_ready(mirror::frame::read(&mut from, &mut buffer)) {
         let sent = match &read {
-            Frame::Hello(hello) => mirror::frame::hello(hello),
-            Frame::Report(report) => mirror::frame::report(report),
-            Frame::Copies(copies) => {
+            mirror::frame::Frame::Hello(hello) => mirror::frame::hello(hello),
+            mirror::frame::Frame::Report(report) => mirror::frame::report(report),
+            mirror::frame::Frame::Copies(copies) => {
                 dataplane::mirror::wire::fuzz(copies);
                 None
             }
@@ -112,6 +113,18 @@ pub fn state(data: &[u8]) {
     }
 }
 
+/// A frame between an engine and its shadow: what is read can be written and reads back, entry by entry.
+pub fn shadow(data: &[u8]) {
+    let Ok(frame) = Frame::decode(data) else { return };
+    let again = frame.encode();
+    assert_eq!(&again[4..], data);
+    let Frame::Batch { entries, .. } = frame else { return };
+    let read: Vec<Entry> = codec::entries(&entries).map_while(Result::ok).collect();
+    let mut written = Vec::new();
+    read.iter().for_each(|entry| entry.encode(&mut written));
+    assert!(entries.starts_with(&written) && codec::entries(&written).map_while(Result::ok).eq(read));
+}
+
 /// The result of a future that waits for nothing: its bytes are in memory.
 fn poll_ready<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
@@ -140,5 +153,6 @@ mod tests {
         corpus("mirror").iter().for_each(|data| super::mirror(data));
         corpus("api").iter().for_each(|data| super::api(data));
         corpus("state").iter().for_each(|data| super::state(data));
+        corpus("shadow").iter().for_each(|data| super::shadow(data));
     }
 }

@@ -18,6 +18,7 @@ mod peer;
 mod plan;
 mod routes;
 mod runtime;
+mod shadow;
 
 use std::process::ExitCode;
 

@@ -2,13 +2,17 @@
 //! MTU derived. Pure: the same file gives the same plan on any machine.
 
 mod access;
+pub(crate) mod adaptive;
 mod controller;
 pub(crate) mod ports;
+mod shadow;
 mod shaper;
 #[cfg(test)]
 mod tests;
 
 pub use access::AccessPlan;
+pub use adaptive::{AdaptivePlan, ForecastPlan};
+pub use shadow::{ShadowPlan, StaticSaPlan};
 pub use shaper::{ClassPlan, ShaperPlan};
 
 use crate::config::cluster::Cluster;
@@ -16,6 +20,7 @@ use crate::config::mirror::Mirror;
 use crate::config::model::{self, Protocol, RouteTarget};
 use crate::config::types::{self, CryptoProvider, LogLevel, Name};
 use crate::config::{Config, underlay};
+use crate::epochs::Lane;
 use control::config::ControllerConfig;
 use dataplane::id::{GroupId, InterfaceId, PortId, Spi, TunnelId};
 use dataplane::replay::WindowSize;
@@ -60,12 +65,16 @@ pub struct Plan {
     pub tunnels: Vec<TunnelPlan>,
     /// What the controller is told. `epoch_floor` and `seed` are 0: the runtime sets them at each start.
     pub controller: ControllerConfig,
+    /// Groups whose tunnels follow their traffic.
+    pub adaptive: Vec<AdaptivePlan>,
     /// The state store, if any.
     pub cluster: Option<Cluster>,
     /// What is mirrored to the other engine of the site, and what it may mirror here, if anything.
     pub mirror: Option<Mirror>,
     /// The control connections, if any.
     pub control: Option<ControlPlan>,
+    /// Who holds whose sessions, if anybody does.
+    pub shadow: Option<ShadowPlan>,
     /// The predictor's model; the built-in one if absent.
     pub model: Option<PathBuf>,
     /// Keeping models and learning, if wanted.
@@ -194,21 +203,6 @@ pub struct EspPlan {
     pub static_sa: Option<StaticSaPlan>,
 }
 
-/// SAs agreed on with a foreign peer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticSaPlan {
-    /// What arrives bears this.
-    pub spi_in: Spi,
-    /// What leaves bears this.
-    pub spi_out: Spi,
-    /// Key and salt of what arrives.
-    pub key_file_in: PathBuf,
-    /// Key and salt of what leaves.
-    pub key_file_out: PathBuf,
-    /// Where it is written down which nonces are used up.
-    pub state_folder: PathBuf,
-}
-
 /// The control connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlPlan {
@@ -238,6 +232,7 @@ pub struct PeerPlan {
 impl Plan {
     /// The plan of a valid configuration.
     pub fn from_config(config: &Config) -> Plan {
+        let config = &adaptive::with_spares(config);
         let workers: Vec<u16> = config.dpdk.cores.iter().map(|core| core.get() as u16).collect();
         Plan {
             name: config.engine.name.to_string(),
@@ -255,11 +250,18 @@ impl Plan {
             interface_names: config.interfaces.iter().map(|i| i.name.to_string()).collect(),
             forwarding: forwarding(config),
             routes_file: config.routing.file.clone(),
-            tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel_plan(t, TunnelId(id))).collect(),
+            tunnels: config
+                .tunnels
+                .iter()
+                .zip(0..)
+                .map(|(t, id)| tunnel_plan(config, t, TunnelId(id)))
+                .collect(),
             controller: controller::config(config),
+            adaptive: adaptive::plans(config),
             control: config.control.as_ref().map(|control| control_plan(config, control)),
             cluster: config.cluster.clone(),
             mirror: config.mirror,
+            shadow: ShadowPlan::from_config(config),
             model: config.prediction.model.clone(),
             learning: config.prediction.learning.as_ref().map(learning),
             api_socket: config.api.socket.clone(),
@@ -459,7 +461,9 @@ pub fn encapsulation(tunnel: &model::Tunnel) -> Encapsulation {
     }
 }
 
-fn tunnel_plan(tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
+fn tunnel_plan(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
+    let gateway = config.gateway.as_ref().filter(|gateway| gateway.addresses.contains(&tunnel.local));
+    let site = gateway.map(|_| shadow::part_of_site(config)).map(|(index, of)| Lane { index, of });
     let protocol = tunnel.protocol.name().as_str();
     let shaper = tunnel.shaper.as_ref().map(ShaperPlan::from_config);
     let esp = tunnel.protocol.esp().map(|esp| EspPlan {
@@ -473,6 +477,7 @@ fn tunnel_plan(tunnel: &model::Tunnel, id: TunnelId) -> TunnelPlan {
             key_file_in: sa.key_file_in.clone(),
             key_file_out: sa.key_file_out.clone(),
             state_folder: sa.state_folder.clone(),
+            site,
         }),
     });
     TunnelPlan { id, name: tunnel.name.to_string(), peer: tunnel.peer.to_string(), protocol, esp, shaper }

@@ -7,6 +7,7 @@ import argparse
 import array
 import json
 import math
+import resource
 import selectors
 import signal
 import socket
@@ -44,7 +45,7 @@ def _live(**fields) -> None:
 
 def udp_send(args) -> None:
     """A packet every 1/pps s against an absolute schedule, on --flows source ports in turn; --daily and --growth
-    make the rate swing by 60 % with that period in seconds, or double in that time.
+    make the rate swing by 60 % with that period in seconds, or double in that time; --points give its factor at times.
 
     A sequence number is spent on each packet, sent or not: number n is of flow n modulo flows.
     """
@@ -79,7 +80,23 @@ def udp_send(args) -> None:
 def _swing(args, since: float) -> float:
     """The rate's factor at a time since the start."""
     daily = 1.0 + 0.6 * math.sin(2 * math.pi * since / args.daily) if args.daily else 1.0
-    return daily * (1.0 + min(1.0, since / args.growth) if args.growth else 1.0)
+    growth = 1.0 + min(1.0, since / args.growth) if args.growth else 1.0
+    return daily * growth * _between(args.points, since)
+
+
+def _between(points: list[tuple[float, float]], at: float) -> float:
+    """The factor on the line through (time, factor) points; 1 without any."""
+    if not points:
+        return 1.0
+    for (before, low), (after, high) in zip(points, points[1:]):
+        if at < after:
+            return low + (high - low) * max(0.0, at - before) / (after - before)
+    return points[-1][1]
+
+
+def _points(text: str) -> list[tuple[float, float]]:
+    """"0:0.5,20:2" as pairs of numbers."""
+    return [tuple(map(float, pair.split(":"))) for pair in text.split(",") if pair]
 
 
 def udp_recv(args) -> None:
@@ -212,13 +229,15 @@ def tcp_many(args) -> None:
         sock.setblocking(False)
         sock.connect_ex((args.to, args.port))
         watch.register(sock, selectors.EVENT_WRITE)
-    opening = args.flows
-    while opening:
+    opened = []
+    while len(opened) < args.flows:
         for key, _ in watch.select():
             if error := key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 raise OSError(error, "cannot connect")
-            watch.modify(key.fileobj, selectors.EVENT_READ)
-            opening -= 1
+            watch.unregister(key.fileobj)
+            opened.append(key.fileobj)
+    for sock in opened:
+        watch.register(sock, selectors.EVENT_READ)
     _live(ready=True)
     try:
         while True:
@@ -256,8 +275,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1e9)
     parser.add_argument("--daily", type=float, default=0.0, help="seconds")
     parser.add_argument("--growth", type=float, default=0.0, help="seconds")
+    parser.add_argument("--points", type=_points, default=[], help="SECONDS:FACTOR,…")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
+    # A connection each is a file each.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     try:

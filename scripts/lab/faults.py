@@ -321,3 +321,22 @@ class Pause:
     def cont(self) -> float:
         self._process.send_signal(signal.SIGCONT)
         return now_ms()
+
+
+class Partition:
+    """One direction of the management network, so of leases and votes: an engine no longer hears, or is no longer heard.
+    Its ports, and what it forwards, stay as they are."""
+    TABLE = "fspartition"
+    PORTS = {"a1": "m1", "a2": "m2", "b1": "mb"}
+    WAYS = {"deaf": "oifname", "mute": "iifname"}
+
+    def __init__(self, topo):
+        self._nft = Nft(topo.ns("mg"))
+        self._nft.run(f"table bridge {self.TABLE} {{ chain cut {{ type filter hook forward priority 0; }}; }}\n")
+
+    def cut(self, engine: str, way: str) -> None:
+        """`deaf`: nothing reaches the engine. `mute`: nothing of it reaches anybody."""
+        self._nft.run(f'add rule bridge {self.TABLE} cut {self.WAYS[way]} "{self.PORTS[engine]}" drop\n')
+
+    def heal(self) -> None:
+        self._nft.run(f"flush chain bridge {self.TABLE} cut\n")

@@ -28,6 +28,7 @@ class Load:
     v6: bool = False
     daily_s: float = 0.0   # the rate swings by 60 % with this period
     growth_s: float = 0.0  # the rate doubles in this time
+    points: tuple[tuple[float, float], ...] = ()  # the rate's factor at these seconds, straight lines between
 
 
 class Endpoint:
@@ -98,7 +99,8 @@ class Traffic:
         self._start_ping(topo, b)
         self._send = [Endpoint(topo, node, "udp-send", to=address, port=9000, pps=load.pps, flows=load.flows,
                                size=load.payload, dscp=AF41, stream=s, out=f[0],
-                               daily=load.daily_s, growth=load.growth_s)
+                               daily=load.daily_s, growth=load.growth_s,
+                               points=",".join(f"{at}:{factor}" for at, factor in load.points))
                       for (node, _, address, s), f in zip(ways, self._files)]
 
     def _start_ping(self, topo, b: str) -> None:

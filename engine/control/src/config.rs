@@ -1,5 +1,9 @@
 //! What the controller is told once, at start. The shell has validated it.
 
+mod adaptive;
+
+pub use adaptive::{AdaptiveConfig, AdaptiveTunnel, PathPolicy, RateRange};
+
 use crate::io::Mode;
 use crate::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, Spi, TunnelId};
@@ -93,6 +97,8 @@ pub struct GroupConfig {
     pub members: Vec<Member>,
     /// How those to one far engine share its part.
     pub spread: Spread,
+    /// How its tunnels follow the traffic; `None`: they are as configured, always.
+    pub adaptive: Option<AdaptiveConfig>,
 }
 
 /// How the part of a far engine is shared by the tunnels to it.

@@ -1,5 +1,6 @@
 //! The controller: one step takes the time and one input and appends what shall be done.
 
+use crate::adaptive::Adaptive;
 use crate::config::{ControllerConfig, MemberKind, Protocol, TunnelConfig};
 use crate::decision::{Decision, Outcome};
 use crate::failure::FailureWatch;
@@ -17,6 +18,7 @@ use crate::tunnels::SaManager;
 use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+mod adaptive;
 mod commands;
 mod inputs;
 mod mirror;
@@ -47,6 +49,8 @@ pub struct Controller {
     stopped: bool,
     health: BTreeMap<TunnelId, PathHealth>,
     sas: SaManager,
+    /// Groups whose tunnels follow their traffic.
+    adaptive: BTreeMap<GroupId, Adaptive>,
     ha: Ha,
     sites: BTreeMap<String, SiteView>,
     peers: BTreeMap<String, Peer>,
@@ -110,6 +114,7 @@ impl Controller {
             stopped: false,
             health,
             sas,
+            adaptive: adaptive::groups(&config),
             ha,
             peers: BTreeMap::new(),
             failure: FailureWatch::new(config.prediction.clone()),
@@ -184,8 +189,9 @@ impl Controller {
         self.last_timers = self.now;
         for tunnel in &self.config.tunnels {
             let gone = self.peers.get(&tunnel.peer).is_some_and(|p| p.gone);
+            let made = self.adaptive.values().all(|group| group.is_made(tunnel.id));
             let Some(path) = self.health.get_mut(&tunnel.id) else { continue };
-            if !gone && self.sas.can_send(tunnel.id) {
+            if !gone && made && self.sas.can_send(tunnel.id) {
                 path.start(self.now);
             }
             path.poll(self.now, out);
@@ -212,7 +218,7 @@ impl Controller {
             return;
         }
         let may_forward = self.may_forward();
-        for tunnel in self.config.tunnels.iter().filter(|t| self.is_own(t.id)) {
+        for tunnel in self.config.tunnels.iter().filter(|t| self.is_own(t.id) && self.counts(t.id)) {
             let stats = self.health[&tunnel.id].stats();
             let message = Message::PathReport {
                 tunnel: tunnel.endpoints,

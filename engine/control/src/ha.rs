@@ -172,7 +172,8 @@ impl Ha {
     }
 
     pub fn hello(&self) -> Message {
-        Message::Hello { site: self.site.clone(), epoch: self.epoch, owner: self.owner.clone() }
+        let (site, owner) = (self.site.clone(), self.owner.clone());
+        Message::Hello { site, epoch: self.epoch, owner, parallel: true }
     }
 
     pub fn forward_until(&self) -> Nanos {

@@ -133,6 +133,13 @@ impl PathHealth {
         self.stats.up = false;
     }
 
+    /// The tunnel is no more; the next one of its number begins anew.
+    pub fn forget(&mut self) {
+        self.reset();
+        self.ever_up = false;
+        self.stats = PathStats::default();
+    }
+
     /// Our own thread stood still for `gap`: nothing was sent and nothing could be read, so no
     /// deadline ran.
     pub fn forgive(&mut self, gap: Nanos) {

@@ -57,11 +57,50 @@ pub enum Mode {
     Auto,
 }
 
+/// What an adaptive group's tunnels carried in the last telemetry interval, and what is expected of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupTraffic {
+    /// The group.
+    pub group: GroupId,
+    /// Its own tunnels, those that are not made left out or not.
+    pub tunnels: Vec<TunnelTraffic>,
+    /// What the group as a whole will carry. Empty while nobody can say.
+    pub forecast: Vec<Forecast>,
+}
+
+/// One tunnel of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TunnelTraffic {
+    /// The tunnel.
+    pub tunnel: TunnelId,
+    /// Inner bits a second that went into it.
+    pub sent_bps: f64,
+    /// Bits a second that its shaper lets through now, if it has one.
+    pub rate_bps: Option<u64>,
+    /// Largest inner packet now, bytes.
+    pub mtu: u16,
+    /// P(the path fails within the model's horizon), 0–1; NaN if nobody says.
+    pub failure: f32,
+}
+
+/// Quantiles of a group's future traffic, inner bits a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Of the traffic at so long from now.
+    pub ahead: Nanos,
+    /// Half of the time it is less …
+    pub median: f64,
+    /// … and 19 times of 20 less than this.
+    pub upper: f64,
+}
+
 /// What the shell feeds to [`crate::Controller::step`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// A new assessment, every telemetry interval.
     Assessment(Assessment),
+    /// What an adaptive group carried, every telemetry interval.
+    Traffic(GroupTraffic),
     /// All workers had polled by this time (the oldest worker's last poll).
     WorkersPolled(Nanos),
     /// A probe came back. `reflector_sequence` counts the probes the far end has reflected on this
@@ -132,6 +171,10 @@ pub enum Output {
     OfferRefused { tunnel: TunnelId, ours: SaParameters, theirs: SaParameters },
     /// Delete the inbound SAs of `generation` and older.
     RemoveInbound { tunnel: TunnelId, generation: u64 },
+    /// Delete the outbound SAs of a tunnel that is given up.
+    RemoveOutbound { tunnel: TunnelId },
+    /// Let a tunnel's shaper pass so many bits a second from now on.
+    SetRate { tunnel: TunnelId, bits_per_second: u64 },
     /// Write a record to the state store where `expected` is true of its key. It is written again after the next
     /// [`Input::StoreReady`]; until then a newer one for the same key replaces it.
     StoreWrite { key: StateKey, record: Record, expected: Expected },

@@ -2,10 +2,11 @@
 //!
 //! [`Controller::step`] takes the time and one input and appends what the shell shall carry out.
 //! The modules are the parts of one decision: [`health`] measures paths, `tunnels` negotiates their
-//! keys, [`steering`] splits the traffic, `failure` turns predictions into alarms, `shift` moves
+//! keys, `adaptive` makes and removes them as the traffic needs, [`steering`] splits the traffic, `failure` turns predictions into alarms, `shift` moves
 //! traffic step by step, `ha` says who owns the site and whose epoch is over.
 #![forbid(unsafe_code)]
 
+mod adaptive;
 pub mod config;
 mod controller;
 pub mod decision;
@@ -18,6 +19,7 @@ pub mod message;
 pub mod mirror;
 mod peers;
 mod rng;
+pub mod shadow;
 pub mod shared;
 mod shift;
 pub mod state;

@@ -17,18 +17,43 @@ pub struct Endpoints {
     /// What is between them. A peer that does not say means ESP: SAs are all that older ones could mistake.
     #[serde(default, skip_serializing_if = "TunnelKind::is_esp")]
     pub kind: TunnelKind,
+    /// Which of several parallel tunnels: 0 is the configured one, the others are made while the engines run.
+    #[serde(default, skip_serializing_if = "is_configured")]
+    pub number: u16,
+}
+
+fn is_configured(number: &u16) -> bool {
+    *number == 0
 }
 
 impl Endpoints {
     /// Those of an ESP tunnel.
     pub const fn new(local: IpAddr, remote: IpAddr) -> Endpoints {
-        Endpoints { local, remote, kind: TunnelKind::Esp }
+        Endpoints { local, remote, kind: TunnelKind::Esp, number: 0 }
     }
 
     /// The same tunnel, from the other side.
     pub const fn turned(self) -> Endpoints {
-        Endpoints { local: self.remote, remote: self.local, kind: self.kind }
+        Endpoints { local: self.remote, remote: self.local, kind: self.kind, number: self.number }
     }
+}
+
+/// What engines say to each other of a tunnel that is made, or given up, while they run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "word", rename_all = "snake_case")]
+pub enum ParallelWord {
+    /// "Let us have it": answered by the next two.
+    Propose,
+    /// "It is made here".
+    Accept,
+    /// "Not here".
+    Refuse { reason: String },
+    /// "I send nothing more into it; give it up": answered by the next two.
+    Drain,
+    /// "I need it".
+    Keep { reason: String },
+    /// "I send nothing into it any more": with both ends' word it can go.
+    Idle,
 }
 
 /// A tunnel's protocol: between two addresses there may be a tunnel of each.
@@ -85,7 +110,16 @@ pub struct Share {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// First message each way: who speaks for the site, as far as the sender knows.
-    Hello { site: String, epoch: Epoch, owner: Option<String> },
+    /// `parallel`: the sender understands [`Message::Parallel`].
+    Hello {
+        site: String,
+        epoch: Epoch,
+        owner: Option<String>,
+        #[serde(default)]
+        parallel: bool,
+    },
+    /// About a tunnel parallel to a configured one; only to those who understand it.
+    Parallel { tunnel: Endpoints, says: ParallelWord },
     /// "Send me traffic of this tunnel under these SPIs": inbound SAs are installed, one a worker. The
     /// keys follow from the connection's TLS exporter and `generation` (never reused in a connection).
     /// Both ends are configured: `parameters` are there to be compared.

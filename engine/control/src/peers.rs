@@ -24,6 +24,8 @@ pub(crate) struct Peer {
     pub gone: bool,
     /// Its own alarm is raised.
     pub alarm: bool,
+    /// It can be talked to about tunnels that are made while engines run.
+    pub parallel: bool,
     /// How busy it said it was, and when.
     busy: Option<(Nanos, f32)>,
     reports: BTreeMap<Endpoints, Report>,

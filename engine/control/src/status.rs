@@ -65,6 +65,34 @@ pub struct GroupStatus {
     pub name: String,
     /// Parts of 65,536 by tunnel, as published.
     pub members: Vec<(TunnelId, u32)>,
+    /// How its tunnels follow its traffic, if they do.
+    pub adaptive: Option<AdaptiveStatus>,
+}
+
+/// What an adaptive group carries, could carry, and has done.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AdaptiveStatus {
+    /// Inner bits a second that went into its tunnels in the last interval.
+    pub offered_bps: f64,
+    /// What the shapers of those that carry let through; `None` if any has none.
+    pub capacity_bps: Option<f64>,
+    /// The forecast's upper quantile, the highest within the lead; `None` before there is one.
+    pub forecast_bps: Option<f64>,
+    /// What was done since the start, by kind.
+    pub actions: AdaptiveActions,
+}
+
+/// What an adaptive group has done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdaptiveActions {
+    /// Tunnels made, or asked for.
+    pub created: u64,
+    /// Shapers' rates changed.
+    pub rates: u64,
+    /// Changes to another configured tunnel.
+    pub migrated: u64,
+    /// Tunnels given up.
+    pub drained: u64,
 }
 
 /// Who owns the site, and this engine's part in it.

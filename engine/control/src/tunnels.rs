@@ -40,6 +40,8 @@ struct Sa {
     parameters: SaParameters,
     /// Workers of the peer.
     senders: u16,
+    /// It is configured, or was made: until then nothing is offered and no offer taken.
+    made: bool,
     connected: bool,
     connection: u64,
     generation: u64,
@@ -102,7 +104,9 @@ impl SaManager {
             sa.connected = true;
             sa.connection += 1;
             sa.outbound_highest = 0;
-            sa.begin(id, &mut self.spis, out);
+            if sa.made {
+                sa.begin(id, &mut self.spis, out);
+            }
         }
     }
 
@@ -110,6 +114,27 @@ impl SaManager {
         for sa in self.sas.values_mut().filter(|sa| sa.peer == peer) {
             sa.connected = false;
         }
+    }
+
+    /// Begins to negotiate for a tunnel that was agreed on.
+    pub fn make(&mut self, tunnel: TunnelId, connected: bool, out: &mut Vec<Output>) {
+        let Some(sa) = self.sas.get_mut(&tunnel).filter(|sa| !sa.made) else { return };
+        (sa.made, sa.connected) = (true, connected);
+        if connected {
+            sa.begin(tunnel, &mut self.spis, out);
+        }
+    }
+
+    /// Deletes the SAs of a tunnel that neither end uses any more. Its generations are never used again.
+    pub fn unmake(&mut self, tunnel: TunnelId, out: &mut Vec<Output>) {
+        let Some(sa) = self.sas.get_mut(&tunnel).filter(|sa| sa.made) else { return };
+        sa.made = false;
+        out.push(Output::RemoveInbound { tunnel, generation: sa.generation });
+        out.push(Output::RemoveOutbound { tunnel });
+        std::mem::take(&mut sa.live).into_values().flatten().for_each(|spi| self.spis.release(spi));
+        sa.removals.clear();
+        sa.outbound_pending.clear();
+        (sa.inbound, sa.in_use, sa.outbound, sa.asked_rekey) = (Inbound::None, None, None, None);
     }
 
     pub fn inbound_installed(
@@ -161,8 +186,10 @@ impl SaManager {
             return;
         };
         let ours = tunnel.turned();
-        let Some((&id, sa)) =
-            self.sas.iter_mut().find(|(_, sa)| sa.peer == peer && sa.endpoints == ours && sa.connected)
+        let Some((&id, sa)) = self
+            .sas
+            .iter_mut()
+            .find(|(_, sa)| sa.peer == peer && sa.endpoints == ours && sa.connected && sa.made)
         else {
             return;
         };
@@ -186,7 +213,7 @@ impl SaManager {
                 let gone = std::mem::replace(&mut sa.live, kept);
                 gone.into_values().flatten().for_each(|spi| self.spis.release(spi));
             }
-            if !sa.connected {
+            if !sa.connected || !sa.made {
                 continue;
             }
             match &mut sa.inbound {
@@ -210,6 +237,7 @@ impl Sa {
             rekey_after,
             parameters,
             senders,
+            made: tunnel.endpoints.number == 0,
             connected: false,
             connection: 0,
             generation: 0,

@@ -152,7 +152,21 @@ pub struct SaTable {
     pub inbound: FxHashMap<Spi, Box<Inbound>>,
     /// By [`TunnelId`].
     pub outbound: Box<[Option<Box<OutboundSa>>]>,
+    /// Of the inbound ones, those that another engine may take over.
+    pub watched: ArrayVec<Watched, MAX_WATCHED>,
 }
+
+/// An inbound SA whose progress is reported.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    /// It.
+    pub spi: Spi,
+    /// The highest sequence number that was reported, and when.
+    pub reported: (u64, Nanos),
+}
+
+/// Most of those on one worker.
+pub const MAX_WATCHED: usize = 64;
 
 /// Most inbound SAs on one worker; room for them is taken at start.
 pub const MAX_INBOUND: usize = 4096;

@@ -24,6 +24,7 @@ pub mod packet;
 pub mod reassembly;
 pub mod replay;
 pub mod sa;
+pub mod shadow;
 pub mod shaper;
 pub mod snapshot;
 pub mod stage;

@@ -26,6 +26,10 @@ pub enum Command {
     InstallOutbound(TunnelId, Box<OutboundSa>),
     /// Forget an SPI.
     RemoveInbound(Spi),
+    /// Send nothing more for the tunnel.
+    RemoveOutbound(TunnelId),
+    /// Report how far the SA of this SPI has come, whenever it has.
+    Watch(Spi),
     /// The far end has started anew: its GRE sequence numbers begin again.
     ResetSequence(TunnelId),
     /// Send a STAMP probe inside a tunnel.
@@ -60,6 +64,8 @@ pub enum Event {
     InboundInstalled(Spi),
     /// The SA is in use.
     OutboundInstalled(TunnelId, Spi),
+    /// A watched SA has accepted this sequence number, and none above it.
+    Accepted(Spi, u64),
     /// The tunnel's outbound SA should be replaced soon.
     SoftLimit(TunnelId),
     /// A router on the way carries no larger outer packet than this, bytes (RFC 1191, RFC 8201). For ESP

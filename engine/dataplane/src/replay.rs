@@ -49,6 +49,20 @@ impl Default for WindowSize {
     }
 }
 
+/// What another engine needs to go on with a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowState {
+    /// The highest accepted sequence number.
+    pub top: u64,
+    /// Bit n of word w: whether `top` − (64·w + n) was accepted. What lies behind the last word counts as accepted.
+    pub accepted: Vec<u64>,
+}
+
+impl WindowState {
+    /// The most words: those of the largest window.
+    pub const WORDS: usize = 64;
+}
+
 /// Which sequence numbers have been accepted.
 #[derive(Debug)]
 pub struct ReplayWindow {
@@ -66,6 +80,35 @@ impl ReplayWindow {
         // One word more than the window, as its left edge is rarely a word's; a power of two for the mask.
         let words = (size.0 as usize / 64 + 1).next_power_of_two();
         ReplayWindow { top: 0, size, esn, ring: vec![0; words].into() }
+    }
+
+    /// Everything up to `floor` counts as accepted.
+    pub fn above(floor: u64, size: WindowSize, esn: bool) -> ReplayWindow {
+        ReplayWindow::resumed(&WindowState { top: floor, accepted: Vec::new() }, size, esn)
+    }
+
+    /// Where the window that `state` is of has ended.
+    pub fn resumed(state: &WindowState, size: WindowSize, esn: bool) -> ReplayWindow {
+        let mut window = ReplayWindow::new(size, esn);
+        window.top = state.top;
+        let mask = window.ring.len() - 1;
+        for behind in 0..u64::from(size.0).min(state.top) {
+            let word = state.accepted.get((behind / 64) as usize).unwrap_or(&u64::MAX);
+            let seq = state.top - behind;
+            window.ring[(seq / 64) as usize & mask] |= (word >> (behind % 64) & 1) << (seq % 64);
+        }
+        window
+    }
+
+    /// What another engine needs to go on.
+    pub fn state(&self) -> WindowState {
+        let mut accepted = vec![0; (self.size.0 / 64) as usize];
+        for behind in 0..u64::from(self.size.0) {
+            // Numbers that never were count as accepted.
+            let taken = self.top.checked_sub(behind).is_none_or(|seq| seq == 0 || self.admit(seq).is_err());
+            accepted[(behind / 64) as usize] |= u64::from(taken) << (behind % 64);
+        }
+        WindowState { top: self.top, accepted }
     }
 
     /// The highest accepted sequence number.

@@ -20,7 +20,7 @@ pub use key::{Keymat, SaKey, SaKeyError};
 
 use crate::id::Spi;
 use crate::packet::Packet;
-use crate::replay::{ReplayWindow, WindowSize};
+use crate::replay::{ReplayWindow, WindowSize, WindowState};
 use crate::wire::Protocol;
 use crate::wire::esp::{Esp, HEADER_LENGTH, TRAILER_LENGTH, Trailer};
 use std::fmt;
@@ -226,9 +226,24 @@ impl InboundSa {
         Ok(InboundSa { spi: checked_spi(spi)?, key, window: ReplayWindow::new(window, esn), esn })
     }
 
+    /// Where another engine, or a former self, has ended: what `window` says was accepted stays so.
+    pub fn resumed(
+        spi: Spi,
+        key: SaKey,
+        window: ReplayWindow,
+        esn: bool,
+    ) -> Result<InboundSa, SaConfigError> {
+        Ok(InboundSa { spi: checked_spi(spi)?, key: key.into_aead(), window, esn })
+    }
+
     /// The SPI it listens to.
     pub fn spi(&self) -> Spi {
         self.spi
+    }
+
+    /// What whoever has it next must know.
+    pub fn window_state(&self) -> WindowState {
+        self.window.state()
     }
 
     /// The highest sequence number accepted.

@@ -93,6 +93,12 @@ pub struct SessionCounters {
     pub evicted: Counter,
     /// Ports that NAT has given out, now.
     pub nat_ports: Counter,
+    /// Copies of other engines' sessions that were installed …
+    pub copied: Counter,
+    /// … that went on here …
+    pub adopted: Counter,
+    /// … and those that there was no room for, or whose NAT binding somebody else has here.
+    pub copies_refused: Counter,
 }
 
 impl SessionCounters {

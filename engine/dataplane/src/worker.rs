@@ -106,7 +106,11 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             workers: links.handoff_out.len() as u16,
             now,
             snapshot: Box::new(parts.snapshot),
-            sas: SaTable { inbound, outbound: (0..tunnels).map(|_| None).collect() },
+            sas: SaTable {
+                inbound,
+                outbound: (0..tunnels).map(|_| None).collect(),
+                watched: ArrayVec::new(),
+            },
             sequences: vec![TunnelSequence::default(); tunnels].into(),
             steering: (0..groups).map(|_| Steering::new()).collect(),
             marks: Marks::default(),
@@ -443,6 +447,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if self.context.marks.round().is_some() {
             self.release_marked();
         }
+        if !self.context.sas.watched.is_empty() {
+            self.report_accepted(now);
+        }
         if !self.context.bfd.is_empty() {
             keepalive::poll(&mut self.context);
         }
@@ -453,7 +460,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.unresolved(slot);
         }
         if let Some(sessions) = &mut self.context.sessions {
-            sessions.sweep(now, &self.context.counters);
+            sessions.poll(now, &self.context.counters);
         }
         if self.shapers.waiting() > 0 {
             self.release_shaped();

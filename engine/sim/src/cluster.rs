@@ -2,6 +2,7 @@
 //! turns, in an order that the seed gives.
 
 mod orders;
+mod shared;
 mod wires;
 
 use crate::checkers::Checkers;
@@ -12,10 +13,12 @@ use crate::node::{Clock, Node, Told, Waiting};
 use crate::plane::Plane;
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
+use crate::store::client::Client;
 use crate::topology::{ENGINES, FIRST, Options, SECOND, config, neighbours};
 use control::Controller;
 use control::io::{Assessment, Input};
 use dataplane::id::{Nanos, TunnelId};
+pub use shared::Shared;
 use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
@@ -28,6 +31,8 @@ pub struct Cluster {
     pub nodes: BTreeMap<&'static str, Node>,
     /// What lies between them.
     pub network: Network,
+    /// The state store that they share.
+    pub shared: Shared,
     /// Who sends packets through them.
     pub hosts: Hosts,
     /// What watches them.
@@ -56,6 +61,7 @@ impl Cluster {
             now: Nanos(0),
             nodes,
             network: Network::new(&ENGINES),
+            shared: Shared::new(options.sabotage),
             hosts: Hosts::new(options.flows, options.spacing, &mut rng),
             checkers,
             history: Vec::new(),
@@ -63,8 +69,13 @@ impl Cluster {
             rng,
             processes: 0,
         };
-        ENGINES.iter().for_each(|name| cluster.start(name));
+        ENGINES.iter().for_each(|name| cluster.start(name, Nanos(0)));
         cluster
+    }
+
+    /// Its engines share a state store.
+    pub fn has_store(&self) -> bool {
+        self.options.store
     }
 
     pub(crate) fn node_mut(&mut self, name: &str) -> &mut Node {
@@ -88,9 +99,10 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn start(&mut self, name: &'static str) {
+    /// A new life of an engine whose wall clock shows what true time was at `wall`.
+    pub(crate) fn start(&mut self, name: &'static str, wall: Nanos) {
         self.processes += 1;
-        let floor = 1000 + self.now.as_millis();
+        let floor = 1000 + wall.as_millis();
         let config = config(name, &self.options, floor, self.rng.next_u64());
         let (process, now, sabotage) = (self.processes, self.now, self.options.sabotage);
         let node = self.node_mut(name);
@@ -100,9 +112,11 @@ impl Cluster {
         node.paused = None;
         node.hung = 0;
         node.told = Told::default();
+        node.store = Client::default();
         node.inbox.clear();
         node.next_tick = now;
         node.next_sample = (now, 0);
+        self.checkers.records.began(name);
     }
 
     pub(crate) fn kill(&mut self, name: &'static str) {
@@ -115,6 +129,36 @@ impl Cluster {
             let pool = plane.pool.clone();
             drop(plane);
             self.checkers.conservation.gone(now, name, &pool, &mut self.checkers.log);
+        }
+    }
+
+    /// An engine's machine is set back to what it was in `earlier`, another run of the same story, with all that was in
+    /// memory. Its peers' connections to it break. Its clock goes back as well, or goes on.
+    pub fn run_image(&mut self, name: &'static str, earlier: &mut Cluster, clock_too: bool) {
+        self.kill(name);
+        self.hang_up(name);
+        self.processes += 1;
+        let (now, then, process) = (self.now, earlier.now, self.processes);
+        let mut image = earlier.nodes.remove(name).expect("an engine that no other image was taken of");
+        let node = self.node_mut(name);
+        if clock_too {
+            image.clock.offset -= image.clock.local(now).since(image.clock.local(then)).0;
+        }
+        image.process = process;
+        (image.next_tick, image.next_sample.0) = (now, now);
+        image.decisions = std::mem::take(&mut node.decisions);
+        *node = image;
+    }
+
+    /// The connections of an engine end, and those at their other ends see it.
+    pub(crate) fn hang_up(&mut self, name: &'static str) {
+        for other in ENGINES.into_iter().filter(|other| *other != name) {
+            let ended = self.network.disconnect(self.now, (name.min(other), name.max(other)));
+            let node = self.node_mut(other);
+            if ended.is_some() && node.controller.is_some() {
+                node.told.connected.remove(name);
+                node.inbox.push_back(Waiting::Session(name, None));
+            }
         }
     }
 
@@ -207,6 +251,7 @@ impl Cluster {
                 Arrival::Frame { port, bytes } => self.frame_arrives(to, port, &bytes),
             }
         }
+        self.poll_store();
         self.hosts_send();
         self.poll_workers();
         for name in ENGINES {
@@ -229,7 +274,10 @@ impl Cluster {
                 let node = self.node_mut(me);
                 match up {
                     Some(id) => {
-                        node.told.connected.insert(other, id);
+                        // Only an image of an earlier state still believes in another one.
+                        if node.told.connected.insert(other, id).is_some() {
+                            node.inbox.push_back(Waiting::Session(other, None));
+                        }
                     }
                     None => {
                         node.told.connected.remove(other);

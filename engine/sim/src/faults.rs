@@ -5,6 +5,7 @@ use crate::network::Direction;
 use crate::node::Predictor;
 use crate::plane::WORKERS;
 use crate::rng::Rng;
+use crate::store::DELAY;
 use crate::topology::ENGINES;
 use control::io::{Input, OperatorCommand};
 use dataplane::id::Nanos;
@@ -16,6 +17,9 @@ pub enum Fault {
     Kill(&'static str),
     /// A new life of a killed engine.
     Restart(&'static str),
+    /// An engine's machine is set back to what it was so many milliseconds ago, its wall clock too. What was in memory is
+    /// not run again, as the README demands: the engine starts anew.
+    Restore(&'static str, u64),
     /// kill -STOP.
     Pause(&'static str),
     /// kill -CONT.
@@ -52,12 +56,36 @@ pub enum Fault {
     Undrain(&'static str),
     /// A worker's SA nears its limit.
     SoftLimit(&'static str),
+    /// The state store answers nobody, or does again.
+    StoreOutage(bool),
+    /// An engine does not reach the state store, or does again.
+    StoreCut(&'static str, bool),
+    /// What is asked of the state store is there after so many milliseconds, and the answer back after as many again.
+    StoreSlow(u64),
+    /// Watches of the state store lag so many milliseconds behind.
+    StoreStale(u64),
+    /// The state store forgets its history.
+    StoreCompacts,
 }
 
 impl Fault {
     /// Something that a gateway is to bear without losing, reordering or duplicating a packet.
     fn is_planned(self) -> bool {
-        matches!(self, Fault::Predict(..) | Fault::Drain(_) | Fault::Undrain(_) | Fault::SoftLimit(_))
+        let told =
+            matches!(self, Fault::Predict(..) | Fault::Drain(_) | Fault::Undrain(_) | Fault::SoftLimit(_));
+        told || self.is_of_store()
+    }
+
+    /// Of the state store, which is on no packet's path.
+    fn is_of_store(self) -> bool {
+        matches!(
+            self,
+            Fault::StoreOutage(_)
+                | Fault::StoreCut(..)
+                | Fault::StoreSlow(_)
+                | Fault::StoreStale(_)
+                | Fault::StoreCompacts
+        )
     }
 }
 
@@ -69,7 +97,12 @@ impl Cluster {
         self.checkers.planned.disturbed |= !fault.is_planned();
         match fault {
             Fault::Kill(name) => self.kill(name),
-            Fault::Restart(name) => self.start(name),
+            Fault::Restart(name) => self.start(name, now),
+            Fault::Restore(name, ms) => {
+                self.kill(name);
+                self.hang_up(name);
+                self.start(name, Nanos(now.0.saturating_sub(Nanos::from_millis(ms).0)));
+            }
             Fault::Pause(name) => self.node_mut(name).paused = Some(now),
             Fault::Resume(name) => {
                 let node = self.node_mut(name);
@@ -102,11 +135,33 @@ impl Cluster {
                 let input = Input::SaSoftLimit { tunnel: crate::topology::FIRST };
                 self.node_mut(name).inbox.push_back(input.into());
             }
+            _ => self.harm_store(fault),
+        }
+    }
+
+    fn harm_store(&mut self, fault: Fault) {
+        let (store, cut_off) = (&mut self.shared.store, &mut self.shared.cut_off);
+        match fault {
+            Fault::StoreOutage(down) => store.down = down,
+            Fault::StoreCut(name, true) => drop(cut_off.insert(name)),
+            Fault::StoreCut(name, false) => drop(cut_off.remove(name)),
+            Fault::StoreSlow(ms) => store.delay = Nanos::from_millis(ms),
+            Fault::StoreStale(ms) => store.stale = Nanos::from_millis(ms),
+            Fault::StoreCompacts => store.compact(),
+            _ => {}
         }
     }
 
     fn command(&mut self, name: &str, command: OperatorCommand) {
         self.node_mut(name).inbox.push_back(Input::Command { id: 0, command }.into());
+    }
+
+    /// The state store answers everybody.
+    pub fn heal_store(&mut self) {
+        self.apply(Fault::StoreOutage(false));
+        self.apply(Fault::StoreSlow(DELAY.as_millis()));
+        self.apply(Fault::StoreStale(0));
+        ENGINES.iter().for_each(|name| self.apply(Fault::StoreCut(name, false)));
     }
 
     /// Everything that was broken works again.
@@ -127,11 +182,18 @@ impl Cluster {
             self.apply(Fault::Exhaust(name, false));
             self.apply(Fault::Fill(name, false));
         }
+        self.heal_store();
         let ways: Vec<Direction> = self.network.links.keys().copied().collect();
         for way in ways {
             *self.link_mut(way) = crate::network::Link::default();
         }
     }
+}
+
+/// An engine's machine is set back.
+pub fn restored(cluster: &Cluster, rng: &mut Rng) -> Fault {
+    let name = *rng.pick(&ENGINES);
+    Fault::Restore(name, rng.below(cluster.now.as_millis() + 1))
 }
 
 /// A fault that is possible now.
@@ -180,6 +242,18 @@ pub fn random(cluster: &Cluster, rng: &mut Rng) -> Fault {
         19 => Fault::Exhaust(name, rng.chance(0.5)),
         20 => Fault::Fill(name, rng.chance(0.5)),
         _ => Fault::SoftLimit(name),
+    }
+}
+
+/// Something that happens to the state store.
+pub fn of_store(cluster: &Cluster, rng: &mut Rng) -> Fault {
+    let (name, shared) = (*rng.pick(&ENGINES), &cluster.shared);
+    match rng.below(6) {
+        0 | 1 => Fault::StoreOutage(!shared.store.down),
+        2 => Fault::StoreCut(name, !shared.cut_off.contains(name)),
+        3 => Fault::StoreSlow(*rng.pick(&[2, 2, 40, 400, 700])),
+        4 => Fault::StoreStale(*rng.pick(&[0, 0, 50, 1000, 4000])),
+        _ => Fault::StoreCompacts,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod plane;
 pub mod rng;
 pub mod sabotage;
 pub mod scenario;
+pub mod store;
 pub mod topology;
 pub mod traffic;
 

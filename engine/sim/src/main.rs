@@ -1,6 +1,6 @@
 //! `foreshift-sim --seeds N --from S`: runs seeds and says which broke a rule, and how.
 
-use sim::scenario;
+use sim::scenario::{self, Hazards};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -17,11 +17,13 @@ fn main() -> ExitCode {
     };
     let (commit, begun) = (scenario::commit(), Instant::now());
     let (mut failed, mut simulated_ms, mut delivered, mut sealed) = (Vec::new(), 0, 0, 0);
+    let mut hazards = Hazards::default();
     for seed in from..from.saturating_add(seeds) {
         let outcome = scenario::run(seed);
         simulated_ms += outcome.simulated_ms;
         delivered += outcome.delivered;
         sealed += outcome.sealed;
+        hazards.add(outcome.hazards);
         if let Some(first) = outcome.violations.first() {
             if failed.len() < TOLD {
                 println!("seed {seed}, commit {commit}: {:?}: {}", first.rule, first.what);
@@ -39,8 +41,8 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{seeds} seeds from {from}, commit {commit}: {} failed; {} s simulated, {sealed} packets sealed, \
-         {delivered} delivered to hosts, {:.1} s",
+        "{seeds} seeds from {from}, commit {commit}: {} failed; {} s simulated, {delivered} packets delivered to hosts, \
+         {:.1} s\n{sealed} packets sealed with {hazards}: what was used twice under one key is among the failures",
         failed.len(),
         simulated_ms / 1000,
         begun.elapsed().as_secs_f64()

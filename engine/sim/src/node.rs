@@ -2,6 +2,7 @@
 
 use crate::network::SaUse;
 use crate::plane::{Plane, WORKERS};
+use crate::store::client::Client;
 use control::Controller;
 use control::decision::Decision;
 use control::io::{Input, Output};
@@ -114,6 +115,8 @@ pub struct Node {
     pub next_sample: (Nanos, u64),
     /// What its workers and shell were told in this life.
     pub told: Told,
+    /// Its way to the state store in this life.
+    pub store: Client,
     /// All decisions of all its lives, with the true time.
     pub decisions: Vec<(Nanos, Decision)>,
     /// Answers to commands.
@@ -136,6 +139,7 @@ impl Node {
             predictor: Predictor::Constant(0.0),
             next_sample: (Nanos(0), 0),
             told: Told::default(),
+            store: Client::default(),
             decisions: Vec::new(),
             replies: Vec::new(),
         }

@@ -24,4 +24,10 @@ pub enum Sabotage {
     KeyedOnce,
     /// Both engines of a site hand everything to each other and do not see that it comes from there.
     HandBack,
+    /// The state store overwrites whatever the writer expects to be there.
+    HeedlessStore,
+    /// Engines are not told that the state store does not answer.
+    UntoldOutage,
+    /// The watches of the state store lose what they should bring.
+    DeafWatch,
 }

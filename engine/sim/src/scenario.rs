@@ -2,8 +2,9 @@
 
 use crate::checkers::{Rule, Violation};
 use crate::rng::Rng;
-use crate::{Cluster, Options, faults};
+use crate::{Cluster, Fault, Options, faults};
 use dataplane::id::Nanos;
+use std::fmt;
 use std::process::Command;
 
 /// Every so many seeds nothing is broken: only what is planned happens, and no packet may notice.
@@ -11,6 +12,13 @@ const CALM: u64 = 4;
 
 /// Ownership that is handed over is on its way for no longer, milliseconds.
 const HAND_OVER_MS: u64 = 100;
+
+/// Seeds of so many have no state store.
+const WITHOUT_STORE: u64 = 8;
+
+/// Some time in the story something happens to the state store, or an engine's machine is set back.
+const OF_STORE: f64 = 0.3;
+const RESTORED: f64 = 0.06;
 
 /// What became of a seed.
 pub struct Outcome {
@@ -24,6 +32,61 @@ pub struct Outcome {
     pub delivered: u64,
     /// Packets sealed.
     pub sealed: u64,
+    /// What could make a nonce repeat.
+    pub hazards: Hazards,
+}
+
+/// How often something happened after which keys and counters of another engine, or of another life, are at hand.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hazards {
+    /// Keys that packets were sealed with.
+    pub keys: u64,
+    /// Engines that were killed, or set back to an earlier state.
+    pub deaths: u64,
+    /// Engines that were paused.
+    pub pauses: u64,
+    /// Directions in which nothing passed any more.
+    pub partitions: u64,
+    /// Ownership that was taken because its lease had ended.
+    pub takeovers: u64,
+    /// Ownership that was handed over, back to where it had been as well.
+    pub handovers: u64,
+}
+
+impl Hazards {
+    fn of(cluster: &Cluster) -> Hazards {
+        let faults = |is: fn(&Fault) -> bool| cluster.history.iter().filter(|(_, f)| is(f)).count() as u64;
+        let decisions = || cluster.nodes.values().flat_map(|node| &node.decisions).map(|(_, d)| d);
+        Hazards {
+            keys: cluster.checkers.nonces.keys() as u64,
+            deaths: faults(|fault| matches!(fault, Fault::Kill(_) | Fault::Restore(..))),
+            pauses: faults(|fault| matches!(fault, Fault::Pause(_))),
+            partitions: faults(|fault| matches!(fault, Fault::Block(_))),
+            takeovers: decisions().filter(|d| d.action.starts_with("takeover")).count() as u64,
+            handovers: decisions().filter(|d| d.rule.starts_with("handed over by")).count() as u64,
+        }
+    }
+
+    /// The sum of both.
+    pub fn add(&mut self, more: Hazards) {
+        self.keys += more.keys;
+        self.deaths += more.deaths;
+        self.pauses += more.pauses;
+        self.partitions += more.partitions;
+        self.takeovers += more.takeovers;
+        self.handovers += more.handovers;
+    }
+}
+
+impl fmt::Display for Hazards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Hazards { keys, deaths, pauses, partitions, takeovers, handovers } = self;
+        write!(
+            f,
+            "{keys} keys; {deaths} deaths, {pauses} pauses, {partitions} partitions, {takeovers} takeovers, \
+             {handovers} handovers"
+        )
+    }
 }
 
 /// The commit that is run, for whoever replays a seed.
@@ -37,12 +100,13 @@ pub fn commit() -> String {
 
 /// Runs a seed from start to end.
 pub fn run(seed: u64) -> Outcome {
-    let mut rng = Rng::new(seed ^ 0x5eed);
+    // What is told of `others` came later than `rng`: a stream of its own leaves the older stories as they were.
+    let (mut rng, mut others) = (Rng::new(seed ^ 0x5eed), Rng::new(seed ^ 0x0c1e));
     let mut cluster = Cluster::new(options(seed));
     if seed.is_multiple_of(CALM) {
-        calm(&mut cluster, &mut rng)
+        calm(&mut cluster, &mut rng, &mut others)
     } else {
-        stormy(&mut cluster, &mut rng)
+        stormy(&mut cluster, &mut rng, &mut others)
     }
     let (at, story) = (cluster.now, cluster.story());
     // The last order may have been to move: then ownership may just now be on its way.
@@ -50,6 +114,7 @@ pub fn run(seed: u64) -> Outcome {
         let log = &mut cluster.checkers.log;
         log.violate(at, Rule::Recovery, "nobody owns site a after all is well".to_owned());
     }
+    cluster.must_share_state();
     cluster.end();
     Outcome {
         violations: cluster.checkers.violations().to_vec(),
@@ -57,11 +122,13 @@ pub fn run(seed: u64) -> Outcome {
         simulated_ms: at.as_millis(),
         delivered: cluster.checkers.deliveries.count,
         sealed: cluster.checkers.nonces.count,
+        hazards: Hazards::of(&cluster),
     }
 }
 
 fn options(seed: u64) -> Options {
     let mut options = Options::seed(seed);
+    options.store = seed % WITHOUT_STORE != WITHOUT_STORE - 1;
     options.rekey_after = Nanos::from_millis(3000);
     options.lease = Nanos::from_millis(300 + seed % 8 * 200);
     if seed.is_multiple_of(CALM) {
@@ -72,7 +139,7 @@ fn options(seed: u64) -> Options {
 }
 
 /// Paths of different delay, and everything that may be asked of a healthy cluster.
-fn calm(cluster: &mut Cluster, rng: &mut Rng) {
+fn calm(cluster: &mut Cluster, rng: &mut Rng, others: &mut Rng) {
     for name in ["a1", "a2"] {
         cluster.set_delay((name, "b1"), 1 + rng.below(20));
         cluster.set_delay(("b1", name), 1 + rng.below(20));
@@ -81,17 +148,31 @@ fn calm(cluster: &mut Cluster, rng: &mut Rng) {
     cluster.run_ms(6000);
     cluster.hosts.talking = true;
     for _ in 0..6 {
+        harm_store(cluster, others);
         cluster.apply(faults::planned(rng));
         cluster.run_ms(rng.below(2500));
     }
     cluster.must_deliver(500);
+    cluster.heal_store();
+}
+
+fn harm_store(cluster: &mut Cluster, rng: &mut Rng) {
+    if cluster.has_store() && rng.chance(OF_STORE) {
+        let fault = faults::of_store(cluster, rng);
+        cluster.apply(fault);
+    }
 }
 
 /// Everything that goes wrong, and then nothing any more.
-fn stormy(cluster: &mut Cluster, rng: &mut Rng) {
+fn stormy(cluster: &mut Cluster, rng: &mut Rng, others: &mut Rng) {
     cluster.hosts.talking = true;
     cluster.run_ms(rng.below(6000));
     for _ in 0..12 {
+        harm_store(cluster, others);
+        if others.chance(RESTORED) {
+            let fault = faults::restored(cluster, others);
+            cluster.apply(fault);
+        }
         let fault = faults::random(cluster, rng);
         cluster.apply(fault);
         cluster.run_ms(rng.below(1500));

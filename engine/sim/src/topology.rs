@@ -27,6 +27,9 @@ pub const HOST_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 9);
 /// The MAC address of both.
 pub const HOST_MAC: MacAddr = MacAddr([2, 0xaa, 0, 0, 0, 9]);
 
+/// The region whose state store all engines share.
+pub const REGION: &str = "sim";
+
 /// What can be varied.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -48,6 +51,8 @@ pub struct Options {
     pub flows: u32,
     /// Least and greatest time between two packets of a burst, and between two bursts, of a flow.
     pub spacing: [(Nanos, Nanos); 2],
+    /// The engines share a state store.
+    pub store: bool,
     /// What is broken on purpose.
     pub sabotage: Option<Sabotage>,
 }
@@ -65,6 +70,7 @@ impl Options {
             clock_drift_permille: 10,
             flows: 12,
             spacing: [(3, 15), (60, 100)].map(|(a, b)| (Nanos::from_millis(a), Nanos::from_millis(b))),
+            store: true,
             sabotage: None,
         }
     }
@@ -150,6 +156,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
             site: if in_a { "b" } else { "a" }.to_owned(),
             members: vec![Member { tunnel: FIRST, kind: MemberKind::Own }, Member { tunnel: SECOND, kind }],
             spread: Spread::Parallel,
+            adaptive: None,
         }],
         ha,
         vrrp: None,
@@ -159,7 +166,9 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
         prediction: options.prediction.clone(),
         shift: ShiftConfig::default(),
         probe: ProbeConfig::default(),
-        cluster: None,
+        cluster: options
+            .store
+            .then(|| ClusterConfig { region: REGION.to_owned(), digest: format!("{engine}'s") }),
         epoch_floor,
         seed,
     }

@@ -107,3 +107,42 @@ fn an_engine_that_stays_silent_after_its_restart_is_missed() {
 fn two_engines_that_hand_everything_to_each_other_are_a_loop() {
     caught(Sabotage::HandBack, Rule::Loops, talk);
 }
+
+/// Drains while the store is lost.
+fn drain_without_store(cluster: &mut Cluster) {
+    cluster.apply(Fault::StoreOutage(true));
+    cluster.run_ms(7000);
+    cluster.apply(Fault::Drain("a1"));
+    cluster.run_ms(6000);
+    cluster.heal_store();
+    cluster.run_ms(2000);
+}
+
+#[test]
+fn an_engine_that_does_not_know_of_an_outage_begins_a_move() {
+    caught(Sabotage::UntoldOutage, Rule::Records, drain_without_store);
+}
+
+#[test]
+fn a_store_that_heeds_no_guard_lets_a_former_owner_overwrite() {
+    caught(Sabotage::HeedlessStore, Rule::Records, |cluster| {
+        // What a1 wants is still on its way when a2 has taken the site over and has written what it wants.
+        cluster.apply(Fault::StoreSlow(6000));
+        cluster.apply(Fault::Drain("a1"));
+        cluster.run_ms(200);
+        cluster.heal_store();
+        cluster.apply(Fault::Pause("a1"));
+        cluster.run_ms(8000);
+        cluster.apply(Fault::Resume("a1"));
+        cluster.run_ms(4000);
+    });
+}
+
+#[test]
+fn a_watch_that_loses_changes_leaves_engines_behind() {
+    caught(Sabotage::DeafWatch, Rule::Recovery, |cluster| {
+        cluster.apply(Fault::Drain("a1"));
+        cluster.run_ms(8000);
+        cluster.must_share_state();
+    });
+}

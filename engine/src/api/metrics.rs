@@ -2,6 +2,7 @@
 //! `_total`; seconds and bytes, as Prometheus wants them.
 
 use super::mirror::{MirrorReport, MirrorStatus};
+use super::shadow::{ShadowStatus, ShadowTarget};
 use super::status::*;
 use control::vrrp::VrrpState;
 use std::fmt::{Display, Write};
@@ -28,6 +29,7 @@ pub fn text(report: &Report) -> String {
     let mut page = Page(String::new());
     engine(&mut page, &report.status);
     groups(&mut page, &report.status.groups);
+    adaptive(&mut page, &report.status.groups);
     moves(&mut page, &report.status.moves);
     let up = ("gauge", "bfd_up", "The neighbour answers.");
     page.each(up, &report.status.bfd, |s| (s.name.clone(), Some(u8::from(s.state == "up"))), "session");
@@ -126,6 +128,9 @@ fn engine(page: &mut Page, status: &Status) {
     if let Some(store) = &status.store {
         page.gauge("store_ready", "1 while the state store answers.").sample(&[], u8::from(store.ready));
     }
+    if let Some(shadow) = &status.shadow {
+        shadowing(page, shadow);
+    }
     let mut peers = page.gauge("peer_connected", "1 for each engine whose control connection is up.");
     status.peers_up.iter().for_each(|peer| peers.sample(&[("peer", peer)], 1));
 }
@@ -145,6 +150,34 @@ fn access(page: &mut Page, access: &AccessStatus) {
     }
 }
 
+fn shadowing(page: &mut Page, shadow: &ShadowStatus) {
+    type Gauge = fn(&ShadowTarget) -> Option<f64>;
+    let gauges: [(&str, &str, Gauge); 4] = [
+        ("shadow_in_sync", "1 if a shadow misses nothing but what is on its way.", |to| {
+            Some(f64::from(u8::from(to.in_sync)))
+        }),
+        ("shadow_pending", "Changes on their way to a shadow.", |to| Some(to.pending as f64)),
+        ("shadow_lag_p50_seconds", "From a change to its acknowledgement, median.", |to| {
+            to.lag_p50_us.map(|us| us as f64 / 1e6)
+        }),
+        ("shadow_lag_p99_seconds", "From a change to its acknowledgement, 99th percentile.", |to| {
+            to.lag_p99_us.map(|us| us as f64 / 1e6)
+        }),
+    ];
+    for (name, help, value) in gauges {
+        page.each(("gauge", name, help), &shadow.to, |to| (to.engine.clone(), value(to)), "shadow");
+    }
+    let acknowledged = ("counter", "shadow_changes_total", "Changes that a shadow has acknowledged.");
+    page.each(acknowledged, &shadow.to, |to| (to.engine.clone(), Some(to.acknowledged)), "shadow");
+    let lost = "Reports of workers that found no room; a round makes up for them.";
+    page.counter("shadow_reports_lost_total", lost).sample(&[], shadow.reports_lost);
+    page.counter("shadow_rounds_total", "Times that everything was said once more.")
+        .sample(&[], shadow.rounds);
+    page.counter("shadow_copied_total", "Sessions of other engines installed.").sample(&[], shadow.copied);
+    page.counter("shadow_adopted_total", "Of them, those that went on here.").sample(&[], shadow.adopted);
+    page.counter("shadow_refused_total", "Of them, those without room here.").sample(&[], shadow.refused);
+}
+
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1e3
 }
@@ -156,6 +189,26 @@ fn groups(page: &mut Page, groups: &[GroupStatus]) {
             let labels = [("group", group.name.as_str()), ("site", &group.site), ("tunnel", &member.tunnel)];
             family.sample(&labels, member.share);
         }
+    }
+}
+
+/// Groups whose tunnels follow their traffic.
+fn adaptive(page: &mut Page, groups: &[GroupStatus]) {
+    type Gauge = fn(&AdaptiveStatus) -> Option<f64>;
+    let groups: Vec<_> = groups.iter().filter_map(|g| Some((&g.name, g.adaptive.as_ref()?))).collect();
+    let gauges: [(&str, &str, Gauge); 3] = [
+        ("group_offered_bits_per_second", "What went into a group's tunnels.", |a| Some(a.offered_bps)),
+        ("group_capacity_bits_per_second", "What their shapers let through.", |a| a.capacity_bps),
+        ("group_forecast_bits_per_second", "Highest 95 % quantile within the lead.", |a| a.forecast_bps),
+    ];
+    for (name, help, value) in gauges {
+        page.each(("gauge", name, help), &groups, |(group, a)| ((*group).clone(), value(a)), "group");
+    }
+    let mut actions = page.counter("group_actions_total", "What was done for a group's traffic, by kind.");
+    for (group, a) in groups {
+        let AdaptiveActions { created, rates, migrated, drained } = a.actions;
+        let kinds = [("create", created), ("rate", rates), ("migrate", migrated), ("drain", drained)];
+        kinds.iter().for_each(|(kind, many)| actions.sample(&[("group", group), ("action", kind)], many));
     }
 }
 

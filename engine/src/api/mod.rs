@@ -8,6 +8,7 @@ mod metrics_server;
 pub mod mirror;
 pub mod routes;
 pub mod server;
+pub mod shadow;
 pub mod status;
 #[cfg(test)]
 pub mod tests;

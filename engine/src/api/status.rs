@@ -1,8 +1,9 @@
 //! What the running engine says of itself. Commands, `--json` and `/metrics` all show these.
 
+use super::shadow::ShadowStatus;
 pub use control::decision::Decision;
 pub use control::io::{Mode, OperatorCommand};
-pub use control::status::{ShiftPhase, TunnelState};
+pub use control::status::{AdaptiveActions, AdaptiveStatus, ShiftPhase, TunnelState};
 use control::vrrp::VrrpState;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -67,6 +68,9 @@ pub struct Status {
     pub access: AccessStatus,
     /// The state store, if there is one.
     pub store: Option<StoreStatus>,
+    /// How sessions are shadowed, if they are.
+    #[serde(default)]
+    pub shadow: Option<ShadowStatus>,
 }
 
 /// The state store.
@@ -199,6 +203,9 @@ pub struct GroupStatus {
     pub site: String,
     /// Its tunnels.
     pub members: Vec<MemberStatus>,
+    /// How they follow its traffic, if they do.
+    #[serde(default)]
+    pub adaptive: Option<AdaptiveStatus>,
 }
 
 /// A tunnel's part in a group.

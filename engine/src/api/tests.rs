@@ -39,6 +39,12 @@ pub fn status() -> Status {
                 share: 0.75,
                 tx_packets: 9,
             }],
+            adaptive: Some(AdaptiveStatus {
+                offered_bps: 16e6,
+                capacity_bps: Some(40e6),
+                forecast_bps: None,
+                actions: AdaptiveActions { created: 2, rates: 1, migrated: 0, drained: 1 },
+            }),
         }],
         shift: Some(ShiftStatus {
             decision: 3,
@@ -69,6 +75,7 @@ pub fn status() -> Status {
             }),
             nat: Some(NatStatus { addresses: 1, ports_in_use: 8, exhausted: 0, untranslatable: 9 }),
         },
+        shadow: None,
         store: Some(StoreStatus {
             kind: "etcd".into(),
             region: "eu".into(),

@@ -11,6 +11,7 @@ mod pcap;
 mod port;
 mod report;
 mod rig;
+pub mod shadow;
 mod site;
 mod traffic;
 

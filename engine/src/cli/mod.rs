@@ -10,6 +10,7 @@ mod observe;
 mod predict;
 mod remote;
 mod routes;
+mod shadow;
 mod shifts;
 mod show;
 mod table;
@@ -97,6 +98,7 @@ enum Command {
     },
     Bench(bench::Arguments),
     BenchFib(bench::fib::Arguments),
+    BenchShadow(bench::shadow::Arguments),
     Load(load::Arguments),
     /// Make a lab's CA and a certificate for each engine
     Pki {
@@ -177,6 +179,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Shape { tunnel, kbps, class, engine } => remote::shape(&engine, tunnel, class, kbps)?,
         Command::Bench(arguments) => bench::command(&arguments)?,
         Command::BenchFib(arguments) => bench::fib::command(&arguments)?,
+        Command::BenchShadow(arguments) => bench::shadow::command(&arguments)?,
         Command::Load(arguments) => load::command(&arguments)?,
         Command::Pki { out, name, force } => pki(&out, &name, force)?,
         Command::Completions { shell } => {

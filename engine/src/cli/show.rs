@@ -3,7 +3,7 @@
 use super::Engine;
 use super::shifts::{self, Shifts, shift};
 use super::table::Table;
-use super::{access, cluster, mirror};
+use super::{access, cluster, mirror, shadow};
 use crate::api::Request;
 use crate::api::status::*;
 use anyhow::Result;
@@ -50,6 +50,8 @@ enum What {
     Mirror,
     /// Sessions, of all workers
     Sessions,
+    /// Who holds this engine's sessions, and whose it holds
+    Shadow,
     /// The access list
     Acl,
     /// Address translation
@@ -71,6 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Cluster => ask(arguments, &Request::Cluster, cluster::cluster)?,
         What::Mirror => ask(arguments, &Request::Mirror, mirror::mirror)?,
         What::Sessions => access(arguments, |access| access.sessions, access::sessions)?,
+        What::Shadow => part(arguments, |status| status.shadow, |s| shadow::shadow(s.as_ref()))?,
         What::Acl => access(arguments, |access| access.acl, access::acl)?,
         What::Nat => access(arguments, |access| access.nat, access::nat)?,
     };
@@ -162,7 +165,22 @@ pub fn status(s: &Status) -> String {
             groups.row([group, site, tunnel, peer, share, m.buckets.to_string(), m.tx_packets.to_string()]);
         }
     }
-    format!("{out}\n{}", groups.render("no tunnel groups"))
+    let adaptive = s.groups.iter().filter_map(|group| Some((&group.name, group.adaptive.as_ref()?)));
+    let adaptive: String = adaptive.map(|(name, a)| self::adaptive(name, a)).collect();
+    format!("{out}\n{}{adaptive}", groups.render("no tunnel groups"))
+}
+
+/// What an adaptive group carries beside what it could, and what was done about it, in a line.
+fn adaptive(name: &str, a: &AdaptiveStatus) -> String {
+    let mbps = |bps: f64| format!("{:.1} Mbit/s", bps / 1e6);
+    let of = |bps: Option<f64>, or: &str| bps.map_or(or.to_owned(), mbps);
+    let AdaptiveActions { created, rates, migrated, drained } = a.actions;
+    format!(
+        "{name}: {} of {}, forecast {}; tunnels {created} made, {drained} given up, rates {rates}, migrations {migrated}\n",
+        mbps(a.offered_bps),
+        of(a.capacity_bps, "no bound"),
+        of(a.forecast_bps, "none yet"),
+    )
 }
 
 /// `1d 02h 03m`, `4m 05s`, `6.7 s`.

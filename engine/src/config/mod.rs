@@ -2,6 +2,7 @@
 //! and its remedy. Syntax first, then each value in itself, then what values say of each other.
 
 pub mod access;
+pub mod adaptive;
 mod check;
 pub mod cluster;
 pub mod mirror;
@@ -9,6 +10,7 @@ pub mod model;
 mod problem;
 mod read;
 mod section;
+pub mod shadow;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -69,6 +71,8 @@ pub struct Config {
     pub cluster: Option<Cluster>,
     /// What is mirrored to the other engine of the site, if anything.
     pub mirror: Option<mirror::Mirror>,
+    /// Who holds its sessions, and whose it holds.
+    pub shadow: Option<shadow::Shadow>,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -150,7 +154,7 @@ impl Config {
         let (crypto, api) = (default(s, "crypto"), required(s, "api"));
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (acl, sessions, nat) = (s.table("acl"), s.table("sessions"), s.table("nat"));
-        let (cluster, mirror) = (s.table("cluster"), s.table("mirror"));
+        let (cluster, mirror, shadow) = (s.table("cluster"), s.table("mirror"), s.table("shadow"));
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
             engine: engine?,
@@ -172,6 +176,7 @@ impl Config {
             crypto: crypto?,
             cluster: cluster.flatten(),
             mirror: mirror.flatten(),
+            shadow: shadow.flatten(),
             api: api?,
             telemetry: telemetry?,
             acl: acl.flatten(),

@@ -1,6 +1,7 @@
 //! The configuration, section by section, every value valid in itself. Paths are absolute or relative
 //! to the working folder: [`super::Config::load`] has resolved those relative to the file.
 
+use super::adaptive::Adaptive;
 use super::types::{
     BondMode, BondPolicy, Cipher, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name,
     ProtocolName, Role, Spread, WithoutWitness,
@@ -274,6 +275,8 @@ pub type Kbps = Whole<8, 1_000_000_000>;
 pub struct Shaper {
     /// Inner bits that go in a second.
     pub rate_kbps: Kbps,
+    /// How fast an adaptive group may make it.
+    pub ceiling_kbps: Option<Kbps>,
     /// Kibibytes that go at once; no packet is larger.
     pub burst_kib: Whole<16, 1_048_576>,
     /// By priority, the best first; the last one takes what no other does.
@@ -310,6 +313,19 @@ pub struct Tunnel {
     pub remote: IpAddr,
     /// How fast packets go into it.
     pub shaper: Option<Shaper>,
+    /// What using it costs, in whatever unit the policies of groups have.
+    pub cost: u32,
+    /// Which parallel of another tunnel it is; nobody writes such a one, they follow from `[group.adaptive]`.
+    pub parallel: Option<Parallel>,
+}
+
+/// A tunnel beside a configured one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parallel {
+    /// That one.
+    pub to: Name,
+    /// Counts from 1.
+    pub number: u16,
 }
 
 /// `[[bfd]]`
@@ -348,6 +364,8 @@ pub struct Group {
     pub mss_clamp: bool,
     /// What its traffic is worth when the risk is weighed.
     pub sla_weight: Weight,
+    /// How its tunnels follow its traffic, if they do.
+    pub adaptive: Option<Adaptive>,
 }
 
 /// Where a route leads.

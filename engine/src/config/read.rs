@@ -198,7 +198,9 @@ impl Read for Group {
         let (name, site, members) = (s.required("name"), s.required("site"), s.required("members"));
         let (mss_clamp, spread) = (s.or("mss_clamp", true), s.or("spread", Spread::Parallel));
         let sla_weight = s.or("sla_weight", Weight::ONE);
-        Some(Group { index, name: name?, site: site?, members: members?, spread, mss_clamp, sla_weight })
+        let adaptive = s.table("adaptive").flatten();
+        let (name, site, members) = (name?, site?, members?);
+        Some(Group { index, name, site, members, spread, mss_clamp, sla_weight, adaptive })
     }
 }
 

@@ -1,9 +1,11 @@
 //! Mistakes, each with the path and the remedy a person must see; and files that have none.
 
 mod access;
+mod adaptive;
 mod bfd;
 mod cluster;
 mod mirror;
+mod shadow;
 mod tunnels;
 mod vrrp;
 

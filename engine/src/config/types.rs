@@ -14,6 +14,11 @@ impl Name {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// That of its parallel number `number`: one that nobody can write.
+    pub fn parallel(&self, number: u16) -> Name {
+        Name(format!("{}+{number}", self.0))
+    }
 }
 
 impl fmt::Display for Name {

@@ -211,9 +211,12 @@ fn info(receiver: &str, name: &SaName, algorithm: Algorithm) -> Vec<u8> {
     }
     info.extend(name.generation.to_be_bytes());
     info.extend(name.spi.0.to_be_bytes());
-    // Last, and only here: the names of plain ESP stay what they were.
-    if name.tunnel.kind != TunnelKind::Esp {
+    // Last, and only here: the names of plain ESP, and of what is configured, stay what they were.
+    if name.tunnel.kind != TunnelKind::Esp || name.tunnel.number != 0 {
         info.push(name.tunnel.kind as u8);
+    }
+    if name.tunnel.number != 0 {
+        info.extend(name.tunnel.number.to_be_bytes());
     }
     info
 }

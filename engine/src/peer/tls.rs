@@ -24,15 +24,24 @@ pub enum Purpose {
     Control,
     /// Mirrored traffic: a connection of its own, so that it delays no lease.
     Mirror,
+    /// Sessions for a shadow: at a listener of its own.
+    Shadow,
 }
 
 impl Purpose {
-    const ALL: [Purpose; 2] = [Purpose::Control, Purpose::Mirror];
+    /// What the listener for this takes.
+    const fn taken(self) -> &'static [Purpose] {
+        match self {
+            Purpose::Control | Purpose::Mirror => &[Purpose::Control, Purpose::Mirror],
+            Purpose::Shadow => &[Purpose::Shadow],
+        }
+    }
 
     const fn alpn(self) -> &'static [u8] {
         match self {
             Purpose::Control => b"foreshift/1",
             Purpose::Mirror => b"foreshift-mirror/1",
+            Purpose::Shadow => control::shadow::ALPN,
         }
     }
 }
@@ -88,12 +97,18 @@ pub struct Tls {
     connector: TlsConnector,
     mirror_connector: TlsConnector,
     acceptor: TlsAcceptor,
+    purpose: Purpose,
     peers: Arc<[(String, ServerName<'static>)]>,
 }
 
 impl Tls {
-    /// Loads and checks the files that `config` names.
+    /// Loads and checks the files that `config` names; for control connections.
     pub fn load(config: &PeerConfig) -> Result<Tls, TlsError> {
+        Tls::load_for(config, Purpose::Control)
+    }
+
+    /// The same, for connections between the same engines that are for something else.
+    pub fn load_for(config: &PeerConfig, purpose: Purpose) -> Result<Tls, TlsError> {
         let provider = Arc::new(provider());
         let roots = Arc::new(roots(&config.ca)?);
         let chain = read_certificates(&config.cert, "a certificate")?;
@@ -104,8 +119,10 @@ impl Tls {
             reason: Box::new(reason),
         })?;
         let key = read_key(&config.key)?;
-        let client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
-        let server = server_config(provider, roots, chain, key)?;
+        let mut client = client_config(provider.clone(), roots.clone(), chain.clone(), key.clone_key())?;
+        let mut server = server_config(provider, roots, chain, key)?;
+        client.alpn_protocols = vec![purpose.alpn().to_vec()];
+        server.alpn_protocols = purpose.taken().iter().map(|taken| taken.alpn().to_vec()).collect();
         let peers = config.peers.iter().map(|peer| Ok((peer.name.clone(), server_name(&peer.name)?)));
         let mut mirror = client.clone();
         mirror.alpn_protocols = vec![Purpose::Mirror.alpn().to_vec()];
@@ -113,6 +130,7 @@ impl Tls {
             connector: Arc::new(client).into(),
             mirror_connector: Arc::new(mirror).into(),
             acceptor: Arc::new(server).into(),
+            purpose,
             peers: peers.collect::<Result<_, TlsError>>()?,
         })
     }
@@ -120,7 +138,7 @@ impl Tls {
     /// Client handshake with `peer`, whose certificate must carry that name. The peer has not yet
     /// verified ours when this returns (RFC 8446 §4.4.4: the client speaks last).
     pub async fn connect(&self, tcp: TcpStream, peer: &str) -> Result<TlsStream<TcpStream>, RefusedError> {
-        self.connect_for(Purpose::Control, tcp, peer).await
+        self.connect_for(self.purpose, tcp, peer).await
     }
 
     /// The same, for another purpose.
@@ -132,7 +150,7 @@ impl Tls {
     ) -> Result<TlsStream<TcpStream>, RefusedError> {
         let name = ServerName::try_from(peer.to_owned()).map_err(|_| RefusedError::Names(0))?;
         let connector = match purpose {
-            Purpose::Control => &self.connector,
+            Purpose::Control | Purpose::Shadow => &self.connector,
             Purpose::Mirror => &self.mirror_connector,
         };
         let stream = TlsStream::from(connector.connect(name, tcp).await?);
@@ -253,14 +271,14 @@ fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = Purpose::ALL.map(|purpose| purpose.alpn().to_vec()).into();
     Ok(config)
 }
 
 /// What both ends agreed on. A client may leave ALPN out altogether, which rustls lets pass.
 fn purpose(stream: &TlsStream<TcpStream>) -> Result<Purpose, RefusedError> {
     let said = stream.get_ref().1.alpn_protocol();
-    let purpose = Purpose::ALL.into_iter().find(|purpose| said == Some(purpose.alpn()));
+    let all = [Purpose::Control, Purpose::Mirror, Purpose::Shadow];
+    let purpose = all.into_iter().find(|purpose| said == Some(purpose.alpn()));
     purpose.ok_or(RefusedError::Protocol)
 }
 

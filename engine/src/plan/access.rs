@@ -1,13 +1,18 @@
 //! Who may pass, as the dataplane wants it.
 
+use super::shadow::{ShadowPlan, part_of_site};
 use crate::config::Config;
 use anyhow::{Context as _, Result};
 use dataplane::acl::{Acl, AclError, Action, Rule};
 use dataplane::flow::{HashKeys, SessionConfig, SessionTable};
 use dataplane::id::{Nanos, WorkerId};
 use dataplane::nat::{Nat, NatConfig, PortShare};
+use dataplane::shadow::{self, ControlShadow};
 use dataplane::stage::access::Sessions;
 use std::sync::Arc;
+
+/// A worker's sessions, and the ends of what shadows them.
+pub type KeptSessions = (Box<Sessions>, Option<ControlShadow>);
 
 /// `[acl]`, `[sessions]` and `[nat]`.
 #[derive(Clone, Debug)]
@@ -15,6 +20,9 @@ pub struct AccessPlan {
     rules: Option<(Vec<Rule>, Action)>,
     sessions: Option<SessionConfig>,
     nat: Option<NatConfig>,
+    /// Which part of NAT's ports this engine gives out, of how many.
+    part: (u16, u16),
+    shadowed: bool,
 }
 
 impl AccessPlan {
@@ -44,7 +52,8 @@ impl AccessPlan {
             filtering: nat.filtering,
             forwards: nat.forwards.iter().map(|f| ((f.kind, f.outside), f.inside)).collect(),
         });
-        AccessPlan { rules, sessions, nat }
+        let shadowed = ShadowPlan::from_config(config).is_some_and(|plan| plan.flows);
+        AccessPlan { rules, sessions, nat, part: part_of_site(config), shadowed }
     }
 
     /// The access list, if there is one.
@@ -53,14 +62,27 @@ impl AccessPlan {
         Ok(compiled.transpose()?.map(Arc::new))
     }
 
-    /// The sessions of one of the workers, if they are kept: its part of all.
-    pub fn sessions(&self, worker: WorkerId, workers: usize, now: Nanos) -> Result<Option<Box<Sessions>>> {
+    /// The sessions of one of the workers, if they are kept: its part of all; and what leads to other engines, if they are
+    /// shadowed.
+    pub fn sessions(&self, worker: WorkerId, workers: usize, now: Nanos) -> Result<Option<KeptSessions>> {
+        let kept = self.unshadowed(worker, workers, now)?;
+        Ok(kept.map(|sessions| {
+            if !self.shadowed {
+                return (sessions, None);
+            }
+            let (links, ends) = shadow::connect();
+            (Box::new(sessions.shadowed(links)), Some(ends))
+        }))
+    }
+
+    /// The same, of which nobody else is told.
+    pub fn unshadowed(&self, worker: WorkerId, workers: usize, now: Nanos) -> Result<Option<Box<Sessions>>> {
         let Some(config) = self.sessions else { return Ok(None) };
         let config = SessionConfig { capacity: config.capacity.div_ceil(workers as u32), ..config };
         let table = SessionTable::new(config, hash_keys()?, now);
         let nat = match self.nat.clone() {
             Some(nat) => {
-                let share = PortShare::new(worker.0, workers as u16);
+                let share = PortShare::new(worker.0, workers as u16).part(self.part.0, self.part.1);
                 Some(Nat::new(nat, share, hash_keys()?, random()?))
             }
             None => None,

@@ -1,6 +1,6 @@
 //! What the controller is told.
 
-use super::tunnel_id;
+use super::{adaptive, tunnel_id};
 use crate::config::Config;
 use crate::config::model::{self, Protocol};
 use crate::config::types::{self, Mode, Name, Role};
@@ -92,7 +92,12 @@ fn vrrp(config: &Config) -> Option<VrrpConfig> {
 }
 
 fn bfd_config(config: &Config, bfd: &model::Bfd) -> BfdConfig {
-    let tunnels = bfd.tunnels.iter().map(|name| tunnel_id(config, name)).collect();
+    // What is parallel to a tunnel leads over the same neighbour.
+    let leads_over = |tunnel: &&model::Tunnel| {
+        let of = tunnel.parallel.as_ref().map_or(&tunnel.name, |parallel| &parallel.to);
+        bfd.tunnels.contains(of)
+    };
+    let tunnels = config.tunnels.iter().filter(leads_over).map(|t| tunnel_id(config, &t.name)).collect();
     BfdConfig { name: bfd.name.to_string(), tunnels }
 }
 
@@ -106,14 +111,15 @@ fn endpoints(tunnel: &model::Tunnel) -> Endpoints {
         Protocol::Vxlan { .. } => (TunnelKind::Vxlan, Nat::None),
         Protocol::Direct => (TunnelKind::Direct, Nat::None),
     };
+    let number = tunnel.parallel.as_ref().map_or(0, |parallel| parallel.number);
     let nobody = match tunnel.local {
         IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         IpAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
     };
     match nat {
-        Nat::None => Endpoints { local: tunnel.local, remote: tunnel.remote, kind },
-        Nat::Local => Endpoints { local: nobody, remote: tunnel.remote, kind },
-        Nat::Remote => Endpoints { local: tunnel.local, remote: nobody, kind },
+        Nat::None => Endpoints { local: tunnel.local, remote: tunnel.remote, kind, number },
+        Nat::Local => Endpoints { local: nobody, remote: tunnel.remote, kind, number },
+        Nat::Remote => Endpoints { local: tunnel.local, remote: nobody, kind, number },
     }
 }
 
@@ -132,6 +138,7 @@ fn group(config: &Config, group: &model::Group, id: GroupId) -> GroupConfig {
             types::Spread::Parallel => Spread::Parallel,
             types::Spread::First => Spread::First,
         },
+        adaptive: adaptive::adaptive(config, group),
     }
 }
 

@@ -13,22 +13,25 @@ use super::neighbors::Neighbors;
 use super::observe::Observing;
 use super::path_mtu::PathMtus;
 use super::sas::SecurityAssociations;
+use super::site_sas::Tools;
 use super::static_sas::StaticSas;
 use super::telemetry::{self, Sampler};
+use super::traffic::{Seen, TrafficWatch};
 use super::vitals::PeerVitals;
 use super::workers::{Shapers, Workers};
 use crate::api::ApiRequest;
 use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerEvent, PeerLinks, Session};
 use crate::plan::Plan;
+use crate::shadow::Shadow;
 use anyhow::Result;
 use control::Controller;
 use control::io::{Input, Output};
 use control::message::Message;
-use dataplane::id::{Nanos, WorkerId};
-use dataplane::message::{Command, Event};
+use dataplane::id::{Nanos, TunnelId, WorkerId};
+use dataplane::message::{Command, Event, Retired};
 use dpdk::{Clock, Device, Mempool};
-use predictor::{Prediction, Predictor};
+use predictor::{Prediction, Predictor, TelemetrySample};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -82,6 +85,8 @@ pub struct Engine {
     pub key_log: Option<KeyLog>,
     /// Samples.
     pub sampler: Sampler,
+    /// What adaptive groups carry.
+    pub traffic: TrafficWatch,
     /// The model.
     pub predictor: Predictor,
     /// What learns from it, if wanted.
@@ -106,6 +111,8 @@ pub struct Engine {
     pub store: Option<StateStore>,
     /// What is mirrored to the other engine of the site, and from it.
     pub mirroring: Option<Mirroring>,
+    /// What carries sessions between it and others, if anything does.
+    pub shadow: Option<Shadow>,
 }
 
 /// What comes from outside, beside the workers' events.
@@ -188,6 +195,7 @@ impl Engine {
         self.neighbors.tick(now, &mut self.forwarding, &mut self.workers);
         self.observe_tick(now);
         self.mirror_tick(now);
+        self.with_static_sas(|sas, tools| sas.tick(tools));
         self.publish();
     }
 
@@ -216,7 +224,9 @@ impl Engine {
             }
             Event::SoftLimit(tunnel) if self.static_sas.has(tunnel) => {
                 self.static_sas.renew(tunnel, &self.plan, &*self.crypto.provider, &mut self.workers);
+                self.with_static_sas(|sas, tools| sas.renew_of_site(tunnel, tools));
             }
+            Event::Accepted(spi, top) => self.with_static_sas(|sas, tools| sas.accepted(spi, top, tools)),
             Event::SoftLimit(tunnel) => self.input(Input::SaSoftLimit { tunnel }),
             Event::PathMtu { tunnel, spi, mtu } => {
                 if spi.is_none_or(|spi| self.sas.outbound_spis(tunnel).contains(&spi.0)) {
@@ -233,8 +243,23 @@ impl Engine {
             Event::FarEnd { tunnel, ip, port } => self.far_end(tunnel, ip, port),
             Event::FarInside { tunnel, ip } => self.forwarding.set_far_inside(tunnel, ip),
             // Freed here, off the worker.
+            Event::Retired(Retired::Inbound(inbound)) => {
+                self.static_sas.retired(&inbound, self.shadow.as_ref());
+            }
             Event::Retired(retired) => drop(retired),
         }
+    }
+
+    /// Static SAs, with what it takes to change them.
+    pub fn with_static_sas(&mut self, change: impl FnOnce(&mut StaticSas, &mut Tools<'_>)) {
+        let mut tools = Tools {
+            plan: &self.plan,
+            provider: &*self.crypto.provider,
+            workers: &mut self.workers,
+            shadow: self.shadow.as_ref(),
+            now: self.clock.now(),
+        };
+        change(&mut self.static_sas, &mut tools);
     }
 
     fn peer_event(&mut self, event: PeerEvent) {
@@ -292,7 +317,22 @@ impl Engine {
         let alarm_from = self.predictor.model().description().alarm_from;
         let said = assessment(&prediction, alarm_from, self.sampler.busy_share());
         self.input(Input::Assessment(said));
+        self.tell_traffic(now, &sample);
         self.publish();
+    }
+
+    /// Tells the controller what adaptive groups carry.
+    fn tell_traffic(&mut self, now: Nanos, sample: &TelemetrySample) {
+        let Engine { traffic, workers, shapers, forwarding, controller, predictor, .. } = self;
+        let seen = |id: TunnelId| Seen {
+            sent_bytes: workers.counters().map(|counters| counters.tunnel(id.index()).tx.bytes.get()).sum(),
+            rate_bps: shapers[id.index()].as_ref().map(|shaper| shaper.bucket.rate().bits_per_second),
+            mtu: forwarding.tunnels()[id.index()].mtu,
+        };
+        let told = traffic.sample(now, seen, (sample, predictor.model()), |id| controller.path(id));
+        for group in told {
+            self.input(Input::Traffic(group));
+        }
     }
 
     /// Tells every peer how this engine is.

@@ -219,11 +219,16 @@ impl Split {
             let tunnel = &tunnels[id.index()];
             tunnel.up && tunnel.encapsulation != Encapsulation::Direct
         };
+        // What the other engine hands over goes where our own traffic does; where none of that is up, anywhere that is.
+        let carries = |id: &TunnelId| leads_out(id) && self.buckets.shares().of(*id) > 0;
+        let members = || self.plan.members.iter().copied();
+        let own: Vec<TunnelId> = members().filter(carries).collect();
+        let own = if own.is_empty() { members().filter(leads_out).collect() } else { own };
         Group {
             id: self.plan.id,
             buckets: self.buckets.clone(),
-            own: self.plan.members.iter().copied().filter(leads_out).collect(),
-            members: self.plan.members.iter().copied().collect(),
+            own: own.into_iter().collect(),
+            members: members().collect(),
             flowlet_gap: self.flowlet_gap,
             move_deadline: self.move_deadline,
             mss_clamp: self.plan.mss_clamp,

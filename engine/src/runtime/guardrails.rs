@@ -1,5 +1,7 @@
 //! The real predictor and real controllers together: what may go wrong with a model or with telemetry moves no traffic.
 
+mod calm;
+mod day;
 mod rig;
 
 use control::io::Mode;

@@ -122,7 +122,7 @@ impl Engine {
         let Some(config) = self.plan.mirror else { return Ok(()) };
         let names = Names::of(&self.plan);
         let sessions =
-            self.plan.access.sessions(WorkerId(0), sessions_part(config.share.get()), self.now())?;
+            self.plan.access.unshadowed(WorkerId(0), sessions_part(config.share.get()), self.now())?;
         let snapshot = self.forwarding.snapshot();
         self.workers.publish(&snapshot);
         let ports = self.plan.ports.len();

@@ -19,13 +19,17 @@ mod observe;
 mod outputs;
 mod path_mtu;
 mod sas;
+mod shadow;
 mod shapers;
+mod site_sas;
 mod static_sas;
 mod status;
 mod telemetry;
+mod traffic;
 mod vitals;
 mod vrrp;
 mod workers;
+mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
 use crate::crypto::Crypto;
@@ -36,7 +40,7 @@ use anyhow::{Context as _, Result};
 use cluster::StateStore;
 use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
-use dataplane::id::PortId;
+use dataplane::id::{PortId, TunnelId};
 use dataplane::virtual_router::VirtualRouter;
 use dataplane::wire::MacAddr;
 use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
@@ -59,6 +63,7 @@ use std::sync::Arc;
 use telemetry::Sampler;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use traffic::TrafficWatch;
 use workers::{Shapers, Shared, Workers};
 
 /// Peer events and questions that may wait for the loop.
@@ -214,20 +219,28 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let mut workers = Workers::start(eal, &plan, shared)?;
     let (learning, model) = model(&plan)?;
     let own = plan.controller.groups.iter().flat_map(|group| &group.members);
-    let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel).collect();
+    let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel);
+    // What is made and given up meanwhile says nothing of the engine.
+    let configured = |id: &TunnelId| plan.controller.tunnels[id.index()].endpoints.number == 0;
+    let own = own.filter(configured).collect();
     let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
     let key_log = plan
         .export_esp_keys
         .as_deref()
         .map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())));
-    let crypto = Crypto::choose(plan.crypto)?;
+    let (crypto, model) = (Crypto::choose(plan.crypto)?, Arc::new(model));
+    let mut config = controller_config(&plan)?;
+    wrap_cost::measure(&mut config, &plan, &*crypto.provider, &clock);
     let mut sas = SecurityAssociations::default();
     let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
+    let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
+        shadow,
         started_unix_ms: unix_ms() - clock.now().as_millis(),
-        controller: Controller::new(controller_config(&plan)?),
+        controller: Controller::new(config),
+        traffic: TrafficWatch::new(&plan.adaptive, &model, clock.now()).context("group.adaptive.forecast")?,
         sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),
-        predictor: Predictor::new(Arc::new(model)),
+        predictor: Predictor::new(model),
         learning,
         prediction: None,
         vitals: vitals::PeerVitals::default(),

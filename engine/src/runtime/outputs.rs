@@ -34,6 +34,10 @@ impl Engine {
             Output::Role { owner, epoch } => {
                 tracing::info!(owner, %epoch, "role");
                 self.forwarding.set_owner(owner);
+                if let Some(shadow) = self.shadow.as_ref().filter(|_| owner) {
+                    shadow.renew();
+                }
+                self.with_static_sas(|sas, tools| sas.owner(owner, tools));
             }
             Output::ForwardUntil(until) => self.workers.set_forward_until(until),
             Output::Gateway { version, active } => {
@@ -58,6 +62,8 @@ impl Engine {
             Output::RemoveInbound { tunnel, generation } => {
                 self.sas.remove_inbound(tunnel, generation, &mut self.workers);
             }
+            Output::RemoveOutbound { tunnel } => self.sas.remove_outbound(tunnel, &mut self.workers),
+            Output::SetRate { tunnel, bits_per_second } => self.adapt_rate(tunnel, bits_per_second),
             Output::StoreWrite { key, record, expected } => {
                 if let Some(store) = &self.store {
                     store.write((key, record, expected));

@@ -101,6 +101,17 @@ impl SecurityAssociations {
         self.outbound.insert(tunnel, vec![spi_out]);
     }
 
+    /// Deletes the outbound SAs of a tunnel that is given up.
+    pub fn remove_outbound(&mut self, tunnel: TunnelId, workers: &mut Workers) {
+        self.outbound.remove(&tunnel);
+        self.refused.remove(&tunnel);
+        for worker in (0..workers.len() as u16).map(WorkerId) {
+            if !workers.command(worker, Command::RemoveOutbound(tunnel)) {
+                tracing::warn!(%worker, %tunnel, "outbound SA not removed: the worker is stuck");
+            }
+        }
+    }
+
     /// Removes the inbound SAs of `generation` and older.
     pub fn remove_inbound(&mut self, tunnel: TunnelId, generation: u64, workers: &mut Workers) {
         let old: Vec<_> =

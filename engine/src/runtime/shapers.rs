@@ -34,6 +34,14 @@ impl Engine {
         Ok(format!("{tunnel}: {} kbit/s, {kbps} from now on", before.bits_per_second / 1000))
     }
 
+    /// Sets the rate of a tunnel's shaper because its group's traffic needs it, or no longer does.
+    pub(super) fn adapt_rate(&mut self, tunnel: TunnelId, bits_per_second: u64) {
+        if let Some(shaper) = &self.shapers[tunnel.index()] {
+            let rate = Rate { bits_per_second, ..shaper.bucket.rate() };
+            shaper.bucket.set_rate(rate, self.clock.now());
+        }
+    }
+
     /// What a tunnel's shaper does.
     pub(super) fn shaper_status(&self, id: TunnelId) -> Option<ShaperStatus> {
         let (plan, shaper) =

@@ -1,34 +1,43 @@
 //! SAs agreed on with foreign peers. Their keys outlive the process, so what is used up of them is on disk before the first
-//! packet (see [`crate::epochs`]).
+//! packet (see [`crate::epochs`]). Those of the site move with its ownership (see [`super::site_sas`]).
 
 use super::sas::SecurityAssociations;
+use super::site_sas::SiteSa;
 use super::workers::Workers;
-use crate::epochs::Epochs;
+use crate::epochs::{Epochs, Lane, key_id};
 use crate::plan::{EspPlan, Plan, StaticSaPlan};
 use anyhow::{Context as _, Result, ensure};
 use dataplane::id::{TunnelId, WorkerId};
 use dataplane::message::{Command, Inbound};
-use dataplane::sa::{AeadProvider, Algorithm, InboundSa, OutboundSa, SaKey};
+use dataplane::sa::{AeadProvider, Algorithm, InboundSa, OutboundSa, Partition, SaKey};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 /// Whose they all are: the configuration allows one worker.
-const WORKER: WorkerId = WorkerId(0);
+pub const WORKER: WorkerId = WorkerId(0);
+
+/// What both the loop and those who keep other engines' reservations write.
+pub type SharedEpochs = Arc<Mutex<Epochs>>;
 
 /// What is sent by one of them.
-struct Sending {
-    key: Zeroizing<Vec<u8>>,
-    epochs: Epochs,
+pub struct Sending {
+    /// The key of what leaves.
+    pub key: Zeroizing<Vec<u8>>,
+    /// What is used of it.
+    pub epochs: SharedEpochs,
     /// A successor is on its way to the worker.
-    renewing: bool,
+    pub renewing: bool,
+    /// It belongs to the owner of the site.
+    pub site: Option<SiteSa>,
 }
 
 /// All of them, by tunnel.
 #[derive(Default)]
-pub struct StaticSas(BTreeMap<TunnelId, Sending>);
+pub struct StaticSas(pub(super) BTreeMap<TunnelId, Sending>);
 
 impl StaticSas {
     /// Reads the keys, takes a part of each and installs both SAs.
@@ -65,13 +74,19 @@ impl StaticSas {
         ensure!(*key_in != *key, "both ends would send under one key, and their nonces would meet");
         let used = self.0.values().any(|other| *other.key == *key);
         ensure!(!used, "another tunnel sends under the key of {}", plan.key_file_out.display());
+        let epochs = Epochs::open(&plan.state_folder, &key, plan.site.unwrap_or(Lane::ALONE))?;
+        let epochs = Arc::new(Mutex::new(epochs));
+        if plan.site.is_some() {
+            let site = SiteSa::new(key_in, key_id(&key));
+            return Ok(Sending { key, epochs, renewing: false, site: Some(site) });
+        }
         let opening = SaKey::new(provider, esp.algorithm, &key_in)?;
         let sa = InboundSa::new(plan.spi_in, opening, esp.replay_window, esp.esn).context("inbound SA")?;
         let inbound = Command::InstallInbound(Box::new(Inbound { tunnel, sa }));
         ensure!(workers.command(WORKER, inbound), "the worker is stuck");
-        let epochs = Epochs::open(&plan.state_folder, &key)?;
-        let mut sending = Sending { key, epochs, renewing: false };
-        sending.install(esp, plan, (tunnel, provider), workers)?;
+        let mut sending = Sending { key, epochs, renewing: false, site: None };
+        let part = sending.take(esp.esn)?;
+        sending.install(part, esp, plan, (tunnel, provider), workers)?;
         Ok(sending)
     }
 
@@ -92,10 +107,13 @@ impl StaticSas {
         let (Some(sending), Some((esp, static_sa))) = (self.0.get_mut(&tunnel), parts(plan, tunnel)) else {
             return;
         };
-        if sending.renewing {
+        if sending.renewing || sending.site.is_some() {
             return;
         }
-        if let Err(error) = sending.install(esp, static_sa, (tunnel, provider), workers) {
+        let part = sending.take(esp.esn);
+        let renewed =
+            part.and_then(|part| sending.install(part, esp, static_sa, (tunnel, provider), workers));
+        if let Err(error) = renewed {
             let name = &plan.tunnels[tunnel.index()].name;
             tracing::error!(tunnel = name, "the static SA is not renewed, and ends: {error:#}");
             // Not with every report of the worker.
@@ -112,14 +130,20 @@ impl StaticSas {
 }
 
 impl Sending {
-    fn install(
+    /// Takes the next part of the key.
+    pub fn take(&self, esn: bool) -> Result<Partition> {
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner).take(esn)
+    }
+
+    /// Gives the worker an SA that sends within `part`.
+    pub fn install(
         &mut self,
+        part: Partition,
         esp: &EspPlan,
         plan: &StaticSaPlan,
         (tunnel, provider): (TunnelId, &dyn AeadProvider),
         workers: &mut Workers,
     ) -> Result<()> {
-        let part = self.epochs.take(esp.esn)?;
         let key = SaKey::new(provider, esp.algorithm, &self.key)?;
         let sa = OutboundSa::partitioned(plan.spi_out, key, part, esp.esn).context("outbound SA")?;
         let outbound = Command::InstallOutbound(tunnel, Box::new(sa));
@@ -129,7 +153,8 @@ impl Sending {
     }
 }
 
-fn parts(plan: &Plan, tunnel: TunnelId) -> Option<(&EspPlan, &StaticSaPlan)> {
+/// How a tunnel's static SAs are made, if it has such.
+pub fn parts(plan: &Plan, tunnel: TunnelId) -> Option<(&EspPlan, &StaticSaPlan)> {
     let esp = plan.tunnels[tunnel.index()].esp.as_ref()?;
     Some((esp, esp.static_sa.as_ref()?))
 }

@@ -105,6 +105,7 @@ impl Engine {
             crypto_why: self.crypto.why.clone(),
             access: self.access(),
             store: self.store_status(),
+            shadow: self.shadow_status(),
         }
     }
 
@@ -156,6 +157,7 @@ impl Engine {
                 name: group.name.clone(),
                 site: plans[group.id.index()].site.clone(),
                 members: group.members.iter().map(member).collect(),
+                adaptive: group.adaptive.clone(),
             })
             .collect()
     }

@@ -134,19 +134,10 @@ impl Sampler {
         sample.set(Metric::PollGapUsMax, micros(late));
     }
 
-    /// The worst of the own paths, figure by figure.
+    /// Those of the own paths.
     fn paths(&self, sample: &mut TelemetrySample, controller: &Controller) {
         let paths: Vec<PathStats> = self.own_tunnels.iter().filter_map(|&id| controller.path(id)).collect();
-        let mut worst = |metric: Metric, figure: fn(&PathStats) -> f32| {
-            let value = paths.iter().map(figure).filter(|value| value.is_finite()).fold(f32::NAN, f32::max);
-            sample.set(metric, value);
-        };
-        worst(Metric::PathRttUs, |path| path.rtt.0 as f32 / 1e3);
-        worst(Metric::PathRttUsP95, |path| path.rtt_p95.0 as f32 / 1e3);
-        worst(Metric::PathJitterUs, |path| path.jitter.0 as f32 / 1e3);
-        worst(Metric::PathLossTx, |path| path.loss_tx);
-        worst(Metric::PathLossRx, |path| path.loss_rx);
-        worst(Metric::ProbeTimeoutsInARow, |path| path.consecutive_lost as f32);
+        set_paths(sample, &paths);
     }
 
     fn port_health(&mut self, sample: &mut TelemetrySample, ports: &[Device], seconds: f32) {
@@ -168,6 +159,20 @@ impl Sampler {
         sample.set(Metric::PortMissedPs, rate(missed.0, missed.1));
         sample.set(Metric::LinkUp, f32::from(up));
     }
+}
+
+/// The worst of the paths, figure by figure.
+pub fn set_paths(sample: &mut TelemetrySample, paths: &[PathStats]) {
+    let mut worst = |metric: Metric, figure: fn(&PathStats) -> f32| {
+        let value = paths.iter().map(figure).filter(|value| value.is_finite()).fold(f32::NAN, f32::max);
+        sample.set(metric, value);
+    };
+    worst(Metric::PathRttUs, |path| path.rtt.0 as f32 / 1e3);
+    worst(Metric::PathRttUsP95, |path| path.rtt_p95.0 as f32 / 1e3);
+    worst(Metric::PathJitterUs, |path| path.jitter.0 as f32 / 1e3);
+    worst(Metric::PathLossTx, |path| path.loss_tx);
+    worst(Metric::PathLossRx, |path| path.loss_rx);
+    worst(Metric::ProbeTimeoutsInARow, |path| path.consecutive_lost as f32);
 }
 
 /// Drops that mean trouble; packets that were consumed on purpose are not.

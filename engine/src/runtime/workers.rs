@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use dataplane::id::{Generation, Nanos, WorkerId};
 use dataplane::links::{ControlLinks, WorkerLinks, connect};
 use dataplane::message::{Command, Event};
+use dataplane::shadow::ControlShadow;
 use dataplane::shaper::Shaper;
 use dataplane::snapshot::Snapshot;
 use dataplane::stage::access::Sessions;
@@ -31,6 +32,8 @@ pub struct Workers {
     /// Until when packets may be forwarded, nanoseconds; all workers read it every burst.
     pub forward_until: Arc<AtomicU64>,
     harm: Option<Harm>,
+    /// What leads to the shadows of each worker's sessions, until somebody takes it.
+    shadowed: Vec<ControlShadow>,
 }
 
 /// What every worker gets a share of.
@@ -57,11 +60,19 @@ impl Workers {
         let stop = Arc::new(AtomicBool::new(false));
         let ends = connect::<Mbuf>(plan.workers.len(), plan.forwarding.tunnels.len(), &forward_until);
         let harm = plan.faults.then(Harm::default);
-        let mut workers =
-            Workers { links: Vec::new(), handles: Vec::new(), stop: stop.clone(), forward_until, harm };
+        let mut workers = Workers {
+            links: Vec::new(),
+            handles: Vec::new(),
+            stop: stop.clone(),
+            forward_until,
+            harm,
+            shadowed: Vec::new(),
+        };
         let parts = ends.into_iter().zip(shared.queues).zip(shared.pools);
         for (id, (((worker, control), ports), pool)) in (0..).map(WorkerId).zip(parts) {
-            let sessions = plan.access.sessions(id, plan.workers.len(), shared.clock.now())?;
+            let kept = plan.access.sessions(id, plan.workers.len(), shared.clock.now())?;
+            let (sessions, shadowed) = kept.unzip();
+            workers.shadowed.extend(shadowed.flatten());
             let harmed = workers.harm.as_ref().map(|harm| Harmed::new(harm, &pool));
             let kept = Kept { ports, pool, sessions };
             let worker = assemble(plan, id, kept, &shared.clock, &shared.snapshot, worker);
@@ -79,6 +90,11 @@ impl Workers {
             workers.handles.push(handle);
         }
         Ok(workers)
+    }
+
+    /// What leads to the shadows of their sessions.
+    pub fn take_shadowed(&mut self) -> Vec<ControlShadow> {
+        std::mem::take(&mut self.shadowed)
     }
 
     /// How many there are.

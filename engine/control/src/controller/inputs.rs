@@ -10,6 +10,7 @@ impl Controller {
     pub(super) fn feed(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Assessment(assessment) => self.assess(assessment, out),
+            Input::Traffic(traffic) => self.traffic(&traffic, out),
             Input::WorkersPolled(at) => self.ha.workers_polled(at),
             Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt } => {
                 if let Some(path) = self.health.get_mut(&tunnel) {
@@ -67,6 +68,7 @@ impl Controller {
         let peer = self.peers.entry(name.to_owned()).or_default();
         peer.connected = true;
         peer.gone = false;
+        peer.parallel = false;
         peer.forget_reports();
         let mut send = |message| out.push(Output::Send { peer: name.to_owned(), message });
         send(self.ha.hello());
@@ -89,7 +91,11 @@ impl Controller {
     }
 
     fn message(&mut self, from: &str, message: &Message, out: &mut Vec<Output>) {
+        if let Message::Hello { parallel: true, .. } = message {
+            self.talks_of_tunnels(from, out);
+        }
         match message {
+            Message::Parallel { tunnel, says } => self.parallel(from, *tunnel, says, out),
             Message::SaOffer { .. } | Message::SaInUse { .. } | Message::SaRekey { .. } => {
                 self.sas.message(self.now, from, message, out);
             }
@@ -160,8 +166,11 @@ impl Controller {
         }
         let Some(view) = self.sites.get_mut(&far_site) else { return };
         match message {
-            Message::Hello { site, epoch, owner } if *site == far_site => {
+            Message::Hello { site, epoch, owner, .. } if *site == far_site => {
                 view.hello(from, *epoch, owner.as_deref());
+                if let Some(owner) = owner {
+                    self.ha.witnessed(self.now, site, owner, *epoch);
+                }
             }
             Message::LeaseRequest { site, .. } if *site == far_site => self.vote(from, message, out),
             Message::LeaseTransfer { site, epoch, to } if *site == far_site => {
@@ -170,6 +179,9 @@ impl Controller {
             }
             Message::SetShares { site, epoch, version, shares } if *site == far_site => {
                 let accepted = view.set_shares(from, *epoch, *version, shares);
+                if accepted {
+                    self.ha.witnessed(self.now, site, from, *epoch);
+                }
                 let message = Message::SharesApplied { site: far_site, version: *version };
                 self.after.extend(accepted.then(|| Output::Send { peer: from.to_owned(), message }));
             }

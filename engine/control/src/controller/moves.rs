@@ -379,7 +379,7 @@ impl Controller {
             .config
             .tunnels
             .iter()
-            .filter(|t| self.is_own(t.id) && self.health[&t.id].ever_up())
+            .filter(|t| self.is_own(t.id) && self.counts(t.id) && self.health[&t.id].ever_up())
             .map(|t| self.measured(t.id))
             .reduce(Quality::worse);
         let own = own.unwrap_or(Quality { up: true, rtt_us: 0.0, loss: 0.0 });

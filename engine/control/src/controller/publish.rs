@@ -79,6 +79,7 @@ impl Controller {
     pub(super) fn tunnel_up(&self, tunnel: &TunnelConfig) -> bool {
         let gone = self.peers.get(&tunnel.peer).is_some_and(|p| p.gone);
         !gone
+            && self.adaptive.values().all(|group| group.is_usable(tunnel.id))
             && !self.is_over_silence(tunnel.id)
             && self.sas.can_send(tunnel.id)
             && self.health[&tunnel.id].up()
@@ -129,14 +130,17 @@ impl Controller {
             MemberKind::Own => {
                 let beside: Vec<&TunnelConfig> = known
                     .iter()
-                    .filter(|(m, t)| m.kind == MemberKind::Own && t.peer == tunnel.peer)
+                    .filter(|(m, t)| m.kind == MemberKind::Own && t.peer == tunnel.peer && self.is_made(t.id))
                     .map(|(_, t)| *t)
                     .collect();
-                let part = self.part_of(tunnel, &beside, group.spread);
+                let part = match self.adaptive_group(group.id) {
+                    Some(adaptive) => adaptive.weight(tunnel.id, |id| self.can_carry(id)),
+                    None => self.part_of(tunnel, &beside, group.spread),
+                };
                 Candidate {
                     tunnel: tunnel.id,
                     desired: f64::from(BUCKETS - handed) * self.far_share(group, &tunnel.peer) * part,
-                    usable: self.tunnel_up(tunnel) && !self.is_fenced(&tunnel.peer),
+                    usable: self.can_carry(tunnel.id) && !self.is_forbidden(group.id, tunnel.id),
                     reserve: 0,
                 }
             }

@@ -100,19 +100,20 @@ impl Controller {
             let topic = Topic::Tunnel { engine: engine.clone(), tunnel: tunnel.name.clone() };
             (topic, Record::Tunnel(self.tunnel_record(tunnel)))
         };
-        records.extend(self.config.tunnels.iter().map(tunnel));
+        records.extend(self.config.tunnels.iter().filter(|t| self.is_there(t.id)).map(tunnel));
         records
     }
 
     fn own_health(&self) -> ApplianceHealth {
-        let up = self.config.tunnels.iter().filter(|tunnel| self.tunnel_up(tunnel));
+        let there = self.config.tunnels.iter().filter(|tunnel| self.is_there(tunnel.id));
+        let up = there.clone().filter(|tunnel| self.tunnel_up(tunnel));
         ApplianceHealth {
             site: self.config.site.clone(),
             owner: self.ha.is_owner(),
             epoch: self.ha.epoch(),
             alarm: self.failure.raised_at().is_some(),
             tunnels_up: up.count() as u32,
-            tunnels: self.config.tunnels.len() as u32,
+            tunnels: there.count() as u32,
             peers: self.connected_peers(),
         }
     }

@@ -1,12 +1,13 @@
 //! What a person or the telemetry may look at.
 
 use super::Controller;
-use crate::config::TunnelConfig;
+use crate::adaptive::Adaptive;
+use crate::config::{GroupConfig, TunnelConfig};
 use crate::decision::Decision;
 use crate::health::PathStats;
 use crate::io::Mode;
 use crate::status::{AlarmStatus, GroupStatus, RoleStatus, ShiftStatus, TunnelState, TunnelStatus};
-use dataplane::id::TunnelId;
+use dataplane::id::{GroupId, TunnelId};
 
 impl Controller {
     /// A tunnel's measured quality.
@@ -14,14 +15,14 @@ impl Controller {
         self.health.get(&tunnel).map(|path| path.stats())
     }
 
-    /// All tunnels, in configuration order.
+    /// All tunnels that exist, in configuration order.
     pub fn tunnels(&self) -> Vec<TunnelStatus> {
-        self.config.tunnels.iter().map(|t| self.tunnel_status(t)).collect()
+        self.config.tunnels.iter().filter(|t| self.is_there(t.id)).map(|t| self.tunnel_status(t)).collect()
     }
 
     pub(super) fn tunnel_state(&self, tunnel: &TunnelConfig) -> TunnelState {
         let path = &self.health[&tunnel.id];
-        if self.peers.get(&tunnel.peer).is_some_and(|p| p.gone) {
+        if self.peers.get(&tunnel.peer).is_some_and(|p| p.gone) || self.is_drained(tunnel.id) {
             TunnelState::Draining
         } else if !path.probing() {
             TunnelState::Proposed
@@ -50,12 +51,17 @@ impl Controller {
 
     /// All groups with the split last published.
     pub fn groups(&self) -> Vec<GroupStatus> {
-        let members = |id| self.published.weights.get(id).cloned().unwrap_or_default();
-        self.config
-            .groups
-            .iter()
-            .map(|g| GroupStatus { id: g.id, name: g.name.clone(), members: members(&g.id) })
-            .collect()
+        let members = |id: GroupId| {
+            let published = self.published.weights.get(&id).into_iter().flatten();
+            published.filter(|(tunnel, _)| self.is_there(*tunnel)).copied().collect()
+        };
+        let status = |g: &GroupConfig| GroupStatus {
+            id: g.id,
+            name: g.name.clone(),
+            members: members(g.id),
+            adaptive: self.adaptive.get(&g.id).map(Adaptive::status),
+        };
+        self.config.groups.iter().map(status).collect()
     }
 
     /// Who owns the site.

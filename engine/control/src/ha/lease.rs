@@ -113,6 +113,14 @@ impl Ha {
         }
     }
 
+    /// As the witness of `site`: it is owned. Epochs that others promised are remembered here too, for they may forget them: a
+    /// machine that was set back starts by an old clock.
+    pub fn witnessed(&mut self, now: Nanos, site: &str, owner: &str, epoch: Epoch) {
+        if let Some(Some(voter)) = self.votes.get_mut(site) {
+            voter.heard(now, owner, epoch);
+        }
+    }
+
     /// A voter granted. With our own vote that is a majority of three.
     pub fn granted(&mut self, now: Nanos, from: &str, epoch: Epoch, sequence: u64) {
         let Some(config) = self.config.clone() else { return };

@@ -96,6 +96,22 @@ impl Voter {
         }
     }
 
+    /// `owner` owns the site at `epoch`: others promised it. Nobody else may have that epoch from here; the owner may, as soon as
+    /// nothing else is promised.
+    pub fn heard(&mut self, now: Nanos, owner: &str, epoch: Epoch) {
+        let news = self.last.as_ref().is_none_or(|last| last.epoch < epoch);
+        if epoch < self.highest || !news {
+            return;
+        }
+        self.highest = epoch;
+        let until = match self.promise(now) {
+            Some(promise) if promise.owner != owner => return,
+            Some(promise) => promise.until,
+            None => Nanos(0),
+        };
+        self.last = Some(Promise { owner: owner.to_owned(), epoch, until });
+    }
+
     /// A higher epoch than any promised here is known to exist.
     pub fn learn(&mut self, epoch: Epoch) {
         self.highest = self.highest.max(epoch);
@@ -148,6 +164,23 @@ mod tests {
         v.learn(Epoch(20));
         assert!(v.request(at(2000), "a1", Epoch(20), LEASE).is_err());
         assert!(v.request(at(2000), "a1", Epoch(21), LEASE).is_ok());
+    }
+
+    #[test]
+    fn what_others_promised_is_not_promised_again_to_anybody_else() {
+        let mut v = voter();
+        v.heard(at(100), "a1", Epoch(15));
+        assert!(v.promise(at(101)).is_none(), "nothing is promised here");
+        let refusal = v.request(at(2000), "a2", Epoch(15), LEASE).unwrap_err();
+        assert_eq!(refusal, Refusal { epoch: Epoch(15), owner: Some("a1".into()) });
+        assert!(v.request(at(2000), "a1", Epoch(15), LEASE).is_ok(), "its own epoch");
+        v.heard(at(2100), "a2", Epoch(16));
+        assert!(v.request(at(2200), "a2", Epoch(16), LEASE).is_err(), "promised to a1 still");
+        assert!(v.request(at(2200), "a1", Epoch(15), LEASE).is_err(), "and over");
+        v.heard(at(3100), "a2", Epoch(16));
+        assert!(v.request(at(3100), "a2", Epoch(16), LEASE).is_ok());
+        v.heard(at(3200), "a1", Epoch(12));
+        assert!(v.highest() == Epoch(16) && v.promise(at(3200)).is_some_and(|p| p.owner == "a2"));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 mod index;
 mod session;
+mod shadowing;
 mod state;
 mod table;
 mod tuple;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use index::{Hash, HashKeys, Index};
 pub use session::{NewSession, Session, SessionKey};
+pub use shadowing::Installed;
 pub use state::{Phase, Timeouts, Track};
 pub use table::{Direction, Full, Hit, Passed, Second, SessionConfig, SessionId, SessionTable, WhenFull};
 pub use tuple::{AnyTuple, Flow, Tuple, Upper, quoted, tcp};

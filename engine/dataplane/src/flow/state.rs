@@ -78,6 +78,22 @@ impl Track {
         }
     }
 
+    /// As one octet, for other engines.
+    pub const fn octet(self) -> u8 {
+        self.0
+    }
+
+    /// What another engine wrote as an octet: every one means something.
+    pub const fn from_octet(octet: u8) -> Track {
+        Track(octet)
+    }
+
+    /// What either of two engines has seen of one flow.
+    #[must_use]
+    pub const fn or(self, other: Track) -> Track {
+        Track(self.0 | other.0)
+    }
+
     /// Whether the initiator's SYN was seen.
     pub const fn began_with_syn(self) -> bool {
         self.0 & Self::SYN_FORWARD != 0

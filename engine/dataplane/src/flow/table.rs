@@ -2,6 +2,7 @@
 
 use super::index::{Hash, HashKeys, Index};
 use super::session::{NewSession, Session, SessionKey, Slot};
+use super::shadowing::Shadowing;
 use super::state::{Phase, Timeouts, Track};
 use super::tuple::{AnyTuple, Upper};
 use crate::id::Nanos;
@@ -22,7 +23,7 @@ const SAMPLE: usize = 16;
 
 /// A place in the table; what it holds changes once its session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SessionId(u32);
+pub struct SessionId(pub(super) u32);
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,12 +100,14 @@ pub struct Full;
 pub struct SessionTable {
     keys: HashKeys,
     index: Index,
-    slots: Box<[Slot]>,
+    pub(super) slots: Box<[Slot]>,
     /// By slot: the second, wrapping, before which its session has not ended.
-    deadlines: Box<[u16]>,
+    pub(super) deadlines: Box<[u16]>,
     free: u32,
     live: u32,
-    config: SessionConfig,
+    pub(super) config: SessionConfig,
+    /// What other engines have of it, and it of theirs; `None` where nothing is shadowed.
+    pub(super) shadowing: Option<Box<Shadowing>>,
     /// Next deadline to look at.
     hand: usize,
     swept_at: Nanos,
@@ -124,6 +127,7 @@ impl SessionTable {
             free: 0,
             live: 0,
             config,
+            shadowing: None,
             hand: 0,
             swept_at: now,
         }
@@ -244,6 +248,7 @@ impl SessionTable {
             return Passed::Outdated;
         }
         session.seen = second.0;
+        let before = session.track;
         session.track = match hit.direction {
             Direction::Forward => {
                 session.forward_packets = session.forward_packets.wrapping_add(1);
@@ -255,6 +260,9 @@ impl SessionTable {
         // A shorter idle time counts from now on.
         if matches!(upper, Upper::Tcp(_)) && session.phase() == Phase::Closing {
             self.deadlines[hit.id.0 as usize] = second.0.wrapping_add(self.config.timeouts.tcp_closing);
+        }
+        if session.track != before {
+            self.tell_live(hit.id);
         }
         if translated { Passed::Translated } else { Passed::Plain }
     }
@@ -300,6 +308,7 @@ impl SessionTable {
         });
         self.free = next;
         self.live += 1;
+        self.tell_live(SessionId(slot));
         Ok(SessionId(slot))
     }
 
@@ -320,6 +329,7 @@ impl SessionTable {
         self.slots[id.0 as usize] = Slot::Free(self.free);
         self.free = id.0;
         self.live -= 1;
+        self.tell_ended(id, &session.key);
         Some(session)
     }
 
@@ -359,7 +369,10 @@ impl SessionTable {
                 continue; // not yet
             }
             match self.idle_until(slot, second) {
-                Some(deadline) => self.deadlines[slot] = deadline,
+                Some(deadline) => {
+                    self.deadlines[slot] = deadline;
+                    self.tell_live(SessionId(slot as u32));
+                }
                 None => {
                     self.remove(SessionId(slot as u32)).into_iter().for_each(&mut ended);
                     removed += 1;
@@ -377,12 +390,16 @@ impl SessionTable {
             return Some(second.wrapping_add(Timeouts::MAX));
         };
         let timeout = session.track.timeout(session.key.protocol(), &self.config.timeouts);
-        let idle = second.wrapping_sub(session.seen);
-        (idle < timeout).then(|| session.seen.wrapping_add(timeout))
+        let (seen, timeout) = match &self.shadowing {
+            Some(shadowing) => shadowing.lifetime(slot, session.seen, timeout),
+            None => (session.seen, timeout),
+        };
+        let idle = second.wrapping_sub(seen);
+        (idle < timeout).then(|| seen.wrapping_add(timeout))
     }
 }
 
 #[inline]
-fn second(now: Nanos) -> u16 {
+pub(super) fn second(now: Nanos) -> u16 {
     (now.0 / 1_000_000_000) as u16
 }

@@ -162,21 +162,54 @@ impl Nat {
 
     /// Lets go of what the session of `key` held.
     pub fn release(&mut self, key: &SessionKey) {
-        let SessionKey::V4 { forward, reverse } = key else { return };
+        let Some(Held { kind, source, destination }) = self.held(key) else { return };
+        if let Some((_, outside)) = source {
+            self.ports.release(kind, outside);
+        }
+        if let Some((_, outside)) = destination {
+            self.ports.release(kind, outside);
+        }
+    }
+
+    /// Holds what the session of `key`, which another engine has translated, would hold here. False, and nothing is held,
+    /// if that is not to be had: a port that somebody else has, or an address that is not in the pool.
+    pub fn claim(&mut self, key: &SessionKey) -> bool {
+        let Some(Held { kind, source, destination }) = self.held(key) else { return false };
+        if let Some((inside, outside)) = source
+            && !self.ports.claim(kind, inside, outside)
+        {
+            return false;
+        }
+        if let Some((inside, outside)) = destination
+            && !self.ports.claim(kind, inside, outside)
+        {
+            source.iter().for_each(|&(_, outside)| self.ports.release(kind, outside));
+            return false;
+        }
+        true
+    }
+
+    /// The mappings that the session of `key` holds, each as its inside and its outside endpoint.
+    fn held(&self, key: &SessionKey) -> Option<Held> {
+        let SessionKey::V4 { forward, reverse } = key else { return None };
         let kind = match Protocol(forward.protocol) {
             Protocol::TCP => Kind::Tcp,
             Protocol::UDP => Kind::Udp,
             Protocol::ICMP => Kind::Query,
-            _ => return,
+            _ => return None,
         };
-        if (forward.src, forward.src_port) != (reverse.dst, reverse.dst_port) {
-            self.ports.release(kind, Endpoint { address: reverse.dst, port: reverse.dst_port });
-        }
+        let src = Endpoint { address: forward.src, port: forward.src_port };
+        let new_src = Endpoint { address: reverse.dst, port: reverse.dst_port };
         let dst = Endpoint { address: forward.dst, port: forward.dst_port };
-        let translated = (forward.dst, forward.dst_port) != (reverse.src, reverse.src_port);
-        if translated && !self.config.forwards.contains_key(&(kind, dst)) {
-            self.ports.release(kind, dst);
-        }
+        let new_dst = Endpoint { address: reverse.src, port: reverse.src_port };
+        // The identifier of a query is in both places: it says nothing of the destination.
+        let moved = dst.address != new_dst.address || kind != Kind::Query && dst.port != new_dst.port;
+        let fixed = self.config.forwards.contains_key(&(kind, dst));
+        Some(Held {
+            kind,
+            source: (src != new_src).then_some((src, new_src)),
+            destination: (moved && !fixed).then_some((new_dst, dst)),
+        })
     }
 
     /// Outside ports in use, and all.
@@ -188,6 +221,13 @@ impl Nat {
     pub fn bytes(&self) -> usize {
         self.ports.bytes()
     }
+}
+
+/// Mappings, from inside to outside.
+struct Held {
+    kind: Kind,
+    source: Option<(Endpoint, Endpoint)>,
+    destination: Option<(Endpoint, Endpoint)>,
 }
 
 /// What the responder answers to what leaves here from `src` to `dst`.

@@ -27,13 +27,28 @@ const KINDS: usize = 3;
 pub struct PortShare {
     first: u16,
     many: u16,
+    /// The offsets of those that are given out here; the others only come with sessions of other engines.
+    own: (u16, u16),
 }
 
 impl PortShare {
     /// The share of `worker` of `workers`.
     pub fn new(worker: u16, workers: u16) -> PortShare {
         let many = (u16::MAX - FIRST) / workers.max(1);
-        PortShare { first: FIRST + many * worker.min(workers.saturating_sub(1)), many }
+        PortShare { first: FIRST + many * worker.min(workers.saturating_sub(1)), many, own: (0, many) }
+    }
+
+    /// The same, of which this engine gives out only one of `parts`: while traffic moves from one engine to another both
+    /// begin sessions, and neither may give out what the other does.
+    #[must_use]
+    pub fn part(self, part: u16, parts: u16) -> PortShare {
+        let many = self.many / parts.max(1);
+        let first = many * part.min(parts.saturating_sub(1));
+        PortShare { own: (first, first + many), ..self }
+    }
+
+    fn gives_out(&self, offset: u16) -> bool {
+        (self.own.0..self.own.1).contains(&offset)
     }
 
     /// Which of `workers` has `port` in its share.
@@ -59,6 +74,43 @@ struct Mapping {
 struct Free {
     /// Offsets of the free ones.
     offsets: Vec<u16>,
+    /// By offset: where a free one is in `offsets`.
+    places: Box<[u16]>,
+}
+
+impl Free {
+    fn new(share: PortShare) -> Free {
+        let mut free = Free {
+            offsets: Vec::with_capacity(usize::from(share.own.1 - share.own.0)),
+            places: vec![0; usize::from(share.many)].into(),
+        };
+        (share.own.0..share.own.1).for_each(|offset| free.put(offset));
+        free
+    }
+
+    fn put(&mut self, offset: u16) {
+        self.places[usize::from(offset)] = self.offsets.len() as u16;
+        self.offsets.push(offset);
+    }
+
+    /// Takes the one at a place in `offsets`.
+    fn take_at(&mut self, place: usize) -> u16 {
+        let offset = self.offsets.swap_remove(place);
+        if let Some(&moved) = self.offsets.get(place) {
+            self.places[usize::from(moved)] = place as u16;
+        }
+        offset
+    }
+
+    /// Takes a certain one. False if it is not free.
+    fn take(&mut self, offset: u16) -> bool {
+        let place = usize::from(self.places[usize::from(offset)]);
+        let free = self.offsets.get(place) == Some(&offset);
+        if free {
+            self.take_at(place);
+        }
+        free
+    }
 }
 
 /// The outside ports of one worker. Every operation takes the same time however many are in use.
@@ -92,7 +144,7 @@ impl PortPool {
             addresses: addresses.into(),
             share,
             mappings: vec![Mapping { inside: nobody, sessions: 0 }; many].into(),
-            free: (0..sets).map(|_| Free { offsets: (0..share.many).collect() }).collect(),
+            free: (0..sets).map(|_| Free::new(share)).collect(),
             index: Index::new(many.max(1)),
             keys,
             random: seed | 1,
@@ -100,7 +152,7 @@ impl PortPool {
         };
         for (kind, endpoint) in reserved {
             if let Some((set, offset)) = pool.place(kind, endpoint) {
-                pool.free[set].offsets.retain(|&other| other != offset);
+                pool.free[set].take(offset);
             }
         }
         pool.total = pool.free.iter().map(|free| free.offsets.len()).sum();
@@ -121,20 +173,50 @@ impl PortPool {
         for address in (0..many).map(|step| (first + step) % many) {
             let set = address * KINDS + kind as usize;
             let random = self.random();
-            let free = &mut self.free[set].offsets;
-            if free.is_empty() {
+            let free = &mut self.free[set];
+            if free.offsets.is_empty() {
                 continue;
             }
-            let offset = free.swap_remove(((u64::from(random) * free.len() as u64) >> 32) as usize);
+            let offset = free.take_at(((u64::from(random) * free.offsets.len() as u64) >> 32) as usize);
             let slot = (set * usize::from(self.share.many) + usize::from(offset)) as u32;
             if !self.index.insert(hash, slot) {
-                self.free[set].offsets.push(offset);
+                self.free[set].put(offset);
                 return Err(Exhausted);
             }
             self.mappings[slot as usize] = Mapping { inside, sessions: 1 };
             return Ok(self.outside(slot));
         }
         Err(Exhausted)
+    }
+
+    /// Gives `outside` to `inside`, or holds it once more if it has it. False if somebody else does, or nobody may.
+    pub fn claim(&mut self, kind: Kind, inside: Endpoint, outside: Endpoint) -> bool {
+        let Some((set, offset)) = self.place(kind, outside) else { return false };
+        let slot = set * usize::from(self.share.many) + usize::from(offset);
+        let mapping = &mut self.mappings[slot];
+        if mapping.sessions > 0 {
+            let same = mapping.inside == inside;
+            mapping.sessions = mapping.sessions.saturating_add(u32::from(same));
+            return same;
+        }
+        // A reserved port of our own is never free.
+        if self.share.gives_out(offset) && !self.free[set].take(offset) {
+            return false;
+        }
+        *mapping = Mapping { inside, sessions: 1 };
+        let entered = self.index.insert(self.hash(kind, inside), slot as u32);
+        if !entered {
+            self.mappings[slot].sessions = 0;
+            self.give_back(set, offset);
+        }
+        entered
+    }
+
+    /// A port that nobody holds any more.
+    fn give_back(&mut self, set: usize, offset: u16) {
+        if self.share.gives_out(offset) {
+            self.free[set].put(offset);
+        }
     }
 
     /// The inside endpoint that has `outside`, held once more.
@@ -159,7 +241,7 @@ impl PortPool {
                 let inside = mapping.inside;
                 mapping.sessions = 0;
                 self.index.remove(self.hash(kind, inside), slot as u32);
-                self.free[set].offsets.push(offset);
+                self.give_back(set, offset);
             }
             _ => mapping.sessions -= 1,
         }
@@ -205,6 +287,6 @@ impl PortPool {
 
     /// Memory, bytes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.mappings) + self.free.len() * usize::from(self.share.many) * 2 + self.index.bytes()
+        size_of_val(&*self.mappings) + self.free.len() * usize::from(self.share.many) * 4 + self.index.bytes()
     }
 }

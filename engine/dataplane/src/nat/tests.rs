@@ -212,3 +212,43 @@ fn who_is_translated() {
     open.release(&other);
     assert_eq!(open.usage().0, 0);
 }
+
+proptest! {
+    /// Two engines translate at once, and each holds what the other has: no port has two owners, nothing of another
+    /// engine's is given out, and everything comes back.
+    #[test]
+    fn engines_hold_each_others_bindings(flows in prop::collection::vec((0..2usize, 0..40_u16, 0..3u8), 1..60)) {
+        let part = |engine| {
+            let config = nat(Filtering::default()).config;
+            let share = PortShare::new(0, 1).part(engine, 2);
+            Nat::new(config, share, crate::flow::HashKeys::seeded(1), 5 + u64::from(engine))
+        };
+        let mut engines = [part(0), part(1)];
+        let (mut keys, mut owners) = (Vec::new(), BTreeMap::new());
+        for (at, n, kind) in flows {
+            let protocol = [Protocol::UDP, Protocol::TCP, Protocol::ICMP][usize::from(kind)];
+            let inside = end([10, 1, at as u8, 3], 5000 + n);
+            let out = packet(protocol, inside, end([198, 51, 100, 9], 53), b"question", false);
+            let key = engines[at].translate(&flow(&out), false).expect("a port").expect("from inside");
+            prop_assert!(engines[1 - at].claim(&key), "the other half is nobody's here");
+            let (outside, _) = outgoing(&key, true).expect("IPv4");
+            let owner = owners.insert((kind, outside), inside);
+            prop_assert!(owner.is_none_or(|owner| owner == inside));
+            keys.push(key);
+        }
+        // The first engine starts anew, and gets its own bindings back from the other.
+        engines[0] = part(0);
+        prop_assert!(keys.iter().all(|key| engines[0].claim(key)));
+        let stolen = |key: &SessionKey| match *key {
+            SessionKey::V4 { forward, reverse } => {
+                SessionKey::V4 { forward: Tuple { src: [10, 9, 9, 9].into(), ..forward }, reverse }
+            }
+            SessionKey::V6(_) => unreachable!("NAT44"),
+        };
+        prop_assert!(!keys.iter().any(|key| engines[0].claim(&stolen(key))), "somebody has it");
+        for engine in &mut engines {
+            keys.iter().for_each(|key| engine.release(key));
+            prop_assert_eq!(engine.usage().0, 0);
+        }
+    }
+}

@@ -5,6 +5,8 @@
 //! translated, it begins one. What is for this engine itself needs no rule: little answers here, at limited
 //! rates.
 
+mod shadow;
+
 use crate::acl::{self, Action, Subject};
 use crate::batch::Batch;
 use crate::context::{Context, Egress, Meta, Version};
@@ -16,6 +18,7 @@ use crate::flow::{
 use crate::id::Nanos;
 use crate::nat::{End, Endpoint, Nat, NatError, outgoing, rewrite, rewrite_error};
 use crate::packet::{BURST, Packet, PacketPool};
+use crate::shadow::Asks;
 use crate::snapshot::Way;
 use crate::stage::Verdict;
 use crate::stage::icmp_error::{self, Problem};
@@ -33,12 +36,14 @@ pub struct Sessions {
     nat: Option<Nat>,
     /// Changes whenever a session ends: what was found before may stand for another one now.
     ends: u64,
+    /// What other engines want of them, if any.
+    asked: Option<Asks>,
 }
 
 impl Sessions {
     /// Of one worker.
     pub const fn new(table: SessionTable, nat: Option<Nat>) -> Sessions {
-        Sessions { table, nat, ends: 0 }
+        Sessions { table, nat, ends: 0, asked: None }
     }
 
     /// Whether a packet of this flow would find its session.
@@ -46,15 +51,16 @@ impl Sessions {
         self.table.lookup(flow).is_some()
     }
 
-    /// Ends what was idle for too long: a few sessions a poll.
+    /// Ends what was idle for too long, a few sessions a poll, and does what other engines want.
     #[inline]
-    pub fn sweep(&mut self, now: Nanos, counters: &Counters) {
+    pub fn poll(&mut self, now: Nanos, counters: &Counters) {
+        self.shadow_poll(now, counters);
         let Sessions { table, nat, .. } = self;
         table.sweep(now, |session| ended(nat, &session, counters));
     }
 
     fn begin(&mut self, new: &NewSession, now: Nanos, counters: &Counters) -> Result<Hit, DropReason> {
-        let Sessions { table, nat, ends } = self;
+        let Sessions { table, nat, ends, .. } = self;
         let begun = table.insert(new, now, |evicted| {
             counters.sessions.evicted.add(1);
             *ends += 1;
@@ -231,6 +237,7 @@ fn still_permitted<A: PacketPool>(context: &mut Context<A>, hit: Hit) -> bool {
     let Some(session) = sessions.table.get_mut(hit.id) else { return false };
     let Some(acl) = &context.snapshot.acl else {
         session.generation = 0;
+        context.counters.sessions.adopted.add(u64::from(sessions.table.adopt(hit.id)));
         return true;
     };
     let upper = match session.key.protocol() {
@@ -244,6 +251,7 @@ fn still_permitted<A: PacketPool>(context: &mut Context<A>, hit: Hit) -> bool {
     let translated = session.key.is_translated() && verdict.action == Action::Permit;
     if verdict.action == Action::PermitSession || translated {
         (session.generation, session.rule) = (acl.generation(), verdict.rule.unwrap_or(u32::MAX));
+        context.counters.sessions.adopted.add(u64::from(sessions.table.adopt(hit.id)));
         return true;
     }
     sessions.end(hit, &context.counters);

@@ -1,13 +1,17 @@
 //! What control tells a worker to do.
 
 use super::{Clock, Worker};
-use crate::context::MAX_INBOUND;
-use crate::id::TunnelId;
+use crate::context::{MAX_INBOUND, Watched};
+use crate::id::{Nanos, TunnelId};
+use crate::links::EVENTS;
 use crate::message::{Command, Event, Inbound, Retired};
 use crate::packet::{PacketPool, Port};
 use crate::sa::OutboundSa;
 use crate::stage::{neighbor, probe, vrrp};
 use crate::tunnel::esp_udp;
+
+/// Of one SA's progress.
+const BETWEEN_REPORTS: Nanos = Nanos::from_millis(1);
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     pub(super) fn carry_out(&mut self, command: Command) {
@@ -15,9 +19,19 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             Command::InstallInbound(inbound) => self.install_inbound(inbound),
             Command::InstallOutbound(tunnel, sa) => self.install_outbound(tunnel, sa),
             Command::RemoveInbound(spi) => {
+                self.context.sas.watched.retain(|watched| watched.spi != spi);
                 if let Some(old) = self.context.sas.inbound.remove(&spi) {
                     self.context.report(Event::Retired(Retired::Inbound(old)));
                 }
+            }
+            Command::RemoveOutbound(tunnel) => {
+                if let Some(old) = self.context.sas.outbound.get_mut(tunnel.index()).and_then(Option::take) {
+                    self.context.report(Event::Retired(Retired::Outbound(old)));
+                }
+            }
+            Command::Watch(spi) => {
+                // More than can be watched are none of the worker's: control has checked how many there are.
+                let _ = self.context.sas.watched.try_push(Watched { spi, reported: (0, Nanos(0)) });
             }
             Command::ResetSequence(tunnel) => {
                 if let Some(sequence) = self.context.sequences.get_mut(tunnel.index()) {
@@ -37,6 +51,22 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             Command::Unobserve => self.observe(None),
             Command::Mirror(mirror) => self.mirror(Some(mirror)),
             Command::Unmirror => self.mirror(None),
+        }
+    }
+
+    /// How far watched SAs have come: at once for one that is slow, every millisecond for the others.
+    #[cold]
+    pub(super) fn report_accepted(&mut self, now: Nanos) {
+        let context = &mut self.context;
+        for Watched { spi, reported } in &mut context.sas.watched {
+            let top = context.sas.inbound.get(spi).map_or(0, |inbound| inbound.sa.top());
+            if top > reported.0
+                && now.since(reported.1) >= BETWEEN_REPORTS
+                && context.events.free() > EVENTS / 2
+            {
+                *reported = (top, now);
+                let _ = context.events.push(Event::Accepted(*spi, top));
+            }
         }
     }
 

@@ -195,6 +195,22 @@ fn esp_is_rekeyed_without_loss() {
     b.refuses(WAN, &before, DropReason::UnknownSpi);
 }
 
+/// A tunnel that is given up has nothing left to send by, and its SA goes back to be freed.
+#[test]
+fn a_tunnel_that_is_given_up_sends_nothing() {
+    let (mut a, _b) = pair(ESP, false);
+    let packet = Ip::between(1, 2, false).udp(1, 64);
+    wire(&mut a, &packet);
+    a.events();
+    a.command(0, Command::RemoveOutbound(dataplane::id::TunnelId(0)));
+    a.poll();
+    assert!(matches!(a.events()[..], [Event::Retired(Retired::Outbound(_))]));
+    a.refuses(LAN, &frame(engine_mac(1, 0), host_mac(), None, &packet), DropReason::NoSa);
+    a.command(0, Command::RemoveOutbound(dataplane::id::TunnelId(9)));
+    a.poll();
+    assert!(a.events().is_empty(), "one that is not there");
+}
+
 /// RFC 6040: copied out in normal mode, combined when it comes off; DSCP copied out and left alone after.
 #[test]
 fn congestion_marks_cross_the_tunnel() {

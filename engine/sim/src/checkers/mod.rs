@@ -9,6 +9,7 @@ pub mod nonces;
 pub mod orders;
 pub mod owners;
 pub mod planned;
+pub mod records;
 pub mod recovery;
 pub mod replays;
 
@@ -48,10 +49,12 @@ pub enum Rule {
     Loops,
     /// See [`orders`].
     Orders,
+    /// See [`records`].
+    Records,
 }
 
-/// Violations kept; what follows the first ones says little.
-const KEPT: usize = 20;
+/// Violations kept of each rule; what follows the first ones says little.
+const KEPT: usize = 8;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -61,7 +64,7 @@ impl Log {
     /// Notes a violation.
     pub fn violate(&mut self, at: Nanos, rule: Rule, what: String) {
         let told = self.0.last().is_some_and(|last| last.what == what);
-        if self.0.len() < KEPT && !told {
+        if self.0.iter().filter(|earlier| earlier.rule == rule).count() < KEPT && !told {
             self.0.push(Violation { at, rule, what });
         }
     }
@@ -90,6 +93,8 @@ pub struct Checkers {
     pub loops: loops::Loops,
     /// See [`orders`].
     pub orders: orders::Orders,
+    /// See [`records`].
+    pub records: records::Records,
     /// What they saw.
     pub log: Log,
 }

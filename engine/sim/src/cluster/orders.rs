@@ -63,17 +63,17 @@ impl Cluster {
                 node.told.sas.entry(tunnel).or_default().inbound.retain(|g, _| *g > generation);
                 plane.sas.remove_inbound(tunnel, generation, &mut plane.links);
             }
+            // No group of the topology is adaptive.
+            Output::RemoveOutbound { .. } | Output::SetRate { .. } => {}
             Output::Gateway { .. } | Output::Advertise { .. } => {
-                checkers.log.violate(
-                    now,
-                    crate::checkers::Rule::Orders,
-                    format!("{name} stands in no election"),
-                );
+                let what = format!("{name} stands in no election");
+                checkers.log.violate(now, crate::checkers::Rule::Orders, what);
             }
-            Output::StoreWrite { .. } => {
-                checkers.log.violate(now, crate::checkers::Rule::Orders, format!("{name} has no store"));
+            Output::StoreWrite { key, record, expected } => node.store.write(key, record, expected),
+            Output::Decision(decision) => {
+                checkers.records.decided(now, name, &decision, &mut checkers.log);
+                node.decisions.push((now, decision));
             }
-            Output::Decision(decision) => node.decisions.push((now, decision)),
             Output::Reply { result, .. } => node.replies.push(result),
         }
     }

@@ -1,11 +1,13 @@
 //! What the sections must say of each other.
 
 mod access;
+mod adaptive;
 mod bfd;
 mod cluster;
 mod engines;
 mod links;
 mod mirror;
+mod shadow;
 mod tunnels;
 mod vrrp;
 
@@ -20,10 +22,12 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     links::check(&mut check);
     engines::check(&mut check);
     tunnels::check(&mut check);
+    adaptive::check(&mut check);
     bfd::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
     mirror::check(&mut check);
+    shadow::check(&mut check);
     vrrp::check(&mut check);
 }
 

@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::config::model::{Group, Protocol, Tunnel};
+use crate::config::types::Name;
 use crate::config::underlay::{self, NoWay};
 use crate::plan;
 use dataplane::snapshot::{Encapsulation, MAX_MEMBERS};
@@ -107,11 +108,34 @@ fn keys(c: &mut Check<'_>, path: &str, tunnel: &Tunnel) {
     }
 }
 
+/// A tunnel from an address that moves with the ownership of the site.
+fn of_the_owner(c: &mut Check<'_>, path: &str, tunnel: &Tunnel) {
+    let path = format!("{path}.local");
+    let local = tunnel.local;
+    if tunnel.protocol.static_sa().is_none() {
+        let what = format!("{local} is the gateway's: whoever owns the site has it");
+        let remedy = "write an address of this engine alone; only static SAs with foreign peers move";
+        c.wrong(path, what, remedy);
+    } else if !c.config.shadow.as_ref().is_some_and(|shadow| shadow.sas) || c.config.ha.is_none() {
+        let what = format!("{local} is the gateway's, and nobody shadows the SAs that move with it");
+        c.wrong(path, what, "write a [shadow] section, with sas = true, at both engines of the site");
+    }
+}
+
 /// The outer addresses, and the way to the far one.
 fn ends(c: &mut Check<'_>, path: &str, tunnel: &Tunnel) {
     let config = c.config;
-    let own = |ip: IpAddr| config.interfaces.iter().find(|i| i.addresses.iter().any(|net| net.addr() == ip));
     let (local, remote) = (tunnel.local, tunnel.remote);
+    let gateway = config.gateway.as_ref().filter(|gateway| gateway.addresses.contains(&local));
+    if gateway.is_some() {
+        of_the_owner(c, path, tunnel);
+    }
+    let own = |ip: IpAddr| {
+        let of_gateway =
+            |name: &Name| gateway.is_some_and(|gateway| gateway.interface == *name && ip == local);
+        let mut interfaces = config.interfaces.iter();
+        interfaces.find(|i| i.addresses.iter().any(|net| net.addr() == ip) || of_gateway(&i.name))
+    };
     if own(local).is_none() {
         let nets = config.interfaces.iter().flat_map(|i| &i.addresses);
         let known: Vec<String> = nets

@@ -1,6 +1,6 @@
 //! `[[tunnel]]`: which keys belong to which protocol.
 
-use crate::config::model::{Esp, Protocol, Shaper, ShaperClass, StaticSa, Tunnel};
+use crate::config::model::{Esp, Kbps, Protocol, Shaper, ShaperClass, StaticSa, Tunnel};
 use crate::config::section::{Read, Section};
 use crate::config::types::{Cipher, Name, NatSide, ProtocolName};
 use crate::config::value::{Text, Whole};
@@ -27,6 +27,7 @@ impl Read for Tunnel {
         let (local, remote) = (s.required("local"), s.required("remote"));
         let word = s.required::<ProtocolName>("protocol");
         let shaper = s.table("shaper").flatten();
+        let cost = s.or("cost", Whole::<0, 1_000_000>::constant::<0>()).get() as u32;
         let (esp, udp, gre) = (esp(s), esp_udp(s), gre(s));
         let vxlan = vxlan(s, word == Some(ProtocolName::Vxlan));
         let word = word?;
@@ -49,7 +50,7 @@ impl Read for Tunnel {
             s.wrong("shaper", what, "remove it");
         }
         let (name, peer, local, remote) = (name?, peer?, local?, remote?);
-        Some(Tunnel { index, name, peer, protocol, local, remote, shaper })
+        Some(Tunnel { index, name, peer, protocol, local, remote, shaper, cost, parallel: None })
     }
 }
 
@@ -93,7 +94,13 @@ fn esp_udp(s: &mut Section<'_>) -> EspUdp {
 
 impl Read for Shaper {
     fn read(s: &mut Section<'_>, _: usize) -> Option<Shaper> {
-        let rate_kbps = s.required("rate_kbps");
+        let (rate_kbps, ceiling_kbps) = (s.required::<Kbps>("rate_kbps"), s.optional::<Kbps>("ceiling_kbps"));
+        if let (Some(rate), Some(ceiling)) = (rate_kbps, ceiling_kbps)
+            && ceiling < rate
+        {
+            let what = format!("{} is less than rate_kbps, {}", ceiling.get(), rate.get());
+            s.wrong("ceiling_kbps", what, "write at least the rate, or remove it");
+        }
         let burst_kib = s.or("burst_kib", Whole::constant::<64>());
         let mut classes: Vec<ShaperClass> = s.tables("class");
         if !s.has("class") {
@@ -116,7 +123,7 @@ impl Read for Shaper {
                 s.wrong("class", what, "write dscp = [46], or put it last");
             }
         }
-        Some(Shaper { rate_kbps: rate_kbps?, burst_kib, classes })
+        Some(Shaper { rate_kbps: rate_kbps?, ceiling_kbps, burst_kib, classes })
     }
 }
 

@@ -6,7 +6,7 @@ use super::{GOOD, errors};
 type Mistake = (&'static str, &'static str, &'static str, &'static str);
 
 /// Each mistake, alone in a `good` text, is told with its path.
-fn each_is_told(good: &str, mistakes: &[Mistake]) {
+pub(super) fn each_is_told(good: &str, mistakes: &[Mistake]) {
     for (from, to, path, what) in mistakes {
         assert!(good.contains(from), "the base lacks {from:?}");
         let problems = errors(&good.replacen(from, to, 1));

@@ -3,7 +3,7 @@
 use super::lab::Folder;
 use crate::peer::keys::{SECRET_LENGTH, Session};
 use crate::peer::{Direction, KeyLog, SaName};
-use control::message::Endpoints;
+use control::message::{Endpoints, TunnelKind};
 use dataplane::id::Spi;
 use dataplane::sa::Algorithm;
 use proptest::prelude::*;
@@ -22,10 +22,11 @@ fn sa_name() -> impl Strategy<Value = SaName> {
         (0..3u16).prop_map(|n| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n])),
     ];
     let direction = prop_oneof![Just(Direction::Inbound), Just(Direction::Outbound)];
-    (direction, address.clone(), address, 0..3u64, 256..259u32).prop_map(
-        |(direction, local, remote, generation, spi)| SaName {
+    let kind = prop_oneof![Just(TunnelKind::Esp), Just(TunnelKind::EspUdp)];
+    (direction, address.clone(), address, 0..3u64, 256..259u32, (kind, 0..3u16)).prop_map(
+        |(direction, local, remote, generation, spi, (kind, number))| SaName {
             direction,
-            tunnel: Endpoints::new(local, remote),
+            tunnel: Endpoints { kind, number, ..Endpoints::new(local, remote) },
             generation,
             spi: Spi(spi),
         },

@@ -14,8 +14,8 @@ use predictor::{Predictor, TelemetrySample, Vitals};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
-const NAMES: [&str; 4] = ["a1", "a2", "b1", "b2"];
-/// Between two steps of a controller, and between two samples of telemetry.
+pub const NAMES: [&str; 4] = ["a1", "a2", "b1", "b2"];
+/// Between two steps of a controller, unless a longer time is asked for, and between two samples of telemetry.
 const TICK: u64 = 5;
 const SAMPLE: u64 = 100;
 /// Time in which the engines find each other.
@@ -40,6 +40,10 @@ pub struct Rig {
     inbox: Vec<VecDeque<Input>>,
     reflected: BTreeMap<(usize, TunnelId), u32>,
     now_ms: u64,
+    /// Between two steps of a controller, milliseconds.
+    pub tick: u64,
+    /// Alarms that each engine has raised.
+    pub alarms: [u64; NAMES.len()],
     /// From this sample on a1 and a2 do not hear each other.
     pub cut_off_at: Option<usize>,
     /// a2 and b1 alarm as well.
@@ -50,7 +54,8 @@ pub struct Rig {
     pub busy_of_target: f32,
     /// Packets are mirrored to a2: whether it treats them otherwise.
     pub mirror_diverges: Option<bool>,
-    /// The rules of a1's decisions.
+    /// a1's decisions, and their rules.
+    pub actions: Vec<String>,
     pub rules: Vec<String>,
 }
 
@@ -70,6 +75,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
             local: address(me),
             remote: address(other),
             kind: if same_site(other) { TunnelKind::Direct } else { TunnelKind::Gre },
+            number: 0,
         },
         protocol: if same_site(other) {
             Protocol::Direct
@@ -99,6 +105,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
             site: far.to_owned(),
             members: others.map(member).collect(),
             spread: Default::default(),
+            adaptive: None,
         }],
         ha: (me < 2).then_some(ha),
         vrrp: None,
@@ -122,12 +129,15 @@ impl Rig {
             inbox: vec![VecDeque::new(); NAMES.len()],
             reflected: BTreeMap::new(),
             now_ms: 1000,
+            tick: TICK,
+            alarms: [0; NAMES.len()],
             cut_off_at: None,
             others_alarm: false,
             far_alarm: false,
             busy: f32::NAN,
             busy_of_target: f32::NAN,
             mirror_diverges: None,
+            actions: Vec::new(),
             rules: Vec::new(),
         };
         for me in 0..NAMES.len() {
@@ -138,6 +148,7 @@ impl Rig {
         rig.advance(SETTLE);
         assert!(rig.engines[0].role().owner, "a1 owns the site");
         rig.rules.clear();
+        rig.actions.clear();
         rig
     }
 
@@ -184,28 +195,28 @@ impl Rig {
     }
 
     fn interval(&mut self, assessment: Assessment, cut: bool) -> Vec<String> {
-        for other in 1..NAMES.len() {
-            let alarms = if other == 1 {
-                self.others_alarm
-            } else {
-                self.far_alarm || self.others_alarm && other == 2
-            };
-            let probability = if alarms { 0.97 } else { 0.0 };
-            let assessment = self.assessment(probability);
-            self.inbox[other].push_back(Input::Assessment(assessment));
+        let alarms = [false, self.others_alarm, self.far_alarm || self.others_alarm, self.far_alarm];
+        let mut all = alarms.map(|alarms| self.assessment(if alarms { 0.97 } else { 0.0 }));
+        all[0] = assessment;
+        self.assessed(all, cut)
+    }
+
+    /// The same with the model's word on every engine.
+    pub fn assessed(&mut self, all: [Assessment; NAMES.len()], cut: bool) -> Vec<String> {
+        for (inbox, assessment) in self.inbox.iter_mut().zip(all) {
+            inbox.push_back(Input::Assessment(assessment));
         }
         let busy = Some(self.busy_of_target);
         let message = Message::Vitals { z: Vec::new(), busy };
-        self.inbox[0].push_back(Input::Message { peer: "a2".to_owned(), message });
+        self.inbox[0].push_front(Input::Message { peer: "a2".to_owned(), message });
         if let Some(diverges) = self.mirror_diverges {
             let alarm = diverges.then(|| "drops: 10.1.0.9 > 10.2.0.9".to_owned());
             let report = Box::new(MirrorReport { compared: 100, alarm, ..MirrorReport::default() });
-            self.inbox[0].push_back(Input::Mirror { own: false, report });
+            self.inbox[0].push_front(Input::Mirror { own: false, report });
         }
-        self.inbox[0].push_back(Input::Assessment(assessment));
         let mut done = Vec::new();
-        for _ in 0..SAMPLE / TICK {
-            self.now_ms += TICK;
+        for _ in 0..SAMPLE / self.tick {
+            self.now_ms += self.tick;
             done.extend(self.tick(cut));
         }
         done
@@ -243,6 +254,9 @@ impl Rig {
         match output {
             Output::Send { peer, message } => {
                 let Some(other) = NAMES.iter().position(|name| *name == peer) else { return };
+                // It is told to everybody.
+                let raised = matches!(message, Message::Alarm { raised: true, .. });
+                self.alarms[me] += u64::from(raised && other == usize::from(me == 0));
                 if !(cut && me < 2 && other < 2) {
                     self.inbox[other].push_back(Input::Message { peer: NAMES[me].to_owned(), message });
                 }
@@ -253,7 +267,10 @@ impl Rig {
                 let (reflector_sequence, rtt) = (*reflected, Nanos(500_000));
                 self.inbox[me].push_back(Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt });
             }
-            Output::Decision(decision) if me == 0 => self.rules.push(decision.rule),
+            Output::Decision(decision) if me == 0 => {
+                self.actions.push(decision.action);
+                self.rules.push(decision.rule);
+            }
             _ => {}
         }
     }
