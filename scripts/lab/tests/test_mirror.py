@@ -41,6 +41,7 @@ class Mirrored(EngineLab):
         config["prediction"] = {"mode": "observe"}
         if config["engine"]["site"] == "a":
             config["mirror"] = {"share": 0.05}
+            config["ha"]["lease_ms"] = 10_000  # nothing is to change owner here, however long the machine stalls
         if config["engine"]["name"] == "a2":
             cls.differ(config)
         return config
