@@ -200,6 +200,13 @@ fn pool_of(pools: &[Mempool], socket: Option<u32>) -> &Mempool {
     pools.iter().find(|pool| pool.config().socket == socket).unwrap_or(&pools[0])
 }
 
+/// The tunnels whose paths the samples tell of: what is made and given up meanwhile says nothing of the engine.
+fn watched_tunnels(plan: &Plan) -> Vec<TunnelId> {
+    let members = plan.controller.groups.iter().flat_map(|group| &group.members);
+    let own = members.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel);
+    own.filter(|id| plan.controller.tunnels[id.index()].endpoints.number == 0).collect()
+}
+
 fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let clock = Clock::new(eal);
     let mut forwarding = Forwarding::new(&plan.forwarding, &ports.macs, first_routes(&plan)?);
@@ -220,11 +227,6 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     };
     let mut workers = Workers::start(eal, &plan, shared)?;
     let (learning, model) = model(&plan)?;
-    let own = plan.controller.groups.iter().flat_map(|group| &group.members);
-    let own = own.filter(|member| member.kind == MemberKind::Own).map(|member| member.tunnel);
-    // What is made and given up meanwhile says nothing of the engine.
-    let configured = |id: &TunnelId| plan.controller.tunnels[id.index()].endpoints.number == 0;
-    let own = own.filter(configured).collect();
     let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
     let key_log = plan
         .export_esp_keys
@@ -243,7 +245,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         started_unix_ms: unix_ms() - clock.now().as_millis(),
         controller: Controller::new(config),
         traffic: TrafficWatch::new(&plan.adaptive, &model, clock.now()).context("group.adaptive.forecast")?,
-        sampler: Sampler::new(own, workers::expected_poll_gap(plan.idle), clock.now()),
+        sampler: Sampler::new(watched_tunnels(&plan), workers::expected_poll_gap(plan.idle), clock.now()),
         predictor: Predictor::new(model),
         learning,
         prediction: None,

@@ -188,7 +188,9 @@ impl PeakRate {
     /// The highest sequence number is `top` by now.
     pub fn note(&mut self, top: u64, now: Nanos) {
         let passed = now.since(self.began).max(Self::WINDOW);
-        let rate = u128::from(top.saturating_sub(self.base)) * 1_000_000_000 / u128::from(passed.0);
+        // The packets at both ends of a window are one more than the steps between them, and a rate is never taken for lower.
+        let packets = u128::from(top.saturating_sub(self.base)) + 1;
+        let rate = (packets * 1_000_000_000).div_ceil(u128::from(passed.0));
         if self.base > 0 {
             self.peak = self.peak.max(u32::try_from(rate).unwrap_or(u32::MAX));
         }

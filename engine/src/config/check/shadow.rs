@@ -28,8 +28,9 @@ pub fn check(c: &mut Check<'_>) {
             None => {}
         }
     }
-    if shadow.flows && config.sessions.is_none() && !shadow.sas {
-        let what = "no sessions are kept here, and sas = false: there is nothing to shadow";
+    let flows = shadow.flows && config.sessions.is_some();
+    if !flows && !shadow.sas {
+        let what = "neither sessions (flows, [sessions]) nor SAs (sas): there is nothing to shadow";
         c.wrong("shadow.flows", what, "write a [sessions] section, or remove [shadow]");
     }
 }
