@@ -175,8 +175,7 @@ pub fn send<A: PacketPool>(context: &mut Context<A>, datagram: Box<Datagram>) {
     context.originate(meta, header + length, |out| {
         let (ip, payload) = out.split_at_mut(header);
         payload[udp::HEADER_LENGTH..].copy_from_slice(message);
-        udp::write(payload, *from, *to).is_ok()
-            && ip_header(ip, like, from.0, to.0, length as u16)
+        udp::write(payload, *from, *to).is_ok() && ip_header(ip, like, from.0, to.0, length as u16)
     });
     context.report(Event::Retired(Retired::Datagram(datagram)));
 }
