@@ -44,7 +44,7 @@ proptest! {
         let wire = sealed(&mut a, &text, room);
         let padding = wire.len() - OVERHEAD - text.len();
         prop_assert!(padding < 16 && (padding == 0 || text.len() + padding <= room));
-        prop_assert!((text.len() + padding) % 16 == 0 || text.len() + padding >= room);
+        prop_assert!((text.len() + padding).is_multiple_of(16) || text.len() + padding >= room);
         let header = [&[4, 0, 0, 0, 5, 0, 1, 0][..], &1u64.to_le_bytes()].concat();
         prop_assert_eq!(&wire[..16], &header);
         let mut changed = wire.clone();

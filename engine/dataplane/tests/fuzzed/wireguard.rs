@@ -64,7 +64,7 @@ fn round_trip(data: &[u8], room: usize) {
     let (mut from, mut to, mut packet) = (session(), session(), Frame::new(data));
     from.seal_behind(&mut packet, 0, room, Nanos(0)).expect("there is room");
     let padded = packet.len() - OVERHEAD;
-    assert!(padded == data.len() || padded <= room && padded % 16 == 0 || padded == room);
+    assert!(padded == data.len() || padded <= room && padded.is_multiple_of(16) || padded == room);
     let mut wrong = Frame::new(packet.data());
     let at = data.iter().fold(0usize, |sum, &byte| sum * 31 % 65_521 + usize::from(byte)) % wrong.len();
     wrong.data_mut()[at] ^= 1 << (data.len() % 8);

@@ -133,7 +133,8 @@ fn hours_of_calm_move_nothing() {
 #[test]
 fn a_mass_alarm_holds_the_brake_and_says_why() {
     let ramp = RUNS.iter().filter(|run| run.header.kind == RunKind::Ramp && run.failure_ms().is_some());
-    let steps: Vec<Step> = ramp.map(steps).find(alarms).expect("a ramp that the model foresees");
+    let steps: Vec<Step> =
+        ramp.map(steps).find(|steps| alarms(steps)).expect("a ramp that the model foresees");
     let (mut rig, mut fleet) = (Rig::new(Mode::Auto), Fleet::new());
     let last = steps.len() - 1;
     // Nobody hears of the others' normal: that what troubles all is no one's failure is not what holds here.
@@ -153,7 +154,7 @@ fn a_mass_alarm_holds_the_brake_and_says_why() {
 }
 
 /// Whether the model alarms at a ramp.
-fn alarms(steps: &Vec<Step>) -> bool {
+fn alarms(steps: &[Step]) -> bool {
     let mut predictor = predictor();
     let from = predictor.model().description().alarm_from;
     steps.iter().filter(|step| predictor.push(&step.sample).probability >= from).count() >= 10
