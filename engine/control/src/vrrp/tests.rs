@@ -168,7 +168,9 @@ proptest! {
             link.run(Nanos::from_millis(wait));
         }
         link.run(Nanos::from_millis(20_000));
-        let best = (0..priorities.len()).filter(|at| link.stands[*at]).max_by_key(|at| (priorities[*at], *at));
-        prop_assert_eq!(link.active(), best.into_iter().collect::<Vec<_>>());
+        let best = (0..priorities.len()).filter(|at| link.stands[*at]).map(|at| priorities[at]).max();
+        // Among equals whoever was there first stays (RFC 9568 §6.4.2).
+        let active: Vec<u8> = link.active().into_iter().map(|at| priorities[at]).collect();
+        prop_assert_eq!(active, best.into_iter().collect::<Vec<_>>());
     }
 }
