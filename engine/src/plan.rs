@@ -9,6 +9,7 @@ mod shadow;
 mod shaper;
 #[cfg(test)]
 mod tests;
+mod vrrp;
 mod wireguard;
 
 pub use access::AccessPlan;
@@ -29,9 +30,7 @@ use dataplane::replay::WindowSize;
 use dataplane::sa::Algorithm;
 use dataplane::snapshot::{Encapsulation, Interface, NextHop, Tunnel, Vxlan};
 use dataplane::tunnel::vxlan::derived_mac;
-use dataplane::virtual_router::{Versions, VirtualRouter};
 use dataplane::wire::MacAddr;
-use dataplane::wire::vrrp::Vrid;
 use dpdk::{EalPlan, Hugepages, PoolConfig, PortConfig};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -384,21 +383,6 @@ fn tunnel_id(config: &Config, name: &Name) -> TunnelId {
     TunnelId(place(config.tunnels.iter().map(|t| &t.name), name))
 }
 
-/// The virtual router that the gateway addresses of `interface` belong to; not active before the election.
-fn virtual_router(config: &Config, interface: &model::Interface) -> Option<VirtualRouter> {
-    let gateway = config.gateway.as_ref().filter(|gateway| gateway.interface == interface.name)?;
-    let vrrp = gateway.vrrp.as_ref()?;
-    let link_local = |ip: &&IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    let first = gateway.addresses.iter().filter(link_local);
-    let rest = gateway.addresses.iter().filter(|ip| !link_local(ip));
-    Some(VirtualRouter {
-        number: Vrid(vrrp.vrid.get() as u8),
-        addresses: first.chain(rest).copied().collect(),
-        active: Versions::default(),
-        pseudo_header: vrrp.pseudo_header,
-    })
-}
-
 fn interface(config: &Config, interface: &model::Interface, id: InterfaceId) -> Interface {
     let port = place(config.ports.iter().map(|p| &p.name), &interface.port);
     let has = |ip: IpAddr| interface.addresses.iter().any(|net| net.addr() == ip);
@@ -410,7 +394,7 @@ fn interface(config: &Config, interface: &model::Interface, id: InterfaceId) -> 
         mtu: config.ports[usize::from(port)].mtu.get() as u16,
         addresses: interface.addresses.clone(),
         site_link: config.tunnels.iter().any(|t| t.protocol == Protocol::Direct && has(t.local)),
-        virtual_router: virtual_router(config, interface),
+        virtual_router: vrrp::virtual_router(config, interface),
     }
 }
 

@@ -4,10 +4,9 @@ use super::{adaptive, tunnel_id};
 use crate::config::Config;
 use crate::config::model::{self, Protocol};
 use crate::config::types::{self, Mode, Name, Role};
-use crate::config::underlay;
 use control::config::{
     BfdConfig, ClusterConfig, ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind,
-    PredictionConfig, ProbeConfig, ShiftConfig, Spread, TunnelConfig, VrrpConfig, WithoutWitness,
+    PredictionConfig, ProbeConfig, ShiftConfig, Spread, TunnelConfig, WithoutWitness,
 };
 use control::message::{Endpoints, SaParameters, TunnelKind};
 use dataplane::id::{GroupId, Nanos, Spi, TunnelId};
@@ -23,7 +22,7 @@ pub fn config(config: &Config) -> ControllerConfig {
         tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(config, t, TunnelId(id))).collect(),
         groups: config.groups.iter().zip(0..).map(|(g, id)| group(config, g, GroupId(id))).collect(),
         ha: config.ha.as_ref().map(ha),
-        vrrp: vrrp(config),
+        vrrp: super::vrrp::election(config),
         bfd: config.bfd.iter().map(|bfd| bfd_config(config, bfd)).collect(),
         votes_for: config.control.iter().flat_map(|c| &c.votes_for).map(Name::to_string).collect(),
         workers: config.dpdk.cores.len() as u16,
@@ -73,23 +72,6 @@ fn tunnel(config: &Config, tunnel: &model::Tunnel, id: TunnelId) -> TunnelConfig
             }
         },
     }
-}
-
-fn vrrp(config: &Config) -> Option<VrrpConfig> {
-    let gateway = config.gateway.as_ref()?;
-    let vrrp = gateway.vrrp.as_ref()?;
-    let interface = config.interfaces.iter().find(|i| i.name == gateway.interface)?;
-    let v4 = gateway.addresses.iter().find(|ip| ip.is_ipv4());
-    let v6 = gateway.addresses.iter().find(|ip| ip.is_ipv6());
-    let local_v4 = v4.and_then(|ip| underlay::address_towards(interface, *ip));
-    let local_v6 = v6.and_then(|_| underlay::link_local(interface));
-    Some(VrrpConfig {
-        local: local_v4.into_iter().chain(local_v6).collect(),
-        priority: vrrp.priority.get() as u8,
-        failing_priority: vrrp.failing_priority.map(|priority| priority.get() as u8),
-        interval: Nanos::from_millis(vrrp.interval_ms.get()),
-        preempt: vrrp.preempt,
-    })
 }
 
 fn bfd_config(config: &Config, bfd: &model::Bfd) -> BfdConfig {

@@ -50,7 +50,8 @@ proptest! {
         let mut changed = wire.clone();
         let at = bit.index(changed.len() * 8);
         changed[at / 8] ^= 1 << (at % 8);
-        prop_assert!(b.open(&mut Frame::new(&changed), Nanos(0)).is_err() || at / 32 == 1);
+        // The receiver's index names the session and is not sealed: who finds a session by another has found another.
+        prop_assert!(at / 32 == 1 || b.open(&mut Frame::new(&changed), Nanos(0)).is_err());
         let mut packet = Frame::new(&wire);
         prop_assert_eq!(b.open(&mut packet, Nanos(0)), Ok(()));
         let padded = [&text[..], &vec![0; padding]].concat();
