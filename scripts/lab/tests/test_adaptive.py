@@ -157,7 +157,9 @@ class Forecast(Adaptive):
         load = Load(pps=round(0.62 * FULL_PPS), flows=400, payload=PAYLOAD, download_bps=0, ping_per_s=0, daily_s=self.season_s)
         result, moments, begin_ms = self.drive(load, self.warm_up_s + 4 * self.season_s)
         self.assert_untouched(result)
-        created = [d for d in self.actions(begin_ms) if d.action.startswith("create") and d.outcome == "done"]
+        # Either end may see it come first, and the other agrees.
+        created = [d for engine in ("a1", "b1") for d in self.engines[engine].decisions()
+                   if d.unix_ms >= begin_ms and d.action.startswith("create") and d.outcome == "done"]
         ahead = [d for d in created if d.rule.startswith("forecast")]
         for decision in ahead:
             used = float(dict(decision.inputs)["utilisation"])

@@ -120,15 +120,18 @@ fn any<A: PacketPool>(
     meta: &mut Meta,
 ) -> Verdict {
     let (ethernet, offset) = Ethernet::parse(packet.data()).map_err(link_error)?;
-    let interface = context.snapshot.interface_of(ingress.port, ethernet.vlan);
-    let interface = interface.ok_or(DropReason::UnknownVlan)?;
-    if !interface.takes(ethernet.dst) {
+    let interface = match ethernet.vlan {
+        None => ingress.untagged,
+        vlan => context.snapshot.interface_of(ingress.port, vlan).map(|tagged| (tagged.id, tagged.mac)),
+    };
+    let (interface, mac) = interface.ok_or(DropReason::UnknownVlan)?;
+    if ethernet.dst != mac && !context.snapshot.interfaces[interface.index()].takes(ethernet.dst) {
         meta.link_group = ethernet.dst.is_multicast();
         if !meta.link_group {
             return Err(DropReason::NotForUs);
         }
     }
-    meta.interface = interface.id;
+    meta.interface = interface;
     meta.link_src = ethernet.src;
     packet.adj(offset);
     let verdict = match ethernet.ether_type {
