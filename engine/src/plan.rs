@@ -25,6 +25,7 @@ use crate::config::types::{self, CryptoProvider, LogLevel, Name};
 use crate::config::{Config, underlay};
 use crate::epochs::Lane;
 use control::config::ControllerConfig;
+use dataplane::bfd::Hops;
 use dataplane::id::{GroupId, InterfaceId, PortId, Spi, TunnelId};
 use dataplane::replay::WindowSize;
 use dataplane::sa::Algorithm;
@@ -361,7 +362,10 @@ fn bfd_session(config: &Config, bfd: &model::Bfd) -> dataplane::bfd::Parameters 
     let interface = &config.interfaces[id.index()];
     dataplane::bfd::Parameters {
         interface: id,
-        local: underlay::address_towards(interface, bfd.remote).expect("checked to be on the link"),
+        hops: bfd.multihop.map_or(Hops::Single, |ttl| Hops::Multi { ttl_min: ttl.get() as u8 }),
+        local: underlay::address_towards(interface, bfd.remote)
+            .or_else(|| underlay::address_like(interface, bfd.remote))
+            .expect("checked to be there"),
         remote: bfd.remote,
         // Names the session to us alone; 0 names none (RFC 5880 §6.8.1).
         discriminator: bfd.index as u32 + 1,

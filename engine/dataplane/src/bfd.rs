@@ -1,22 +1,54 @@
-//! BFD sessions (RFC 5880, asynchronous mode; single hop, RFC 5881): whether a neighbour's forwarding plane answers, told
+//! BFD sessions (RFC 5880, asynchronous mode; single hop, RFC 5881, and multihop, RFC 5883): whether a neighbour's forwarding plane answers, told
 //! by a worker, whose core nothing else runs on, so that a busy control core looks like no failure.
 
 #[cfg(test)]
 mod tests;
 
 use crate::id::{InterfaceId, Nanos};
-use crate::wire::bfd::{Control, Diagnostic, State};
+use crate::wire::bfd::{Control, Diagnostic, MULTIHOP_PORT, PORT, State};
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// A session that is not Up sends no faster (RFC 5880 §6.8.3).
 const SLOW: Duration = Duration::from_secs(1);
 
+/// How far away the other end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hops {
+    /// On the link: what has crossed a router is not its (RFC 5881 §5).
+    Single,
+    /// Wherever the routes lead (RFC 5883).
+    Multi {
+        /// What arrives with a lower TTL has come from further away than it can be.
+        ttl_min: u8,
+    },
+}
+
+impl Hops {
+    /// What is received with less is refused.
+    pub const fn ttl_min(self) -> u8 {
+        match self {
+            Hops::Single => 255,
+            Hops::Multi { ttl_min } => ttl_min,
+        }
+    }
+
+    /// The UDP port of such sessions.
+    pub const fn port(self) -> u16 {
+        match self {
+            Hops::Single => PORT,
+            Hops::Multi { .. } => MULTIHOP_PORT,
+        }
+    }
+}
+
 /// What a session is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
-    /// Where the neighbour is.
+    /// Where the neighbour is; of one further away, the interface whose address is ours.
     pub interface: InterfaceId,
+    /// How far away it is.
+    pub hops: Hops,
     /// Our address on that link.
     pub local: IpAddr,
     /// The neighbour's.
@@ -27,6 +59,21 @@ pub struct Parameters {
     pub interval: Duration,
     /// Packets that may be missed before the neighbour counts as gone.
     pub multiplier: u8,
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// Where.
+    pub interface: InterfaceId,
+    /// Its source.
+    pub src: IpAddr,
+    /// Its destination.
+    pub dst: IpAddr,
+    /// The UDP port that it was sent to.
+    pub port: u16,
+    /// Its TTL or hop limit.
+    pub ttl: u8,
 }
 
 /// A session.
@@ -86,11 +133,14 @@ impl Session {
         self.remote_state
     }
 
-    /// Whether a packet is of this session: it names it, or names none and comes from its neighbour (RFC 5881 §3).
-    pub fn is_for(&self, packet: &Control, interface: InterfaceId, src: IpAddr, dst: IpAddr) -> bool {
+    /// Whether a packet is of this session: it names it, or names none and comes from its neighbour (RFC 5881 §3), to the
+    /// port and with the TTL of such sessions. One from further away may come by any interface (RFC 5883 §3).
+    pub fn is_for(&self, packet: &Control, arrived: &Arrived) -> bool {
         let ours = &self.parameters;
         let named = packet.your_discriminator == ours.discriminator || packet.your_discriminator == 0;
-        named && (ours.interface, ours.remote, ours.local) == (interface, src, dst)
+        let here = ours.hops != Hops::Single || ours.interface == arrived.interface;
+        let right = (ours.remote, ours.local, ours.hops.port()) == (arrived.src, arrived.dst, arrived.port);
+        named && here && right && arrived.ttl >= ours.hops.ttl_min()
     }
 
     /// A packet of the session has come (RFC 5880 §6.8.6).

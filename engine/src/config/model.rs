@@ -178,8 +178,10 @@ pub struct Bfd {
     pub name: Name,
     /// Where the neighbour is.
     pub interface: Name,
-    /// The neighbour, on that link.
+    /// The neighbour, on that link or, with `multihop`, beyond it.
     pub remote: IpAddr,
+    /// It is further away (RFC 5883): what arrives with a TTL below this is not its.
+    pub multihop: Option<Whole<1, 255>>,
     /// How often it and we send, milliseconds.
     pub interval_ms: Whole<3, 60_000>,
     /// Packets that may be missed.

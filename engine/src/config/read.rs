@@ -181,11 +181,17 @@ impl Read for Bfd {
         let interval_ms = s.or("interval_ms", Whole::constant::<50>());
         let multiplier = s.or("multiplier", Whole::constant::<3>());
         let tunnels = s.or("tunnels", Vec::new());
+        let multihop = s.or("multihop", false);
+        let ttl_min = s.optional("ttl_min");
+        if ttl_min.is_some() && !multihop {
+            s.wrong("ttl_min", "nothing but 255 comes from the link", "remove it, or write multihop = true");
+        }
         Some(Bfd {
             index,
             name: name?,
             interface: interface?,
             remote: remote?,
+            multihop: multihop.then(|| ttl_min.unwrap_or(Whole::constant::<254>())),
             interval_ms,
             multiplier,
             tunnels,

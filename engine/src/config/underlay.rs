@@ -40,6 +40,13 @@ pub fn address_towards(interface: &Interface, neighbor: IpAddr) -> Option<IpAddr
     nets.max_by_key(|net| net.prefix_len()).map(|net| net.addr())
 }
 
+/// The interface's first own address of the version of `ip` that is not link-local.
+pub fn address_like(interface: &Interface, ip: IpAddr) -> Option<IpAddr> {
+    let own = interface.addresses.iter().map(|net| net.addr());
+    let link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    own.into_iter().find(|own| own.is_ipv4() == ip.is_ipv4() && !link_local(own))
+}
+
 /// The interface's own link-local address of IPv6.
 pub fn link_local(interface: &Interface) -> Option<IpAddr> {
     let own = interface.addresses.iter().map(|net| net.addr());

@@ -13,6 +13,7 @@ from ..shell import run, stop
 from .base import EngineLab, settle
 
 ROUTER, A1 = "192.0.2.1", "192.0.2.11"
+BEYOND = "198.51.100.1"  # an address of the router that is on no link of a1's
 DAEMONS = "/usr/lib/frr"
 
 
@@ -22,18 +23,22 @@ class WithFrr(EngineLab):
     def change(cls, config):
         config["prediction"] = {"mode": "observe"}
         if config["engine"]["name"] == "a1":
-            config["bfd"] = [{"name": "router", "interface": "wan", "remote": ROUTER, "interval_ms": 100,
-                              "multiplier": 10, "tunnels": ["a1-b1"]}]
+            pace = {"interface": "wan", "interval_ms": 100, "multiplier": 10}
+            config["bfd"] = [{"name": "router", "remote": ROUTER, "tunnels": ["a1-b1"], **pace},
+                             {"name": "beyond", "remote": BEYOND, "multihop": True, **pace}]
+            config["route"].append({"prefix": f"{BEYOND}/32", "via": ROUTER})
         return config
 
     def setUp(self):
         run("ip", "-n", self.topo.ns("wan"), "addr", "add", f"{ROUTER}/24", "dev", "br-wan")
+        run("ip", "-n", self.topo.ns("wan"), "addr", "add", f"{BEYOND}/32", "dev", "lo")
         # FRR gives up root: its files cannot lie in the lab's own folder.
         folder = Path(tempfile.mkdtemp(prefix="fs-frr-"))
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
         shutil.chown(folder, "frr", "frr")
-        (folder / "bfdd.conf").write_text(f"bfd\n peer {A1} interface br-wan\n  receive-interval 100\n"
-                                          "  transmit-interval 100\n  detect-multiplier 10\n")
+        pace = "  receive-interval 100\n  transmit-interval 100\n  detect-multiplier 10\n"
+        (folder / "bfdd.conf").write_text(f"bfd\n peer {A1} interface br-wan\n{pace}"
+                                          f" peer {A1} multihop local-address {BEYOND}\n{pace}")
         socket = ("-z", f"{folder}/zserv.api", "--vty_socket", str(folder), "-i")
         self.daemons = {}
         for name, options in (("zebra", ()), ("bfdd", ("--bfdctl", f"{folder}/bfdd.sock", "-f", f"{folder}/bfdd.conf"))):
@@ -45,8 +50,8 @@ class WithFrr(EngineLab):
             settle(lambda: (folder / "zserv.api").exists(), bool)
         self.folder = folder
 
-    def _session(self) -> dict:
-        return json.loads(self.engines["a1"].command("show", "bfd", "--json").stdout)[0]
+    def _session(self, place: int = 0) -> dict:
+        return json.loads(self.engines["a1"].command("show", "bfd", "--json").stdout)[place]
 
     def _frr(self) -> list:
         shown = run("vtysh", "--vty_socket", str(self.folder), "-d", "bfdd", "-c", "show bfd peers json", check=False)
@@ -56,8 +61,10 @@ class WithFrr(EngineLab):
         up = settle(self._session, lambda s: s["state"] == "up", within_s=15)
         logs = "\n".join(path.read_text() for path in self.folder.glob("*.log"))
         self.assertEqual(up["state"], "up", logs)
-        theirs = settle(self._frr, lambda peers: peers and peers[0]["status"] == "up")
-        self.assertEqual((theirs[0]["peer"], theirs[0]["status"]), (A1, "up"))
+        theirs = settle(self._frr, lambda peers: len(peers) == 2 and all(p["status"] == "up" for p in peers), within_s=15)
+        self.assertEqual([(p["peer"], p["status"]) for p in theirs], [(A1, "up")] * 2, theirs)
+        self.assertEqual({p.get("multihop") for p in theirs}, {True, False}, theirs)
+        self.assertEqual(self._session(1)["state"], "up", "the one that is hops away (RFC 5883)")
         self.wait(2)
         now = self._session()
         self.assertEqual(now["state"], "up", f"at the full pace: {now['diagnostic']}; {self._frr()}")
@@ -72,6 +79,7 @@ class WithFrr(EngineLab):
         self.assertEqual(down["state"], "down")
         self.assertNotEqual(tunnel["state"], "up")
         self.assertEqual(len(decided), 1)
-        self.assertEqual(settle(self._session, lambda s: s["state"] == "up", within_s=15)["state"], "up")
+        for place in (0, 1):
+            self.assertEqual(settle(lambda: self._session(place), lambda s: s["state"] == "up", within_s=15)["state"], "up")
         back = settle(lambda: self.engines["a1"].tunnels()["a1-b1"], lambda t: t["state"] == "up", within_s=10)
         self.assertEqual(back["state"], "up")

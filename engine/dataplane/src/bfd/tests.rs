@@ -6,7 +6,8 @@ const MS: Duration = Duration::from_millis(1);
 fn session(discriminator: u32, interval: Duration, multiplier: u8) -> Session {
     let address = |n| IpAddr::V4(Ipv4Addr::new(192, 0, 2, n));
     let (local, remote) = (address(discriminator as u8), address(3 - discriminator as u8));
-    Session::new(Parameters { interface: InterfaceId(0), local, remote, discriminator, interval, multiplier })
+    let (interface, hops) = (InterfaceId(0), Hops::Single);
+    Session::new(Parameters { interface, hops, local, remote, discriminator, interval, multiplier })
 }
 
 /// Two ends and a wire that carries packets 1 ms late, or not at all, each way.
@@ -128,10 +129,13 @@ fn only_the_neighbours_packets_are_the_sessions() {
     let end = session(1, 10 * MS, 3);
     let (ours, theirs) = (end.parameters().local, end.parameters().remote);
     let packet = session(2, 10 * MS, 3).packet();
-    assert!(end.is_for(&packet, InterfaceId(0), theirs, ours));
-    assert!(!end.is_for(&packet, InterfaceId(1), theirs, ours));
-    assert!(!end.is_for(&packet, InterfaceId(0), ours, theirs));
-    assert!(!end.is_for(&Control { your_discriminator: 9, ..packet }, InterfaceId(0), theirs, ours));
+    let arrived = Arrived { interface: InterfaceId(0), src: theirs, dst: ours, port: PORT, ttl: 255 };
+    assert!(end.is_for(&packet, &arrived));
+    assert!(!end.is_for(&packet, &Arrived { ttl: 254, ..arrived }));
+    assert!(!end.is_for(&packet, &Arrived { port: MULTIHOP_PORT, ..arrived }));
+    assert!(!end.is_for(&packet, &Arrived { interface: InterfaceId(1), ..arrived }));
+    assert!(!end.is_for(&packet, &Arrived { src: ours, dst: theirs, ..arrived }));
+    assert!(!end.is_for(&Control { your_discriminator: 9, ..packet }, &arrived));
 }
 
 #[test]

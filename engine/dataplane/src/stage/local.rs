@@ -182,7 +182,10 @@ impl Quoted {
 fn datagram<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {
     let payload = packet.data().get(meta.upper as usize..).ok_or(DropReason::Truncated)?;
     match UdpHeader::parse(payload) {
-        Ok((header, _)) if header.dst_port() == wire_bfd::PORT => bfd::receive(context, packet, meta),
+        Ok((header, _)) if matches!(header.dst_port(), wire_bfd::PORT | wire_bfd::MULTIHOP_PORT) => {
+            let port = header.dst_port();
+            bfd::receive(context, packet, meta, port)
+        }
         Ok((header, _)) if header.dst_port() == stamp::PORT => probe::reflect(context, packet, meta),
         Ok((header, _)) if header.src_port() == stamp::PORT => probe::home(context, packet, meta),
         Ok(_) => refuse(context, packet, meta, Problem::NoPort),

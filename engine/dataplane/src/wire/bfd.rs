@@ -7,6 +7,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The UDP port of single-hop sessions (RFC 5881 §4).
 pub const PORT: u16 = 3784;
+/// That of multihop sessions (RFC 5883 §5).
+pub const MULTIHOP_PORT: u16 = 4784;
 /// Bytes of a packet.
 pub const LENGTH: usize = size_of::<Header>();
 

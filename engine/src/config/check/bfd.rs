@@ -34,7 +34,23 @@ fn session(c: &mut Check<'_>, bfd: &Bfd) {
     if interface.addresses.iter().any(|net| net.addr() == bfd.remote) {
         c.wrong(at("remote"), format!("{} is our own address", bfd.remote), "write the neighbour's");
     } else if underlay::address_towards(interface, bfd.remote).is_none() {
-        let what = format!("{} is not on a prefix of interface \"{}\"", bfd.remote, interface.name);
-        c.wrong(at("remote"), what, "write an address of the link: the session is a single hop (RFC 5881)");
+        match bfd.multihop {
+            None => {
+                let what = format!("{} is not on a prefix of interface \"{}\"", bfd.remote, interface.name);
+                let remedy = "write an address of the link, as the session is a single hop (RFC 5881), or multihop = true";
+                c.wrong(at("remote"), what, remedy);
+            }
+            Some(_) if underlay::address_like(interface, bfd.remote).is_none() => {
+                let what = format!(
+                    "interface \"{}\" has no address of the version of {}",
+                    interface.name, bfd.remote
+                );
+                c.wrong(at("interface"), what, "name the interface whose address the other end knows us by");
+            }
+            Some(_) => {}
+        }
+    } else if bfd.multihop.is_some() {
+        let what = format!("{} is on interface \"{}\": one hop away", bfd.remote, interface.name);
+        c.wrong(at("multihop"), what, "remove it");
     }
 }

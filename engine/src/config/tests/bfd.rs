@@ -1,6 +1,7 @@
 //! What is wrong with `[[bfd]]`.
 
 use super::*;
+use dataplane::bfd::Hops;
 
 const ROUTER: &str =
     "[[bfd]]\nname = \"router\"\ninterface = \"wan\"\nremote = \"192.0.2.1\"\ntunnels = [\"a1-b1\"]\n[api]";
@@ -10,6 +11,15 @@ fn a_session_has_defaults() {
     let config = Config::parse(&GOOD.replace("[api]", ROUTER)).unwrap();
     let bfd = &config.bfd[0];
     assert_eq!((bfd.interval_ms.get(), bfd.multiplier.get(), bfd.tunnels.len()), (50, 3, 1));
+}
+
+#[test]
+fn one_that_is_hops_away_is_known_by_the_interfaces_address() {
+    let beyond = ROUTER.replace("\"192.0.2.1\"", "\"198.51.100.1\"\nmultihop = true\nttl_min = 250");
+    let config = Config::parse(&GOOD.replace("[api]", &beyond)).unwrap();
+    let plan = crate::plan::Plan::from_config(&config);
+    let session = &plan.forwarding.bfd[0];
+    assert_eq!((session.hops, session.local), (Hops::Multi { ttl_min: 250 }, "192.0.2.11".parse().unwrap()));
 }
 
 #[test]
@@ -33,6 +43,20 @@ fn every_mistake_is_told_with_its_place_and_remedy() {
             "bfd[0].interval",
             "unknown key",
             "interval_ms",
+        ),
+        (
+            "name = \"router\"",
+            "name = \"router\"\nttl_min = 250",
+            "bfd[0].ttl_min",
+            "nothing but 255",
+            "multihop = true",
+        ),
+        (
+            "name = \"router\"",
+            "name = \"router\"\nmultihop = true",
+            "bfd[0].multihop",
+            "one hop away",
+            "remove it",
         ),
         ("cores = [0]", "cores = [0, 1]", "bfd[0]", "2 workers", "name one core"),
     ];
