@@ -2,7 +2,7 @@
 //! front of a lease, and memory that is bounded at every step. What does not fit is counted and makes the share of the flows
 //! smaller; nothing waits for it.
 //!
-//! workers → rings → [`send`] → connection → [`receive`] → queue → [`judge`]
+//! workers → rings → [`mod@send`] → connection → [`mod@receive`] → queue → [`judge`]
 #![forbid(unsafe_code)]
 
 pub mod frame;
