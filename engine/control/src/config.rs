@@ -46,6 +46,29 @@ pub struct ControllerConfig {
     pub seed: u64,
 }
 
+impl ControllerConfig {
+    /// An engine with one worker and nothing to decide about: no tunnel, no pair, all else as by default.
+    pub fn alone(engine: &str, site: &str) -> ControllerConfig {
+        ControllerConfig {
+            engine: engine.to_owned(),
+            site: site.to_owned(),
+            tunnels: Vec::new(),
+            groups: Vec::new(),
+            ha: None,
+            vrrp: None,
+            bfd: Vec::new(),
+            votes_for: Vec::new(),
+            workers: 1,
+            prediction: PredictionConfig::default(),
+            shift: ShiftConfig::default(),
+            probe: ProbeConfig::default(),
+            cluster: None,
+            epoch_floor: 0,
+            seed: 1,
+        }
+    }
+}
+
 /// One tunnel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TunnelConfig {

@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex};
 const HEADROOM: usize = 128;
 const CAPACITY: usize = 2048 + HEADROOM;
 
-/// A packet on the heap, with an mbuf's headroom and tailroom.
-pub struct Frame {
+/// A packet on the heap: `CAPACITY` bytes, of which `HEADROOM` are before an empty one. Ports and pools of different sizes have
+/// different types of it.
+pub struct HeapPacket<const HEADROOM: usize, const CAPACITY: usize> {
     buffer: Box<[u8; CAPACITY]>,
     start: usize,
     end: usize,
 }
+
+/// With an mbuf's headroom and tailroom.
+pub type Frame = HeapPacket<HEADROOM, CAPACITY>;
 
 impl Frame {
     /// A frame holding `bytes`.
@@ -20,13 +24,20 @@ impl Frame {
     /// # Panics
     /// If `bytes` is longer than an mbuf's data room (2048).
     pub fn new(bytes: &[u8]) -> Frame {
-        let mut frame = Frame { buffer: Box::new([0; CAPACITY]), start: HEADROOM, end: HEADROOM };
+        let mut frame = Frame::empty();
         frame.append(bytes.len()).expect("a frame holds 2048 bytes").copy_from_slice(bytes);
         frame
     }
 }
 
-impl Packet for Frame {
+impl<const HEADROOM: usize, const CAPACITY: usize> HeapPacket<HEADROOM, CAPACITY> {
+    /// One without a byte, with all its room.
+    pub fn empty() -> Self {
+        HeapPacket { buffer: Box::new([0; CAPACITY]), start: HEADROOM, end: HEADROOM }
+    }
+}
+
+impl<const HEADROOM: usize, const CAPACITY: usize> Packet for HeapPacket<HEADROOM, CAPACITY> {
     fn data(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -70,7 +81,7 @@ impl PacketPool for FramePool {
 
     fn alloc(&mut self) -> Option<Frame> {
         self.left = self.left.checked_sub(1)?;
-        Some(Frame::new(&[]))
+        Some(Frame::empty())
     }
 }
 

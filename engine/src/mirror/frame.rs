@@ -1,6 +1,7 @@
 //! Framing of a mirror's connection: a 32-bit length in network order, an octet that says what follows, and that. The length
 //! counts both.
 
+use crate::peer::frame::head;
 use control::mirror::{Hello, MirrorReport};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -90,15 +91,7 @@ pub fn finish(frame: &mut [u8]) -> bool {
 
 /// The next frame; `buffer` is scratch space. Not cancel-safe: a cancelled read loses the framing.
 pub async fn read(from: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Result<Frame, FrameError> {
-    let mut head = [0; 5];
-    match from.read(&mut head[..1]).await {
-        Ok(0) => return Err(FrameError::Closed),
-        Ok(_) => from.read_exact(&mut head[1..]).await?,
-        // Ended without close_notify (RFC 8446 §6.1): a killed process.
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(FrameError::Closed),
-        Err(error) => return Err(error.into()),
-    };
-    let [length @ .., kind] = head;
+    let [length @ .., kind] = head::<5>(from).await?.ok_or(FrameError::Closed)?;
     let length = u32::from_be_bytes(length) as usize;
     if length == 0 || length > LENGTH_MAX {
         return Err(FrameError::Length(length));

@@ -2,6 +2,7 @@
 //! is the acceptor's "you are who you say": the first thing on a connection, and only there.
 
 use control::message::Message;
+use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest message, octets.
@@ -15,7 +16,7 @@ pub enum ReadError {
     #[error("the peer closed the connection")]
     Closed,
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     #[error("malformed frame: length {0}")]
     Length(usize),
     #[error("malformed frame: {0}")]
@@ -49,19 +50,24 @@ pub fn encode(message: &Message) -> Result<Vec<u8>, EncodeError> {
 
 /// The next message; `buffer` is scratch space. Not cancel-safe: a cancelled read loses the framing.
 pub async fn read(from: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Result<Message, ReadError> {
-    let mut length = [0; 4];
-    match from.read(&mut length[..1]).await {
-        Ok(0) => return Err(ReadError::Closed),
-        Ok(_) => from.read_exact(&mut length[1..]).await?,
-        // Ended without close_notify (RFC 8446 §6.1): a killed process.
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Err(ReadError::Closed),
-        Err(error) => return Err(error.into()),
-    };
-    let length = u32::from_be_bytes(length) as usize;
+    let length = u32::from_be_bytes(head(from).await?.ok_or(ReadError::Closed)?) as usize;
     if length == 0 || length > LENGTH_MAX {
         return Err(ReadError::Length(length));
     }
     buffer.resize(length, 0);
     from.read_exact(buffer).await?;
     Ok(serde_json::from_slice(buffer)?)
+}
+
+/// The octets that every frame begins with; `None` if the connection ended before them.
+pub async fn head<const N: usize>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<[u8; N]>> {
+    let mut head = [0; N];
+    match from.read(&mut head[..1]).await {
+        Ok(0) => return Ok(None),
+        Ok(_) => from.read_exact(&mut head[1..]).await?,
+        // Ended without close_notify (RFC 8446 §6.1): a killed process.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Some(head))
 }

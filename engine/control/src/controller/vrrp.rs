@@ -71,12 +71,18 @@ impl Controller {
             elections.routers.iter_mut().for_each(|router| router.start(now));
         }
         let priority = stands.then_some(elections.priority);
-        let mut all = Vec::new();
-        for router in &mut elections.routers {
+        self.each_router(|router, acts| router.poll(now, priority, acts), out);
+    }
+
+    /// Lets every router take a step, and carries out what it asks for.
+    fn each_router(&mut self, step: impl Fn(&mut VirtualRouter, &mut Vec<Act>), out: &mut Vec<Output>) {
+        let Some(elections) = &mut self.elections else { return };
+        let one = |router: &mut VirtualRouter| {
             let mut acts = Vec::new();
-            router.poll(now, priority, &mut acts);
-            all.push((*router.parameters(), acts));
-        }
+            step(router, &mut acts);
+            (*router.parameters(), acts)
+        };
+        let all: Vec<(Parameters, Vec<Act>)> = elections.routers.iter_mut().map(one).collect();
         for (parameters, acts) in all {
             self.carry_out_election(&parameters, &acts, out);
         }
@@ -109,16 +115,7 @@ impl Controller {
 
     /// This engine ends, and nobody follows it but the routers that listen.
     pub(super) fn leave_elections(&mut self, out: &mut Vec<Output>) {
-        let Some(elections) = &mut self.elections else { return };
-        let mut all = Vec::new();
-        for router in &mut elections.routers {
-            let mut acts = Vec::new();
-            router.leave(&mut acts);
-            all.push((*router.parameters(), acts));
-        }
-        for (parameters, acts) in all {
-            self.carry_out_election(&parameters, &acts, out);
-        }
+        self.each_router(VirtualRouter::leave, out);
     }
 
     fn carry_out_election(&mut self, parameters: &Parameters, acts: &[Act], out: &mut Vec<Output>) {

@@ -1,5 +1,6 @@
 //! Packets that were never received and are never sent.
 
+use crate::frame::HeapPacket;
 use crate::packet::{Burst, Packet, PacketPool, Port};
 
 /// Room before a packet, for the headers of any tunnel.
@@ -8,11 +9,7 @@ const HEADROOM: usize = 256;
 const CAPACITY: usize = HEADROOM + 9600 + 256;
 
 /// A packet in plain memory. No port of this machine takes one: DPDK's take mbufs.
-pub struct DryPacket {
-    buffer: Box<[u8; CAPACITY]>,
-    start: usize,
-    end: usize,
-}
+pub type DryPacket = HeapPacket<HEADROOM, CAPACITY>;
 
 impl DryPacket {
     /// A packet of `length` bytes that begins with `head`; the rest is zeros. `None` if it is longer than any packet is.
@@ -21,42 +18,6 @@ impl DryPacket {
         let all = packet.append(length)?;
         all.get_mut(..head.len())?.copy_from_slice(head);
         Some(packet)
-    }
-
-    fn empty() -> DryPacket {
-        DryPacket { buffer: Box::new([0; CAPACITY]), start: HEADROOM, end: HEADROOM }
-    }
-}
-
-impl Packet for DryPacket {
-    fn data(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
-    }
-
-    fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.end]
-    }
-
-    fn prepend(&mut self, n: usize) -> Option<&mut [u8]> {
-        self.start = self.start.checked_sub(n)?;
-        Some(self.data_mut())
-    }
-
-    fn append(&mut self, n: usize) -> Option<&mut [u8]> {
-        self.end = self.end.checked_add(n).filter(|&end| end <= CAPACITY)?;
-        Some(self.data_mut())
-    }
-
-    fn adj(&mut self, n: usize) -> bool {
-        let fits = n <= self.len();
-        self.start += if fits { n } else { 0 };
-        fits
-    }
-
-    fn trim(&mut self, n: usize) -> bool {
-        let fits = n <= self.len();
-        self.end -= if fits { n } else { 0 };
-        fits
     }
 }
 

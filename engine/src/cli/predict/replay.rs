@@ -85,21 +85,8 @@ fn decided(run: &Run, model: predictor::Model, prediction: PredictionConfig) -> 
 /// A controller without peers.
 fn alone(name: &str, prediction: PredictionConfig) -> ControllerConfig {
     ControllerConfig {
-        engine: name.to_owned(),
-        site: "replayed".to_owned(),
-        tunnels: Vec::new(),
-        groups: Vec::new(),
-        ha: None,
-        vrrp: None,
-        bfd: Vec::new(),
-        cluster: None,
-        votes_for: Vec::new(),
-        workers: 1,
         prediction: PredictionConfig { mode: Mode::Observe, ..prediction },
-        shift: Default::default(),
-        probe: Default::default(),
-        epoch_floor: 0,
-        seed: 1,
+        ..ControllerConfig::alone(name, "replayed")
     }
 }
 

@@ -58,8 +58,6 @@ fn config() -> ControllerConfig {
     };
     let own = |tunnel| Member { tunnel, kind: MemberKind::Own };
     ControllerConfig {
-        engine: "a1".to_owned(),
-        site: "a".to_owned(),
         tunnels: vec![tunnel(BASE), tunnel(SPARE)],
         groups: vec![GroupConfig {
             id: GroupId(0),
@@ -69,17 +67,8 @@ fn config() -> ControllerConfig {
             spread: Default::default(),
             adaptive: Some(adaptive),
         }],
-        ha: None,
-        bfd: Vec::new(),
-        vrrp: None,
-        cluster: None,
-        votes_for: Vec::new(),
-        workers: 1,
-        prediction: Default::default(),
-        shift: Default::default(),
-        probe: Default::default(),
         epoch_floor: 1,
-        seed: 1,
+        ..ControllerConfig::alone("a1", "a")
     }
 }
 

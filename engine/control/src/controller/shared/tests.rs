@@ -1,8 +1,5 @@
 use crate::Controller;
-use crate::config::{
-    ClusterConfig, ControllerConfig, HaConfig, InitialRole, PredictionConfig, ProbeConfig, ShiftConfig,
-    WithoutWitness,
-};
+use crate::config::{ClusterConfig, ControllerConfig, HaConfig, InitialRole, WithoutWitness};
 use crate::io::{Input, OperatorCommand, Output};
 use crate::shared::StoreState;
 use crate::state::{Expected, Record, StateChange, StateKey, Topic};
@@ -12,21 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 fn config(engine: &str, epoch_floor: u64, ha: Option<HaConfig>) -> ControllerConfig {
     ControllerConfig {
-        engine: engine.to_owned(),
-        site: "a".to_owned(),
-        tunnels: Vec::new(),
-        groups: Vec::new(),
         ha,
-        votes_for: Vec::new(),
-        workers: 1,
-        prediction: PredictionConfig::default(),
-        shift: ShiftConfig::default(),
-        probe: ProbeConfig::default(),
-        vrrp: None,
-        bfd: Vec::new(),
         cluster: Some(ClusterConfig { region: "eu".to_owned(), digest: "ab".to_owned() }),
         epoch_floor,
         seed: epoch_floor,
+        ..ControllerConfig::alone(engine, "a")
     }
 }
 

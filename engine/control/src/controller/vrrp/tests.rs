@@ -1,7 +1,7 @@
 //! An engine whose gateway is elected for, through the controller.
 
 use crate::Controller;
-use crate::config::{ControllerConfig, PredictionConfig, ProbeConfig, ShiftConfig, VrrpConfig};
+use crate::config::{ControllerConfig, PredictionConfig, VrrpConfig};
 use crate::io::{Assessment, Input, Mode, Output};
 use dataplane::context::Version;
 use dataplane::id::Nanos;
@@ -26,21 +26,10 @@ impl Engine {
             preempt: true,
         };
         let config = ControllerConfig {
-            engine: "a1".to_owned(),
-            site: "a".to_owned(),
-            tunnels: Vec::new(),
-            groups: Vec::new(),
-            ha: None,
             vrrp: Some(vrrp),
-            bfd: Vec::new(),
-            votes_for: Vec::new(),
-            workers: 1,
             prediction: PredictionConfig { mode, ..PredictionConfig::default() },
-            shift: ShiftConfig::default(),
-            probe: ProbeConfig::default(),
-            cluster: None,
             epoch_floor: 1,
-            seed: 1,
+            ..ControllerConfig::alone("a1", "a")
         };
         Engine { controller: Controller::new(config), now: Nanos(0) }
     }
