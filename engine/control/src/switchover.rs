@@ -447,7 +447,7 @@ impl Switchover {
             from: self.begin.from.clone(),
             target: self.begin.to.clone(),
             stage: self.stage(),
-            waits_for: Some(self.waits_for.clone()).filter(|text| !text.is_empty()),
+            waits_for: Some(self.waits_for.clone()).filter(|text| self.is_open() && !text.is_empty()),
             percent: self.percent(),
             step: (self.step + 1, self.config.steps_percent.len().max(1)),
             passages: self.way.passages().to_vec(),

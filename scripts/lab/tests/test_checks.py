@@ -130,7 +130,7 @@ class Reached(Checked):
         done = settle(lambda: self.switchover("a2"), lambda s: s and s["ended_ms"] is not None, within_s=60)
         self.assertEqual((done["stage"], self.owner()), ("decommission", "a1"), done)
         told = [d for d in self.engines["a1"].decisions() if d.action == "check web fails"]
-        self.assertIn("status 503", told[0].rule if told else "nothing told")
+        self.assertIn("status 503", told[-1].rule if told else "nothing told")
         self.illness.unlink()
         self.wait_views("a1", "here", web="passing", ssh="passing")
         self.wait_views("a1", "there", web="passing", ssh="passing")
