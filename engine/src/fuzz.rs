@@ -128,30 +128,16 @@ pub fn shadow(data: &[u8]) {
 /// What a server answers an application check: the first octet says which is asked and in pieces of which size it comes. The pieces
 /// change nothing.
 pub fn checks(data: &[u8]) {
-    use crate::checks::{Dialogue, Step, http, postgresql};
+    use crate::checks::{http, postgresql, replay};
     let Some((&first, answer)) = data.split_first() else { return };
     let body = (first & 2 != 0).then(|| "ok".to_owned());
     let (path, host) = ("/".to_owned(), "app".to_owned());
     let web = http::Request { path, host, status: vec![200..=399], body };
     let user = (first & 2 != 0).then(|| "probe".to_owned());
     let server = postgresql::Request { user, database: None };
-    let outcome = |size: usize| {
-        let mut dialogue: Box<dyn Dialogue> = match first & 1 {
-            0 => Box::new(http::Http::new(&web)),
-            _ => Box::new(postgresql::PostgreSql::new(&server)),
-        };
-        let mut pieces = answer.chunks(size);
-        let mut step = Step::More;
-        loop {
-            step = match step {
-                Step::Good => return Ok(()),
-                Step::Bad(reason) => return Err(reason),
-                Step::Send(_) => dialogue.received(&[]),
-                Step::More => {
-                    pieces.next().map_or_else(|| dialogue.ended(), |piece| dialogue.received(piece))
-                }
-            };
-        }
+    let outcome = |size: usize| match first & 1 {
+        0 => replay(&mut http::Http::new(&web), answer, size),
+        _ => replay(&mut postgresql::PostgreSql::new(&server), answer, size),
     };
     let whole = outcome(answer.len().max(1));
     assert_eq!(outcome(usize::from(first >> 2) + 1).is_ok(), whole.is_ok(), "{whole:?}");

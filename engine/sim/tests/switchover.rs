@@ -53,7 +53,10 @@ fn a_target_that_does_not_reach_the_application_gets_nothing_planned_and_everyth
     cluster.apply(Fault::Drain("a1"));
     cluster.run_ms(100);
     let refusal = cluster.nodes["a1"].replies.last().expect("answered").clone().expect_err("refused");
-    assert!(refusal.contains("check app fails at the target: connection refused; it passes here"), "{refusal}");
+    assert!(
+        refusal.contains("check app fails at the target: connection refused; it passes here"),
+        "{refusal}"
+    );
     assert_eq!(decided(&cluster, "a1", "hold"), [refusal]);
     cluster.apply(Fault::Predict("a1", Predictor::Constant(1.0)));
     cluster.run_ms(5000);

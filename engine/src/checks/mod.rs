@@ -87,6 +87,25 @@ pub trait Dialogue {
     }
 }
 
+/// What comes of an answer that arrives in pieces of `size` octets, after which the connection ends.
+#[cfg(any(test, fuzzing))]
+pub fn replay(dialogue: &mut dyn Dialogue, answer: &[u8], size: usize) -> Result<(), String> {
+    dialogue.begin();
+    let mut pieces = answer.chunks(size);
+    let mut step = Step::More;
+    loop {
+        step = match step {
+            Step::Good => return Ok(()),
+            Step::Bad(reason) => return Err(reason),
+            Step::Send(_) => dialogue.received(&[]),
+            Step::More => match pieces.next() {
+                Some(piece) => dialogue.received(piece),
+                None => dialogue.ended(),
+            },
+        };
+    }
+}
+
 /// The checks' tasks; they end with it.
 #[derive(Debug)]
 pub struct Checks {

@@ -4,21 +4,6 @@ use super::*;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-/// What comes of an answer that arrives in pieces of `size` octets, after which the connection ends.
-fn outcome(dialogue: &mut dyn Dialogue, answer: &[u8], size: usize) -> Result<(), String> {
-    dialogue.begin();
-    let mut pieces = answer.chunks(size);
-    let mut step = Step::More;
-    loop {
-        step = match step {
-            Step::Good => return Ok(()),
-            Step::Bad(reason) => return Err(reason),
-            Step::Send(_) => dialogue.received(&[]),
-            Step::More => pieces.next().map_or_else(|| dialogue.ended(), |piece| dialogue.received(piece)),
-        };
-    }
-}
-
 fn request(status: std::ops::RangeInclusive<u16>, body: Option<&str>) -> http::Request {
     let (path, host) = ("/health".to_owned(), "app".to_owned());
     http::Request { path, host, status: vec![status], body: body.map(str::to_owned) }
@@ -51,7 +36,7 @@ fn http_answers_are_judged_by_status_and_body() {
     for (answer, status, body, expected) in cases {
         let asked = request(status, body);
         for size in [1, 2, 3, 7, 4096] {
-            let outcome = outcome(&mut Http::new(&asked), answer, size);
+            let outcome = replay(&mut Http::new(&asked), answer, size);
             let text = String::from_utf8_lossy(answer);
             match (&outcome, expected) {
                 (Ok(()), Ok(())) => {}
@@ -61,10 +46,10 @@ fn http_answers_are_judged_by_status_and_body() {
         }
     }
     let endless = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"x".repeat(40_000)].concat();
-    let told = outcome(&mut Http::new(&request(200..=200, None)), &endless, 1000).expect_err("too long");
+    let told = replay(&mut Http::new(&request(200..=200, None)), &endless, 1000).expect_err("too long");
     assert!(told.contains("longer than 16384"), "{told}");
     let deep = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &b"x".repeat(http::BODY_MAX), b"good"].concat();
-    outcome(&mut Http::new(&request(200..=200, Some("good"))), &deep, 5000).expect_err("beyond the bound");
+    replay(&mut Http::new(&request(200..=200, Some("good"))), &deep, 5000).expect_err("beyond the bound");
     let asked = String::from_utf8(Http::new(&request(200..=200, None)).begin()).expect("text");
     assert!(asked.starts_with("GET /health HTTP/1.0\r\nHost: app\r\n") && asked.ends_with("\r\n\r\n"));
 }
@@ -129,7 +114,7 @@ fn postgresql_servers_are_there_or_not() {
     ];
     for (asked, answer, expected) in cases {
         for size in [1, 5, 4096] {
-            let outcome = outcome(&mut PostgreSql::new(asked), &answer, size);
+            let outcome = replay(&mut PostgreSql::new(asked), &answer, size);
             match (&outcome, expected) {
                 (Ok(()), Ok(())) => {}
                 (Err(reason), Err(part)) if reason.contains(part) => {}

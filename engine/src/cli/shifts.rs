@@ -28,8 +28,8 @@ impl Shifts {
 
 /// For a person.
 pub fn shifts(s: &Shifts) -> String {
-    let shift = |s: &SwitchoverStatus| format!("to {}: {}", s.target, switchover::line(s));
-    let mut out = format!("{:<14} {}\n", "shift", s.shift.as_ref().map_or("none".to_owned(), shift));
+    let mut out =
+        format!("{:<14} {}\n", "shift", s.shift.as_ref().map_or("none".to_owned(), switchover::towards));
     for group in &s.groups {
         let members: Vec<String> =
             group.members.iter().map(|member| format!("{} {}", member.tunnel, member.buckets)).collect();

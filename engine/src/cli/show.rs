@@ -159,7 +159,7 @@ pub fn status(s: &Status) -> String {
     }
     let peer = yes(s.peer_alarm, " (and at the other engine)", "");
     line("alarm", format!("{}{peer}", yes(s.alarm, "RAISED", "none")));
-    line("switchover", s.switchover.as_ref().map_or("none".to_owned(), switchover::line));
+    line("switchover", s.switchover.as_ref().map_or("none".to_owned(), switchover::towards));
     let failing = s.checks.iter().filter(|check| check.here.state == CheckState::Failing);
     let failing: Vec<&str> = failing.map(|check| check.name.as_str()).collect();
     if !failing.is_empty() {

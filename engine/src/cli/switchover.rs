@@ -23,8 +23,13 @@ pub fn switchover(s: Option<&SwitchoverStatus>) -> String {
     format!("{out}\n{}", table.render(""))
 }
 
+/// Where to and how far, in a line.
+pub fn towards(s: &SwitchoverStatus) -> String {
+    format!("to {}: {}", s.target, line(s))
+}
+
 /// Where it is, in few words.
-pub fn line(s: &SwitchoverStatus) -> String {
+fn line(s: &SwitchoverStatus) -> String {
     let stage = s.stage.name().replace('_', " ");
     match (s.moving, s.ended_ms) {
         (true, _) => {

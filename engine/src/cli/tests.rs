@@ -22,6 +22,9 @@ fn the_commands_of_the_readme_are_understood() {
         "capture -s /run/a1.sock --tunnel a1-b1 --side outside -w - --filter udp",
         "capture -s /run/a1.sock --drop no_route --count 5 --seconds 10",
         "capture -s /run/a1.sock --drop any",
+        "drain --overrule -s /run/a1.sock",
+        "show switchover -s /run/a1.sock",
+        "show checks -s /run/a1.sock --json",
         "approve 3 -s /run/a1.sock",
         "mode observe -c a1.toml",
         "bench --case esp-encrypt --size 512 --json",
@@ -103,12 +106,12 @@ fn status_reads_at_a_glance() {
         "prediction   0.250 within 5000 ms, drift 0.500, mode auto",
         "driven by    loss_tx 1.50",
         "crypto       ipsec-mb: the faster one",
-        "shift        to a2: step 2 of 4 (25 %), verifying, since 1.5 s",
+        "switchover   to a2: shift, step 2 of 4 (25 %), since 1.5 s",
         "site-b  b     a1-b1   b1      75.00    49152           9",
     ] {
         assert!(text.lines().any(|l| l == line), "no {line:?} in\n{text}");
     }
-    let silent = Status { probability: None, shift: None, alarm: true, ..samples::status() };
+    let silent = Status { probability: None, switchover: None, alarm: true, ..samples::status() };
     let text = show::status(&silent);
     assert!(text.contains("no opinion") && text.contains("alarm        RAISED"), "{text}");
 }

@@ -5,8 +5,8 @@ mod tunnel;
 use super::model::*;
 use super::section::{Read, Section};
 use super::types::{
-    BondMode, BondPolicy, CryptoProvider, Device, Failback, Hugepages, IdleMode, LogLevel, Mode, Role, Spread,
-    WithoutWitness,
+    BondMode, BondPolicy, CryptoProvider, Device, Failback, Hugepages, IdleMode, LogLevel, Mode, Role,
+    Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
 use dataplane::wire::VlanId;

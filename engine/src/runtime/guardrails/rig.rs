@@ -110,6 +110,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
         }],
         ha: (me < 2).then_some(ha),
         vrrp: None,
+        checks: Vec::new(),
         bfd: Vec::new(),
         cluster: None,
         votes_for: if NAMES[me] == "b1" { vec!["a".to_owned()] } else { Vec::new() },
