@@ -125,6 +125,11 @@ pub fn shadow(data: &[u8]) {
     assert!(entries.starts_with(&written) && codec::entries(&written).map_while(Result::ok).eq(read));
 }
 
+/// A frame between two processes of an engine: a word that is read can be said and reads back.
+pub fn handover(data: &[u8]) {
+    crate::runtime::handover::fuzz(data);
+}
+
 /// Messages of a WireGuard handshake.
 #[cfg(feature = "wireguard")]
 pub fn handshake(data: &[u8]) {
@@ -160,6 +165,7 @@ mod tests {
         corpus("api").iter().for_each(|data| super::api(data));
         corpus("state").iter().for_each(|data| super::state(data));
         corpus("shadow").iter().for_each(|data| super::shadow(data));
+        corpus("handover").iter().for_each(|data| super::handover(data));
         #[cfg(feature = "wireguard")]
         corpus("handshake").iter().for_each(|data| super::handshake(data));
     }

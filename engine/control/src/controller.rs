@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod adaptive;
 mod commands;
+mod handover;
 mod inputs;
 mod mirror;
 mod moves;
@@ -27,6 +28,8 @@ mod publish;
 mod shared;
 mod view;
 mod vrrp;
+
+pub use handover::ControllerState;
 
 /// A longer gap between two steps is our own stall, not the paths'.
 const STALL: Nanos = Nanos::from_millis(50);
@@ -184,6 +187,8 @@ impl Controller {
             self.started = true;
             self.last_timers = now;
             self.ha.start(now);
+            // What another process has found up was heard of until now.
+            self.health.values_mut().for_each(|path| path.forgive(now));
         }
         self.now = now;
     }

@@ -12,6 +12,7 @@ mod controller;
 pub mod decision;
 mod failure;
 mod ha;
+pub mod handover;
 pub mod health;
 pub mod installs;
 pub mod io;
@@ -28,4 +29,4 @@ pub mod steering;
 mod tunnels;
 pub mod vrrp;
 
-pub use controller::Controller;
+pub use controller::{Controller, ControllerState};

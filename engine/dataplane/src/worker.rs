@@ -1,6 +1,7 @@
 //! A worker: it polls its queues and runs the packet's whole walk.
 
 mod commands;
+mod handover;
 mod held;
 mod marked;
 mod observed;
@@ -32,6 +33,8 @@ use crate::stage::steer::{Passage, steer};
 use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble};
 use crate::telemetry::{Counters, Latency};
 use crate::wireguard::Keypairs;
+pub use handover::{InboundState, OutboundState, WorkerState};
+
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
 use sync::mailbox;
