@@ -100,6 +100,12 @@ impl Base {
         queues.map(|queue| queue.receive_early(most)).sum()
     }
 
+    /// How many of those there are.
+    pub fn received_early(&mut self) -> usize {
+        let queues = self.workers.parked().iter_mut().flat_map(|worker| worker.queues());
+        queues.map(|queue| queue.received_early()).sum()
+    }
+
     /// Lets the workers run. What belongs to them is in their place, but for SAs of static keys: those are taken now.
     ///
     /// # Errors

@@ -32,7 +32,8 @@ class TwoGateways(Topology):
     engines = ("a1", "b1")
 
 
-class InPlace(unittest.TestCase):
+class GatewayLab(unittest.TestCase):
+    """Two gateways, and what it takes to replace the first."""
     @classmethod
     def setUpClass(cls):
         exits = contextlib.ExitStack()
@@ -84,14 +85,16 @@ class InPlace(unittest.TestCase):
         self.engine.process = new
         self.ready()
 
-    def judge(self, traffic: Traffic, what: str) -> None:
+    def judge(self, traffic: Traffic, what: str):
+        """Prints what the traffic has come to."""
         result = traffic.finish()
         print(f"\n  {what}: {result.total('lost')} of {result.total('sent')} packets lost, "
               f"{result.total('reordered')} reordered, {result.total('duplicated')} duplicated, longest gap "
               f"{result.longest_gap_ms:.0f} ms; the download stalled {result.tcp.stalled_ms:.0f} ms", flush=True)
+        return result
+
+    def assert_nothing_lost(self, result) -> None:
         lost = sorted((round(at), way) for way, s in enumerate(result.streams) for at in s.lost_at_ms)
-        words = [line for line in self.engine.last_words(400).splitlines() if "given" in line or "WARN" in line]
-        print("\n".join(words), flush=True)
         drops = {e.name: e.packet_counts()["dropped"] for e in self.engines}
         self.assertEqual((result.total("lost"), result.total("reordered"), result.total("duplicated")), (0, 0, 0),
                          f"lost {lost[:40]}; {drops}")
@@ -118,17 +121,18 @@ class InPlace(unittest.TestCase):
             stop(process)
             process.stderr.close()
 
-    def test_a_gateway_is_replaced_three_times_under_traffic(self):
+    def replaced(self, times: int):
+        """Replaces it under all traffic: connections live on and no nonce repeats. What the streams have come to."""
         talk = Talk(self)
         self.addCleanup(talk.close)
         self.assertEqual(talk.flows(WITHIN_S).get("open"), MANY)
         with self.esp() as path:
             traffic = Traffic(self.topo, LOAD)
             time.sleep(2)
-            for _ in range(TIMES):
+            for _ in range(times):
                 self.replace()
                 time.sleep(2)
-            self.judge(traffic, f"replaced {TIMES} times")
+            result = self.judge(traffic, f"replaced, times: {times}")
         live = talk.flows(WITHIN_S)
         print(f"  {live['open']} of {MANY} connections talk, ended {live['ended']}", flush=True)
         self.assertEqual((live["open"], live["ended"]), (MANY, []))
@@ -138,19 +142,24 @@ class InPlace(unittest.TestCase):
               f"{verdict.forged} that opened under no key, {verdict.unknown_spi} of unknown SPIs", flush=True)
         self.assertEqual((verdict.repeats, verdict.forged, verdict.unknown_spi), ([], 0, 0))
         self.assertGreater(verdict.nonces, 1000)
+        return result
+
+
+class InPlace(GatewayLab):
+    def test_a_gateway_is_replaced_three_times_under_traffic(self):
+        self.assert_nothing_lost(self.replaced(TIMES))
 
     def test_a_new_process_that_is_killed_changes_nothing(self):
         old, traffic = self.engine.process, Traffic(self.topo, LOAD)
         for after_s in (0.05, 0.3, 0.6):
             new = self.begin()
             time.sleep(after_s)
+            self.assertIsNone(old.poll(), "it was faster than this test: the cut is over")
             new.send_signal(signal.SIGKILL)
             new.wait()
-            if old.poll() is not None:
-                break  # it was faster: the engine is gone with it, and that is no start before the cut
             time.sleep(1)
-        self.assertIsNone(old.poll(), "the machine was too slow or too fast for this test")
-        self.judge(traffic, "three new processes killed while they got ready")
+        self.assert_nothing_lost(self.judge(traffic, "three new processes killed while they got ready"))
+        self.assertIsNone(old.poll())
         self.assert_conserved()
         self.replace()
 
@@ -165,6 +174,22 @@ class InPlace(unittest.TestCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("run --take-over", done.stdout + done.stderr)
         self.ready()
+
+
+class Exclusive(GatewayLab):
+    """Ports that the new process can open only once the old one has closed them, as a NIC's are."""
+    @classmethod
+    def _change(cls, config: dict) -> dict:
+        config = super()._change(config)
+        if config["engine"]["name"] == "a1":
+            config["port"] = [p | {"device": p["device"].split(",qdisc")[0].replace("af_packet", "pcap")}
+                              for p in config["port"]]
+        return config
+
+    def test_sessions_and_sas_live_on_across_the_gap(self):
+        result = self.replaced(1)
+        self.assertEqual((result.total("reordered"), result.total("duplicated")), (0, 0))
+        self.assertLess(result.longest_gap_ms, 20_000)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,11 @@ impl QueuePair {
         came
     }
 
+    /// How many packets are kept.
+    pub fn received_early(&self) -> usize {
+        self.early.len()
+    }
+
     /// Forgets what was received early.
     pub fn forget_early(&mut self) {
         self.early.clear();

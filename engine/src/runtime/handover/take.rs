@@ -133,6 +133,7 @@ struct Taking {
     flows: Vec<(u16, Vec<FlowState>)>,
     refused: usize,
     taken: Vec<(usize, TakenElsewhere)>,
+    left_out: usize,
     resumed: Option<Resumed>,
     why: String,
 }
@@ -192,7 +193,7 @@ impl Taking {
         base.receive_early();
         for worker in base.workers.parked() {
             for (place, taken) in &mut self.taken {
-                worker.queues()[*place].leave_out(taken);
+                self.left_out += worker.queues()[*place].leave_out(taken);
             }
         }
     }
@@ -201,6 +202,8 @@ impl Taking {
         if let Some(base) = base {
             // The last copies of what the other process had received may have come since.
             self.leave_out(base);
+            let kept = base.received_early();
+            tracing::info!(kept, left_out = self.left_out, "what has arrived meanwhile");
         }
         match (self.resumed, self.state) {
             (Some(resumed), _) => Ok(Before::Resumed(resumed)),
