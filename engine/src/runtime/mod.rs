@@ -26,6 +26,7 @@ mod shapers;
 mod site_sas;
 mod static_sas;
 mod status;
+mod switchover;
 mod telemetry;
 mod traffic;
 mod vitals;
@@ -36,6 +37,7 @@ mod workers;
 mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
+use crate::checks;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan};
 use crate::routes::Targets;
@@ -145,6 +147,8 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
     // Without a store nothing ever comes from it.
     let (store, store_rx) = store.map_or((None, mpsc::channel(1).1), |(store, inputs)| (Some(store), inputs));
     engine.store = store;
+    let (check_tx, check_rx) = mpsc::channel(WAITING);
+    let _checks = checks::start(&engine.plan.checks, engine.clock, &check_tx);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
@@ -157,7 +161,14 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
     let (_listening, successors) = Successors::listen(&engine.plan, refuse)?;
     tracing::info!(engine = engine.plan.controller.engine, "ready");
     handover::notify::ready();
-    let sources = Sources { peers: peer_rx, api: api_rx, store: store_rx, mirror: arrivals, successors };
+    let sources = Sources {
+        peers: peer_rx,
+        api: api_rx,
+        store: store_rx,
+        checks: check_rx,
+        mirror: arrivals,
+        successors,
+    };
     engine.supervise(sources, links, stop).await
 }
 
