@@ -91,6 +91,9 @@ class GatewayLab(unittest.TestCase):
         print(f"\n  {what}: {result.total('lost')} of {result.total('sent')} packets lost, "
               f"{result.total('reordered')} reordered, {result.total('duplicated')} duplicated, longest gap "
               f"{result.longest_gap_ms:.0f} ms; the download stalled {result.tcp.stalled_ms:.0f} ms", flush=True)
+        told = ("state given", "has arrived meanwhile", "goes on itself", "may be forwarded by both")
+        log = self.engine.last_words(1000).splitlines()
+        print("\n".join(line for line in log if any(words in line for words in told)), flush=True)
         return result
 
     def assert_nothing_lost(self, result) -> None:

@@ -1,6 +1,9 @@
 //! What a controller leaves to the one of another process of its engine ([`crate::handover`]): what the workers go on with, so that
 //! nothing changes for them when the new one has its first say. What is measured and learnt begins anew.
 
+#[cfg(test)]
+mod tests;
+
 use super::Controller;
 use crate::config::ControllerConfig;
 use crate::ha::fence::SiteView;

@@ -11,7 +11,7 @@ use dataplane::replay::WindowState;
 use dataplane::sa::Algorithm;
 use dataplane::snapshot::Encapsulation;
 use dataplane::wire::MacAddr;
-use dataplane::worker::WorkerState;
+use dataplane::worker::handover::WorkerState;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
