@@ -7,6 +7,7 @@ import time
 import unittest
 
 from .. import nonces
+from ..configfile import cpus
 from ..engines import Engines, binary
 from ..kills import key_file, sas
 from ..rig import alone
@@ -177,6 +178,22 @@ class InPlace(GatewayLab):
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("run --take-over", done.stdout + done.stderr)
         self.ready()
+
+
+class TwoWorkers(GatewayLab):
+    """Each has SAs, sessions and a socket a port of its own; NAT takes one worker."""
+    @classmethod
+    def _change(cls, config: dict) -> dict:
+        config = super()._change(config)
+        if config["engine"]["name"] == "a1":
+            config.pop("nat")
+            config["dpdk"] |= {"cores": cpus(2), "memory_mb": 160, "mbufs": 16383}
+        else:
+            config["peer"] = [p | {"workers": 2} if p["name"] == "a1" else p for p in config["peer"]]
+        return config
+
+    def test_two_workers_are_replaced_three_times_under_traffic(self):
+        self.assert_nothing_lost(self.replaced(TIMES))
 
 
 class Exclusive(GatewayLab):
