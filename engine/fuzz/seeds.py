@@ -328,6 +328,25 @@ def mirror():
     yield "report", framed(3, json.dumps(report).encode())
     yield "unknown-kind", framed(9, b"")
     yield "too-long", struct.pack(">IB", 65537, 2)
+def handover():
+    """Frames between two processes of an engine."""
+    hello = {"word": "hello", "version": 1, "engine": "a1", "site": "a", "workers": 1, "ports": "shared"}
+    words = [hello, {"word": "welcome", "interfaces": ["lan", "wan"], "tunnels": ["a1-b1"]},
+             {"word": "refused", "reason": "x"}, {"word": "ready"}, {"word": "open"}, {"word": "listening"},
+             {"word": "holding"}, {"word": "yours"}, {"word": "kept", "reason": "x"}, {"word": "other"}]
+    for word in words:
+        yield word["word"], b"\x01" + json.dumps(word, separators=(",", ":")).encode()
+    v4, state = bytes([10, 1, 0, 9, 10, 2, 0, 9, 4, 0, 1, 187, 6]), bytes([7, 0, 3, 0, 1])
+    yield "flows", b"\x02\0\0\x10" + v4 + state
+    yield "flows-of-nobody", b"\x02\0"
+    yield "flows-ended", b"\x02\0\0\x20" + v4
+    empty = {"controller": {"epoch": 7, "mode": ["auto", "auto"], "tunnels": {}, "sites": {}, "gateway": []}, "tunnels": {},
+             "groups": {}, "routes": [["198.51.100.0/24", "blackhole"]], "neighbors": [["lan", "10.1.0.10", "02:00:00:00:00:01"]],
+             "bfd": [], "taken": {"lan0": [1, 18446744073709551615]}}
+    yield "state", b"\x03" + json.dumps(empty, separators=(",", ":")).encode()
+    yield "unknown-kind", b"\x09"
+
+
 def checks():
     """What servers answer application checks: bit 0 of the first octet is the protocol, bit 1 whether more is asked."""
     def message(kind, body):
@@ -444,7 +463,8 @@ def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "state": state, "mirror": mirror, "shadow": shadow, "checks": checks, "table": table, "ramp": ramp, "filter": filters,
+               "state": state, "mirror": mirror, "shadow": shadow, "checks": checks, "handover": handover,
+               "table": table, "ramp": ramp, "filter": filters,
                "wireguard": wireguard, "handshake": handshake}
     for parser, seeds in parsers.items():
         folder = out / parser

@@ -125,6 +125,11 @@ pub fn shadow(data: &[u8]) {
     assert!(entries.starts_with(&written) && codec::entries(&written).map_while(Result::ok).eq(read));
 }
 
+/// A frame between two processes of an engine: a word that is read can be said and reads back.
+pub fn handover(data: &[u8]) {
+    crate::runtime::handover::fuzz(data);
+}
+
 /// What a server answers an application check: the first octet says which is asked and in pieces of which size it comes. The pieces
 /// change nothing.
 pub fn checks(data: &[u8]) {
@@ -179,6 +184,7 @@ mod tests {
         corpus("state").iter().for_each(|data| super::state(data));
         corpus("checks").iter().for_each(|data| super::checks(data));
         corpus("shadow").iter().for_each(|data| super::shadow(data));
+        corpus("handover").iter().for_each(|data| super::handover(data));
         #[cfg(feature = "wireguard")]
         corpus("handshake").iter().for_each(|data| super::handshake(data));
     }

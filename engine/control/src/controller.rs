@@ -23,6 +23,7 @@ mod adaptive;
 mod checks;
 mod commands;
 mod failback;
+mod handover;
 mod inputs;
 mod mirror;
 mod moves;
@@ -31,6 +32,8 @@ mod shared;
 mod switchover;
 mod view;
 mod vrrp;
+
+pub use handover::ControllerState;
 
 /// A longer gap between two steps is our own stall, not the paths'.
 const STALL: Nanos = Nanos::from_millis(50);
@@ -193,6 +196,8 @@ impl Controller {
             self.started = true;
             self.last_timers = now;
             self.ha.start(now);
+            // What another process has found up was heard of until now.
+            self.health.values_mut().for_each(|path| path.forgive(now));
         }
         self.now = now;
     }

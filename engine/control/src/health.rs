@@ -133,6 +133,18 @@ impl PathHealth {
         self.stats.up = false;
     }
 
+    /// The number of the last probe.
+    pub fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    /// Another process has measured the path until now, and found it up. Before the first poll.
+    pub fn resume(&mut self, sequence: u32) {
+        (self.probing, self.sequence) = (true, sequence);
+        (self.stats.up, self.ever_up) = (true, true);
+        self.streak = UP_AFTER;
+    }
+
     /// The tunnel is no more; the next one of its number begins anew.
     pub fn forget(&mut self) {
         self.reset();

@@ -13,6 +13,7 @@ mod controller;
 pub mod decision;
 mod failure;
 mod ha;
+pub mod handover;
 pub mod health;
 pub mod installs;
 pub mod io;
@@ -29,4 +30,4 @@ pub mod switchover;
 mod tunnels;
 pub mod vrrp;
 
-pub use controller::Controller;
+pub use controller::{Controller, ControllerState};

@@ -10,6 +10,7 @@ use crate::io::Output;
 use crate::message::{Endpoints, Message, SaParameters};
 use crate::rng::SplitMix;
 use dataplane::id::{Nanos, Spi, TunnelId};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 mod spi;
@@ -58,6 +59,16 @@ struct Sa {
     asked_rekey: Option<Nanos>,
 }
 
+/// How far a tunnel's SAs have come, for another process of this engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Generations {
+    parameters: SaParameters,
+    generation: u64,
+    live: BTreeMap<u64, Vec<Spi>>,
+    in_use: Option<u64>,
+    outbound: Option<u64>,
+}
+
 /// The SAs of all ESP tunnels of this engine.
 #[derive(Debug)]
 pub(crate) struct SaManager {
@@ -86,6 +97,28 @@ impl SaManager {
         let wireguard = tunnels.iter().filter(|t| matches!(t.protocol, Protocol::WireGuard { .. }));
         let sessions = wireguard.map(|t| (t.id, false)).collect();
         SaManager { sas, sessions, spis: SpiAllocator::new(workers, rng.fork(), fixed), rng }
+    }
+
+    /// What another process goes on with.
+    pub fn state(&self, tunnel: TunnelId) -> Option<Generations> {
+        self.sas.get(&tunnel).map(|sa| Generations {
+            parameters: sa.parameters,
+            generation: sa.generation,
+            live: sa.live.clone(),
+            in_use: sa.in_use,
+            outbound: sa.outbound,
+        })
+    }
+
+    /// Goes on with the SAs that another process has agreed on; the peer offers new ones once it is connected.
+    pub fn resume(&mut self, tunnel: TunnelId, from: &Generations) {
+        let Some(sa) = self.sas.get_mut(&tunnel).filter(|sa| sa.parameters == from.parameters) else {
+            return;
+        };
+        sa.generation = from.generation;
+        sa.live.clone_from(&from.live);
+        (sa.in_use, sa.outbound) = (from.in_use, from.outbound);
+        self.spis.take(from.live.values().flatten().copied());
     }
 
     /// Packets can leave through `tunnel`: true for tunnels without keys.

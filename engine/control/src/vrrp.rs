@@ -91,6 +91,12 @@ impl VirtualRouter {
         self.gone_at = now.plus(self.patience(self.parameters.priority));
     }
 
+    /// Another process of this engine was the Active Router until now: nobody else has heard anything else. It advertises at
+    /// once, and nothing else is to be done.
+    pub fn resume(&mut self) {
+        self.state = VrrpState::Active;
+    }
+
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }

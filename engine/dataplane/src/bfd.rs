@@ -6,6 +6,7 @@ mod tests;
 
 use crate::id::{InterfaceId, Nanos};
 use crate::wire::bfd::{Control, Diagnostic, MULTIHOP_PORT, PORT, State};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -94,6 +95,23 @@ pub struct Session {
     random: u32,
 }
 
+/// Where a session has ended in another process. See [`Session::resumed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// Its state.
+    pub state: State,
+    /// What the neighbour said of itself last.
+    pub remote_state: State,
+    /// The neighbour's name of it.
+    pub remote_discriminator: u32,
+    /// How often the neighbour wants to hear.
+    pub remote_min_rx: Duration,
+    /// A Poll Sequence is under way.
+    pub polling: bool,
+    /// How long the neighbour may still be silent.
+    pub patience: Duration,
+}
+
 impl Session {
     /// A session that has heard nothing.
     pub fn new(parameters: Parameters) -> Session {
@@ -110,6 +128,37 @@ impl Session {
             next: Nanos(0),
             heard: None,
             random: parameters.discriminator | 1,
+        }
+    }
+
+    /// What another process of this engine needs to go on as if it were this one.
+    pub fn resume_with(&self, now: Nanos) -> Resume {
+        let left = |(at, patience): (Nanos, Duration)| {
+            patience.saturating_sub(Duration::from_nanos(now.since(at).0))
+        };
+        Resume {
+            state: self.state,
+            remote_state: self.remote_state,
+            remote_discriminator: self.remote_discriminator,
+            remote_min_rx: self.remote_min_rx,
+            polling: self.polling,
+            patience: self.heard.map_or(Duration::ZERO, left),
+        }
+    }
+
+    /// Goes on where another process has ended. What it still had to wait is left, and the other end hears from here at once.
+    pub fn resumed(parameters: Parameters, from: Resume, now: Nanos) -> Session {
+        let up = from.state == State::Up;
+        Session {
+            state: from.state,
+            remote_state: from.remote_state,
+            remote_discriminator: from.remote_discriminator,
+            remote_min_rx: from.remote_min_rx,
+            interval: if up { parameters.interval } else { parameters.interval.max(SLOW) },
+            // Another configuration's pace is polled for (§6.8.3).
+            polling: from.polling || up,
+            heard: Some((now, from.patience)),
+            ..Session::new(parameters)
         }
     }
 

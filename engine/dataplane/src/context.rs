@@ -22,6 +22,7 @@ use crate::wire::{EtherType, MacAddr, Protocol};
 use crate::wireguard::{Keypairs, Punted};
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -175,7 +176,7 @@ pub const MAX_WATCHED: usize = 64;
 pub const MAX_INBOUND: usize = 4096;
 
 /// Sequence state of one tunnel on one worker.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelSequence {
     /// Last GRE sequence number sent (RFC 2890 §2.2).
     pub gre_tx: u32,

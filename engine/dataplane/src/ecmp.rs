@@ -88,6 +88,38 @@ impl BucketTable {
         }
     }
 
+    /// All of it as runs of buckets, in the order in which they move.
+    pub fn runs(&self) -> Vec<(TunnelId, u32)> {
+        let mut runs: Vec<(TunnelId, u32)> = Vec::new();
+        for rank in 0..=u16::MAX {
+            let target = self.targets[bucket_at(rank)];
+            match runs.last_mut() {
+                Some((last, many)) if *last == target => *many += 1,
+                _ => runs.push((target, 1)),
+            }
+        }
+        runs
+    }
+
+    /// The table of these [`runs`](Self::runs).
+    ///
+    /// # Errors
+    /// If they are not of 65,536 buckets.
+    pub fn of_runs(runs: &[(TunnelId, u32)]) -> Result<BucketTable, SharesError> {
+        let mut sums = std::collections::BTreeMap::new();
+        for &(tunnel, many) in runs {
+            let sum: &mut u32 = sums.entry(tunnel).or_default();
+            *sum = sum.saturating_add(many);
+        }
+        let shares = Shares::exact(&sums.into_iter().collect::<Vec<_>>())?;
+        let mut table = BucketTable::new(&shares);
+        let targets = runs.iter().flat_map(|&(tunnel, many)| std::iter::repeat_n(tunnel, many as usize));
+        for (rank, target) in (0..=u16::MAX).zip(targets) {
+            table.targets[bucket_at(rank)] = target;
+        }
+        Ok(table)
+    }
+
     /// The tunnel that `bucket` belongs to.
     #[inline]
     pub fn target(&self, bucket: Bucket) -> TunnelId {

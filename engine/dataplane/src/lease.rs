@@ -28,6 +28,11 @@ impl Lease {
         Lease { until, now, seen, stale: None }
     }
 
+    /// The worker has not been on its lcore, and that was no lapse: what waits for it was left to it.
+    pub fn resume(&mut self, now: Nanos) {
+        (self.now, self.seen) = (now, Nanos(self.until.load(Ordering::Relaxed)));
+    }
+
     /// A poll begins.
     #[inline]
     pub fn begin(&mut self, now: Nanos) {
@@ -99,6 +104,21 @@ mod tests {
         until.store(at(200).0, Ordering::Relaxed);
         lease.begin(at(102));
         assert!(lease.holds());
+    }
+
+    #[test]
+    fn a_worker_that_was_not_on_its_lcore_has_lapsed_only_where_the_lease_has() {
+        let until = Arc::new(AtomicU64::new(0));
+        let mut lease = Lease::new(until.clone(), at(0));
+        until.store(Nanos::MAX.0, Ordering::Relaxed);
+        lease.resume(at(500));
+        lease.begin(at(501));
+        assert!(lease.holds(), "what waited is this worker's");
+        until.store(at(600).0, Ordering::Relaxed);
+        lease.begin(at(502));
+        lease.resume(at(700));
+        lease.begin(at(701));
+        assert!(!lease.holds());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod tests;
 
+use serde::{Deserialize, Serialize};
+
 /// Why a sequence number was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
@@ -50,7 +52,7 @@ impl Default for WindowSize {
 }
 
 /// What another engine needs to go on with a window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowState {
     /// The highest accepted sequence number.
     pub top: u64,

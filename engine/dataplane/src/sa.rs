@@ -2,8 +2,9 @@
 //! ChaCha20-Poly1305 (RFC 7634), in place.
 //!
 //! **An AEAD nonce never repeats under one key.** The IV is the 64-bit sequence number. An
-//! [`OutboundSa`] takes its [`SaKey`] by value, counts from 1 and offers no way to set, copy or
-//! rewind the counter; neither type is `Clone`. Two engines, or two workers, never share a key:
+//! [`OutboundSa`] takes its [`SaKey`] by value, counts from 1 and offers no way to copy or
+//! rewind the counter; neither type is `Clone`. It is set once, where a process of the same engine goes on with what
+//! another one has stopped sending with for good ([`OutboundSa::resumed`]). Two engines, or two workers, never share a key:
 //! each has SAs of its own. A key that outlives the process, as a third party's peers need, is
 //! divided by [`Partition`]s, each of which somebody must make sure is never used again.
 
@@ -149,6 +150,24 @@ impl OutboundSa {
         let limits = Limits { soft: part.first + part.count / 2, hard: hard.ok_or(SaConfigError::Limits)? };
         let (seq, epoch) = (part.first - 1, u64::from(part.epoch.get()) << COUNTER_BITS);
         Ok(OutboundSa { spi: checked_spi(spi)?, key: key.into_aead(), seq, epoch, limits, esn })
+    }
+
+    /// Where a former process of this engine has ended: `sent` is the last number that its SA of this key has used.
+    ///
+    /// Only for an SA that is stopped for good, in a process that will never send by it again: see `control::handover`.
+    pub fn resumed(
+        spi: Spi,
+        key: SaKey,
+        sent: u64,
+        limits: Limits,
+        esn: bool,
+    ) -> Result<OutboundSa, SaConfigError> {
+        Ok(OutboundSa { seq: sent, ..OutboundSa::new(spi, key, limits, esn)? })
+    }
+
+    /// Whether the key is this process's alone, and not a part of one that outlives it.
+    pub fn is_whole(&self) -> bool {
+        self.epoch == 0
     }
 
     /// The SPI it writes.

@@ -1,6 +1,7 @@
 //! A worker: it polls its queues and runs the packet's whole walk.
 
 mod commands;
+pub mod handover;
 mod held;
 mod marked;
 mod observed;
@@ -25,11 +26,10 @@ use crate::reassembly::Reassembly;
 use crate::shaper::Shapers;
 use crate::snapshot::Snapshot;
 use crate::stage::access::{self, Sessions};
-use crate::stage::bfd as keepalive;
 use crate::stage::parse::Ingress;
 use crate::stage::rewrite::rewrite;
 use crate::stage::steer::{Passage, steer};
-use crate::stage::{Verdict, classify, decap, encap, forward, lookup, parse, reassemble};
+use crate::stage::{Verdict, bfd as keepalive, classify, decap, encap, forward, lookup, parse, reassemble};
 use crate::telemetry::{Counters, Latency};
 use crate::wireguard::Keypairs;
 use arrayvec::ArrayVec;

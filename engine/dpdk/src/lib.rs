@@ -19,5 +19,6 @@ pub use lcore::{LcoreError, LcoreHandle};
 pub use mbuf::Mbuf;
 pub use mempool::{Mempool, PoolConfig, PoolError};
 pub use port::{
-    Device, Link, MacFilter, Offloads, PortConfig, PortError, PortPools, PortStats, QueuePair, RxDropped,
+    Admit, Device, Intake, Link, MacFilter, Offloads, PortConfig, PortError, PortPools, PortStats, QueuePair,
+    RxDropped, TakenElsewhere,
 };

@@ -46,23 +46,7 @@ pub struct Server {
 impl Server {
     /// Makes the socket, in place of one that a dead engine left. Call inside a Tokio runtime.
     pub fn bind(path: &Path) -> Result<Server, BindError> {
-        let io = |error| BindError::Io { path: path.to_owned(), error };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(io)?;
-        }
-        match std::fs::symlink_metadata(path) {
-            Ok(meta) if !meta.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
-            Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-                return Err(BindError::InUse(path.to_owned()));
-            }
-            Ok(_) => std::fs::remove_file(path).map_err(io)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io(error)),
-        }
-        let listener = UnixListener::bind(path).map_err(io)?;
-        let server = Server { listener, path: path.to_owned() };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
-        Ok(server)
+        Ok(Server { listener: private_listener(path)?, path: path.to_owned() })
     }
 
     /// Serves until dropped.
@@ -93,6 +77,29 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// A socket that only its owner may open, in place of one that a dead engine left. Call inside a Tokio runtime.
+///
+/// # Errors
+/// If somebody answers there, or it cannot be made.
+pub fn private_listener(path: &Path) -> Result<UnixListener, BindError> {
+    let io = |error| BindError::Io { path: path.to_owned(), error };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if !meta.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
+            return Err(BindError::InUse(path.to_owned()));
+        }
+        Ok(_) => std::fs::remove_file(path).map_err(io)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(io)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
+    Ok(listener)
 }
 
 async fn converse(stream: UnixStream, api: &ApiHandle) -> io::Result<()> {

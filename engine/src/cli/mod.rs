@@ -41,7 +41,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the engine until SIGINT or SIGTERM
-    Run(File),
+    Run(RunArguments),
     /// Find every error in a configuration
     Check(File),
     /// Show what the running engine is doing
@@ -133,6 +133,16 @@ struct File {
     config: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct RunArguments {
+    #[command(flatten)]
+    file: File,
+    /// Follow the process of this engine that runs, with its sessions, SAs and neighbours; it ends. Without one: an
+    /// ordinary start
+    #[arg(long)]
+    take_over: bool,
+}
+
 /// Which running engine.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -169,7 +179,9 @@ impl From<ModeName> for Mode {
 pub fn main() -> Result<ExitCode> {
     use crate::api::status::OperatorCommand as Operator;
     match Cli::parse().command {
-        Command::Run(File { config }) => run(&Config::load(&config)?)?,
+        Command::Run(RunArguments { file: File { config }, take_over }) => {
+            run(&Config::load(&config)?, take_over)?;
+        }
         Command::Check(File { config }) => return Ok(check::run(&config)),
         Command::Show(arguments) => show::run(&arguments)?,
         Command::Trace(arguments) => observe::trace(&arguments)?,
@@ -196,13 +208,13 @@ pub fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(config: &Config) -> Result<()> {
+fn run(config: &Config, take_over: bool) -> Result<()> {
     let plan = Plan::from_config(config);
     start_log(plan.log_level.as_str());
     for doubt in config.warnings() {
         tracing::warn!("{doubt}");
     }
-    runtime::run(plan)
+    runtime::run(plan, take_over)
 }
 
 /// To standard error; `RUST_LOG` overrides the configured level.

@@ -71,6 +71,16 @@ pub struct SaKey {
 }
 
 impl SaKey {
+    /// One that another process of this engine has derived; `None` if it is of another length than the AEAD's.
+    pub fn from_keymat(algorithm: Algorithm, keymat: &[u8]) -> Option<SaKey> {
+        let mut octets = Zeroizing::new([0; KEYING_MATERIAL_MAX]);
+        octets
+            .get_mut(..algorithm.keymat_length())
+            .filter(|own| own.len() == keymat.len())?
+            .copy_from_slice(keymat);
+        Some(SaKey { octets, algorithm })
+    }
+
     /// The AEAD it is for.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm

@@ -5,6 +5,7 @@ use super::bfd::BfdStates;
 use super::cluster::StateStore;
 use super::faults::Faults;
 use super::forwarding::Forwarding;
+use super::handover::Successor;
 use super::journal::Journal;
 use super::learning::Learning;
 use super::mirror::{Arrivals, Mirroring};
@@ -132,10 +133,13 @@ pub struct Sources {
     pub checks: mpsc::Receiver<Input>,
     /// From mirrors.
     pub mirror: Arrivals,
+    /// Processes that are ready to follow this one.
+    pub successors: mpsc::Receiver<Successor>,
 }
 
 impl Engine {
-    /// Runs until `stop` resolves, then ends cleanly: peers told, traffic handed over.
+    /// Runs until `stop` resolves, then ends cleanly: peers told, traffic handed over. Or until another process of the engine
+    /// goes on: then nobody is told, as nothing ends.
     pub async fn supervise(
         &mut self,
         mut from: Sources,
@@ -162,6 +166,12 @@ impl Engine {
                 Some(event) = from.mirror.sent.recv() => self.mirror_sent(event),
                 Some(event) = from.mirror.received.recv() => self.mirror_received(event),
                 Some(offered) = from.mirror.offered.recv() => self.mirror_offered(offered),
+                Some(successor) = from.successors.recv(), if ending.is_none() => {
+                    self.end_observation("another process takes over");
+                    if self.give_to(successor) {
+                        break;
+                    }
+                }
                 () = &mut stop, if ending.is_none() => {
                     tracing::info!("stopping: peers are told, traffic is handed over");
                     self.input(Input::Shutdown);
@@ -187,10 +197,7 @@ impl Engine {
 
     /// What the workers report, then the controller's own time.
     fn tick(&mut self) {
-        for _ in 0..EVENTS {
-            let Some((worker, event)) = self.workers.event() else { break };
-            self.worker_event(worker, event);
-        }
+        self.take_events();
         let polled = self.workers.polled_at();
         self.input(Input::WorkersPolled(polled));
         self.step(None);
@@ -207,6 +214,14 @@ impl Engine {
         self.mirror_tick(now);
         self.with_static_sas(|sas, tools| sas.tick(tools));
         self.publish();
+    }
+
+    /// What the workers have reported.
+    pub fn take_events(&mut self) {
+        for _ in 0..EVENTS {
+            let Some((worker, event)) = self.workers.event() else { break };
+            self.worker_event(worker, event);
+        }
     }
 
     fn worker_event(&mut self, worker: WorkerId, event: Event) {

@@ -158,6 +158,17 @@ impl Forwarding {
         self.dirty = true;
     }
 
+    /// Which bucket of a group is whose.
+    pub fn buckets(&self, id: GroupId) -> &BucketTable {
+        &self.groups[id.index()].buckets
+    }
+
+    /// Goes on with the buckets as another process had them.
+    pub fn set_buckets(&mut self, id: GroupId, buckets: BucketTable) {
+        self.groups[id.index()].buckets = Arc::new(buckets);
+        self.dirty = true;
+    }
+
     /// The neighbours known now.
     pub fn set_neighbors(&mut self, neighbors: Neighbors) {
         self.neighbors = Arc::new(neighbors);

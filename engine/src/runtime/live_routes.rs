@@ -13,7 +13,7 @@ use dataplane::id::{Generation, NextHopId};
 use dataplane::snapshot::NextHop;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustc_hash::FxHashMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,6 +63,8 @@ pub struct Routes {
     next_hops_changed: bool,
     refused: u64,
     last_error: Option<FibError>,
+    /// What was changed since the start, beside the configuration and its file.
+    changed: BTreeMap<IpNet, Option<NextHop>>,
 }
 
 /// What the routes amount to.
@@ -97,6 +99,7 @@ impl Routes {
             next_hops_changed: true,
             refused: 0,
             last_error: None,
+            changed: BTreeMap::new(),
         };
         let (prefixes, next_hops): (Vec<IpNet>, Vec<NextHop>) = routes.into_iter().unzip();
         let changes = prefixes.into_iter().zip((0..).map(Some)).collect();
@@ -119,6 +122,31 @@ impl Routes {
             self.release(&waiting.ids);
         }
         Ok(())
+    }
+
+    /// As [`begin_with`](Self::begin_with), with what was changed in another process of this engine.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn resume(&mut self, batch: Batch) -> Result<(), FibError> {
+        self.note(&batch);
+        self.begin_with(batch)
+    }
+
+    /// Queues changes that somebody has asked for.
+    pub fn change(&mut self, batch: Batch) {
+        self.note(&batch);
+        self.enqueue(batch);
+    }
+
+    fn note(&mut self, batch: &Batch) {
+        let next_hop = |place: u32| batch.next_hops[place as usize];
+        self.changed.extend(batch.changes.iter().map(|&(prefix, place)| (prefix, place.map(next_hop))));
+    }
+
+    /// What was asked for since the start; `None`: the route was withdrawn.
+    pub fn changed(&self) -> impl Iterator<Item = (IpNet, Option<NextHop>)> + '_ {
+        self.changed.iter().map(|(&prefix, &next_hop)| (prefix, next_hop))
     }
 
     /// The lookup structure that workers share.

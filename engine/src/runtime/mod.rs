@@ -3,12 +3,14 @@
 mod access;
 pub mod assessment;
 mod bfd;
+mod boot;
 mod cluster;
 mod engine;
 mod faults;
 mod forwarding;
 #[cfg(test)]
 mod guardrails;
+pub mod handover;
 mod journal;
 pub mod learning;
 mod live_routes;
@@ -36,51 +38,44 @@ mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
 use crate::checks;
-use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
-use crate::plan::{ControlPlan, PeerPlan, Plan, TunnelPlan};
-use crate::routes::{self, Targets};
+use crate::plan::{ControlPlan, PeerPlan, Plan};
+use crate::routes::Targets;
 use anyhow::{Context as _, Result};
+use boot::{Base, first_routes};
 use cluster::StateStore;
 use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
-use dataplane::id::{PortId, TunnelId};
-use dataplane::virtual_router::VirtualRouter;
-use dataplane::wire::MacAddr;
-use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
+use control::handover::Ports;
+use dataplane::id::TunnelId;
 use engine::{Engine, Sources, unix_ms};
-use forwarding::Forwarding;
+use handover::{Before, Instance, Offer, Resumed, Successors};
 use journal::Journal;
 use learning::Learning;
 use live_routes::Routes;
 use mirror::Arrivals;
 use nat::Keepalives;
-use neighbors::Neighbors;
-use path_mtu::PathMtus;
 use predictor::recording::{Recorder, RunHeader, RunKind};
 use predictor::{Model, Predictor};
-use sas::SecurityAssociations;
 use static_sas::StaticSas;
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 use telemetry::Sampler;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use traffic::TrafficWatch;
-use workers::{Shapers, Shared, Workers};
 
 /// Peer events and questions that may wait for the loop.
 const WAITING: usize = 1024;
 
-/// Boots the engine and runs it until SIGINT or SIGTERM.
+/// Boots the engine and runs it until SIGINT or SIGTERM, or until another process of the engine goes on in its place.
+/// `take_over`: in the place of the one that runs, if one does.
 ///
 /// # Errors
 /// If it cannot boot: what, where and what to do is in the chain.
-pub fn run(plan: Plan) -> Result<()> {
-    let eal = Eal::init(&plan.eal).context("EAL did not start")?;
-    let ports = start_ports(&eal, &plan)?;
-    let mut engine = assemble(&eal, plan, ports)?;
+pub fn run(plan: Plan, take_over: bool) -> Result<()> {
+    // Dropped last: whoever follows waits for it.
+    let (_instance, mut engine) = boot(plan, take_over)?;
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -90,6 +85,44 @@ pub fn run(plan: Plan) -> Result<()> {
     workers.stop()?;
     drop(devices);
     ended
+}
+
+fn boot(plan: Plan, take_over: bool) -> Result<(Instance, Engine)> {
+    let routes = first_routes(&plan)?;
+    let offer = if take_over { handover::ask(&plan)? } else { None };
+    match offer {
+        Some(offer) if offer.ports() == Ports::Shared => follow_beside(plan, offer, routes),
+        Some(offer) => follow_behind(plan, offer, routes),
+        None => {
+            let instance = Instance::take(&plan)?;
+            let mut base = Base::prepare(&plan, routes, false)?;
+            let static_sas = base.launch(&plan)?;
+            Ok((instance, assemble(plan, base, static_sas, None)?))
+        }
+    }
+}
+
+/// In the place of the process that runs, with ports of its own beside that one's.
+fn follow_beside(plan: Plan, offer: Offer, routes: Routes) -> Result<(Instance, Engine)> {
+    let mut base = Base::prepare(&plan, routes, true)?;
+    let Before::Resumed(resumed) = offer.take(&plan, Some(&mut base))? else {
+        drop(base);
+        return Err(handover::start_anew(&plan));
+    };
+    let static_sas = base.launch(&plan)?;
+    tracing::info!("the workers go on");
+    let instance = Instance::follow(&plan)?;
+    Ok((instance, assemble(plan, base, static_sas, Some(resumed))?))
+}
+
+/// In the place of the process that runs, once that one has closed its ports.
+fn follow_behind(plan: Plan, offer: Offer, routes: Routes) -> Result<(Instance, Engine)> {
+    let Before::Left(left) = offer.take(&plan, None)? else { return Err(handover::start_anew(&plan)) };
+    let instance = Instance::follow(&plan)?;
+    let mut base = Base::prepare(&plan, routes, false)?;
+    let resumed = left.put(&plan, &mut base)?;
+    let static_sas = base.launch(&plan)?;
+    Ok((instance, assemble(plan, base, static_sas, Some(resumed))?))
 }
 
 /// The engine's loop with everything that talks to it.
@@ -124,9 +157,18 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
             _ = terminate.recv() => {}
         }
     };
-    let sources =
-        Sources { peers: peer_rx, api: api_rx, store: store_rx, checks: check_rx, mirror: arrivals };
+    let refuse = engine.controller.not_to_be_followed();
+    let (_listening, successors) = Successors::listen(&engine.plan, refuse)?;
     tracing::info!(engine = engine.plan.controller.engine, "ready");
+    handover::notify::ready();
+    let sources = Sources {
+        peers: peer_rx,
+        api: api_rx,
+        store: store_rx,
+        checks: check_rx,
+        mirror: arrivals,
+        successors,
+    };
     engine.supervise(sources, links, stop).await
 }
 
@@ -142,68 +184,6 @@ fn peer_config(name: &str, control: &ControlPlan) -> PeerConfig {
     }
 }
 
-/// Ports with their queues, by worker and port, and the pools they are filled from.
-struct Ports {
-    devices: Vec<Device>,
-    queues: Vec<Vec<QueuePair>>,
-    pools: Vec<Mempool>,
-    /// Large buffers, where some frames need them.
-    jumbo: Vec<Mempool>,
-    macs: Vec<MacAddr>,
-}
-
-fn start_ports(eal: &Eal, plan: &Plan) -> Result<Ports> {
-    // One pool a socket that has a worker; workers of a socket share it.
-    let sockets: BTreeSet<u32> = (0..eal.workers()).map(|worker| eal.worker_socket(worker)).collect();
-    let on_each = |pool: PoolConfig| {
-        let pools =
-            sockets.iter().map(|&socket| Mempool::new(eal, PoolConfig { socket: Some(socket), ..pool }));
-        pools.collect::<Result<Vec<_>, _>>().context("packet buffers")
-    };
-    let mut ports = Ports {
-        devices: Vec::new(),
-        queues: (0..eal.workers()).map(|_| Vec::new()).collect(),
-        pools: on_each(plan.pool)?,
-        jumbo: plan.jumbo.map(on_each).transpose()?.unwrap_or_default(),
-        macs: Vec::new(),
-    };
-    for port in &plan.ports {
-        // Each queue is filled from the pool near the worker that polls it.
-        let queues = (0..eal.workers()).map(|worker| pool_of(&ports.pools, Some(eal.worker_socket(worker))));
-        let near = Device::socket_of(eal, &port.config.device);
-        let jumbo = (!ports.jumbo.is_empty()).then(|| pool_of(&ports.jumbo, near));
-        let pools = PortPools { queues: queues.collect(), jumbo };
-        let config =
-            PortConfig { one_pool: ports.pools.len() == 1 && jumbo.is_none(), ..port.config.clone() };
-        let (device, pairs) = Device::start(eal, &config, pools)
-            .with_context(|| format!("port {} could not be started", port.name))?;
-        for router in virtual_routers(plan, port.id) {
-            for mac in [router.number.mac(false), router.number.mac(true)] {
-                device
-                    .add_mac(mac)
-                    .with_context(|| format!("port {}: the virtual router's address", port.name))?;
-            }
-        }
-        ports.macs.push(device.mac().with_context(|| format!("port {}", port.name))?);
-        ports.devices.push(device);
-        for (queues, pair) in ports.queues.iter_mut().zip(pairs) {
-            queues.push(pair);
-        }
-    }
-    Ok(ports)
-}
-
-/// The virtual routers of the interfaces on a port.
-fn virtual_routers(plan: &Plan, port: PortId) -> impl Iterator<Item = &VirtualRouter> {
-    let on_port = plan.forwarding.interfaces.iter().filter(move |interface| interface.port == port);
-    on_port.filter_map(|interface| interface.virtual_router.as_ref())
-}
-
-/// The pool of a socket; the first one where no worker is on it.
-fn pool_of(pools: &[Mempool], socket: Option<u32>) -> &Mempool {
-    pools.iter().find(|pool| pool.config().socket == socket).unwrap_or(&pools[0])
-}
-
 /// The tunnels whose paths the samples tell of: what is made and given up meanwhile says nothing of the engine.
 fn watched_tunnels(plan: &Plan) -> Vec<TunnelId> {
     let members = plan.controller.groups.iter().flat_map(|group| &group.members);
@@ -211,61 +191,47 @@ fn watched_tunnels(plan: &Plan) -> Vec<TunnelId> {
     own.filter(|id| plan.controller.tunnels[id.index()].endpoints.number == 0).collect()
 }
 
-fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
-    let clock = Clock::new(eal);
-    let mut forwarding = Forwarding::new(&plan.forwarding, &ports.macs, first_routes(&plan)?);
-    forwarding.set_acl(plan.access.acl().context("acl.rule")?);
-    let pools = (0..eal.workers()).map(|worker| {
-        let socket = Some(eal.worker_socket(worker));
-        let pool = pool_of(&ports.pools, socket).clone();
-        if ports.jumbo.is_empty() { pool } else { pool.with_large(pool_of(&ports.jumbo, socket)) }
-    });
-    let shaper = |tunnel: &TunnelPlan| tunnel.shaper.as_ref().map(|shaper| shaper.build(clock.now()));
-    let shapers: Shapers = plan.tunnels.iter().map(shaper).collect();
-    let shared = Shared {
-        queues: ports.queues,
-        pools: pools.collect(),
-        clock,
-        snapshot: forwarding.snapshot(),
-        shapers: shapers.clone(),
-    };
-    let mut workers = Workers::start(eal, &plan, shared)?;
+/// Everything beside what forwards; `resumed`: as another process has left it.
+fn assemble(plan: Plan, base: Base, static_sas: StaticSas, resumed: Option<Resumed>) -> Result<Engine> {
+    let (clock, mut workers, crypto) = (base.clock, base.workers, base.crypto);
     let (learning, model) = model(&plan)?;
     let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
     let key_log = plan
         .export_esp_keys
         .as_deref()
         .map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())));
-    let (crypto, model) = (Crypto::choose(plan.crypto)?, Arc::new(model));
+    let model = Arc::new(model);
     let mut config = controller_config(&plan)?;
     wrap_cost::measure(&mut config, &plan, &*crypto.provider, &clock);
-    let mut sas = SecurityAssociations::default();
+    let (controller, bfd) = match resumed {
+        Some(Resumed { controller, bfd }) => (Controller::resumed(config, &controller), bfd),
+        None => (Controller::new(config), Vec::new()),
+    };
     #[cfg(feature = "wireguard")]
     let wireguard = wireguard::start(&plan, clock.now())?;
-    let static_sas = StaticSas::start(&plan, &*crypto.provider, &mut sas, &mut workers)?;
     let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
         shadow,
         started_unix_ms: unix_ms() - clock.now().as_millis(),
-        controller: Controller::new(config),
+        controller,
         traffic: TrafficWatch::new(&plan.adaptive, &model, clock.now()).context("group.adaptive.forecast")?,
         sampler: Sampler::new(watched_tunnels(&plan), workers::expected_poll_gap(plan.idle), clock.now()),
         predictor: Predictor::new(model),
         learning,
         prediction: None,
         vitals: vitals::PeerVitals::default(),
-        bfd: bfd::BfdStates::new(),
-        devices: ports.devices,
-        pools: ports.pools.into_iter().chain(ports.jumbo).collect(),
-        neighbors: Neighbors::new(),
-        path_mtus: PathMtus::default(),
+        bfd: bfd.into_iter().collect(),
+        devices: base.devices,
+        pools: base.pools,
+        neighbors: base.neighbors,
+        path_mtus: base.path_mtus,
         keepalives: Keepalives::default(),
         crypto,
-        sas,
+        sas: base.sas,
         static_sas,
         #[cfg(feature = "wireguard")]
         wireguard,
-        shapers,
+        shapers: base.shapers,
         sessions: Default::default(),
         replies: Default::default(),
         observing: None,
@@ -277,7 +243,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         key_log: key_log.transpose()?,
         clock,
         workers,
-        forwarding,
+        forwarding: base.forwarding,
         plan,
     })
 }
@@ -301,18 +267,6 @@ fn configured_model(plan: &Plan) -> Result<Model> {
         Some(path) => Model::load(path).with_context(|| format!("prediction.model: {}", path.display())),
         None => Model::default_model().context("the built-in model"),
     }
-}
-
-/// The routes of the configuration and of its routes file.
-fn first_routes(plan: &Plan) -> Result<Routes> {
-    let mut routes = Routes::new(routes::own(&plan.forwarding)).context("the configured routes")?;
-    if let Some(file) = &plan.routes_file {
-        let batch = Targets::new(&plan.forwarding).load(file).context("routing.file")?;
-        let (many, start) = (batch.changes.len(), std::time::Instant::now());
-        routes.begin_with(batch).context("routing.file")?;
-        tracing::info!(routes = many, ms = start.elapsed().as_millis() as u64, "the routes file is loaded");
-    }
-    Ok(routes)
 }
 
 /// What only this start of the process knows: a floor for epochs that grows with every start, and a seed.

@@ -25,6 +25,16 @@ impl Neighbors {
         }
     }
 
+    /// Goes on with what another process knew.
+    pub fn resume(&mut self, known: &[(InterfaceId, IpAddr, MacAddr)], now: Nanos) {
+        known.iter().for_each(|&(interface, ip, mac)| self.table.resume(interface, ip, mac, now));
+    }
+
+    /// All that are known.
+    pub fn known(&self) -> dataplane::neighbor::Neighbors {
+        self.table.export()
+    }
+
     /// A packet waits for `ip`.
     pub fn wanted(&mut self, interface: InterfaceId, ip: IpAddr, now: Nanos, forwarding: &Forwarding) {
         if forwarding.on_link(interface, ip) {

@@ -33,6 +33,20 @@ impl PathMtus {
         }
     }
 
+    /// Tunnels whose inner MTU is lowered, and to how much.
+    pub fn lowered(&self, forwarding: &Forwarding) -> Vec<(TunnelId, u16)> {
+        self.learnt.keys().map(|&id| (id, forwarding.tunnels()[id.index()].mtu)).collect()
+    }
+
+    /// Another process has learnt that a tunnel's inner MTU is no more than this.
+    pub fn resume(&mut self, id: TunnelId, mtu: u16, now: Nanos, forwarding: &mut Forwarding) {
+        let configured = forwarding.tunnels()[id.index()].mtu;
+        if mtu < configured {
+            self.learnt.insert(id, (configured, now.plus(LIFETIME)));
+            forwarding.set_mtu(id, mtu);
+        }
+    }
+
     /// Forgets what is old.
     pub fn tick(&mut self, now: Nanos, forwarding: &mut Forwarding) {
         self.learnt.retain(|&id, &mut (configured, until)| {

@@ -1,6 +1,7 @@
 //! Carries out the controller's orders on SAs: derives keys, installs on the workers, and tells when all have.
 
 use super::workers::Workers;
+use crate::peer::keys::SaKey as DerivedKey;
 use crate::peer::{Direction, KeyLog, SaName, Session};
 use crate::plan::EspPlan;
 use anyhow::{Context as _, Result};
@@ -19,6 +20,8 @@ pub struct SecurityAssociations {
     pub installs: Installs,
     inbound: BTreeMap<(TunnelId, u64), Vec<Spi>>,
     outbound: BTreeMap<TunnelId, Vec<Spi>>,
+    /// Keys of what is installed, for a process that follows this one: by tunnel, SPI and direction.
+    keys: BTreeMap<(TunnelId, Spi, bool), DerivedKey>,
     refused: BTreeMap<TunnelId, String>,
 }
 
@@ -47,7 +50,8 @@ impl SecurityAssociations {
     ) -> Result<()> {
         let plan = order.sa;
         for &spi in order.spis {
-            let key = key(order, session, key_log, spi, Direction::Inbound)?;
+            let (derived, key) = key(order, session, key_log, spi, Direction::Inbound)?;
+            self.keys.insert((order.tunnel.id, spi, true), derived);
             let sa = InboundSa::new(spi, key, plan.replay_window, plan.esn).context("inbound SA")?;
             let owner = WorkerId((spi.0 % workers.len() as u32) as u16);
             let inbound = Box::new(Inbound { tunnel: order.tunnel.id, sa });
@@ -80,8 +84,10 @@ impl SecurityAssociations {
         );
         let limits = Limits { soft: plan.rekey_packets, hard: plan.rekey_packets.saturating_mul(2) };
         let mut awaited = Vec::new();
+        self.keys.retain(|&(tunnel, _, inbound), _| inbound || tunnel != order.tunnel.id);
         for (worker, &spi) in (0..workers.len() as u16).map(WorkerId).zip(order.spis) {
-            let key = key(order, session, key_log, spi, Direction::Outbound)?;
+            let (derived, key) = key(order, session, key_log, spi, Direction::Outbound)?;
+            self.keys.insert((order.tunnel.id, spi, false), derived);
             let sa = Box::new(OutboundSa::new(spi, key, limits, plan.esn).context("outbound SA")?);
             anyhow::ensure!(
                 workers.command(worker, Command::InstallOutbound(order.tunnel.id, sa)),
@@ -104,6 +110,7 @@ impl SecurityAssociations {
     /// Deletes the outbound SAs of a tunnel that is given up.
     pub fn remove_outbound(&mut self, tunnel: TunnelId, workers: &mut Workers) {
         self.outbound.remove(&tunnel);
+        self.keys.retain(|&(of, _, inbound), _| inbound || of != tunnel);
         self.refused.remove(&tunnel);
         for worker in (0..workers.len() as u16).map(WorkerId) {
             if !workers.command(worker, Command::RemoveOutbound(tunnel)) {
@@ -117,8 +124,27 @@ impl SecurityAssociations {
         let old: Vec<_> =
             self.inbound.range((tunnel, 0)..=(tunnel, generation)).map(|(key, _)| *key).collect();
         for spi in old.iter().filter_map(|key| self.inbound.remove(key)).flatten() {
+            self.keys.remove(&(tunnel, spi, true));
             let owner = WorkerId((spi.0 % workers.len() as u32) as u16);
             workers.command(owner, Command::RemoveInbound(spi));
+        }
+    }
+
+    /// The key of an SA that is installed, and the generation of an inbound one.
+    pub fn key_of(&self, tunnel: TunnelId, spi: Spi, inbound: bool) -> Option<(u64, &DerivedKey)> {
+        let key = self.keys.get(&(tunnel, spi, inbound))?;
+        let of_tunnel = self.inbound.range((tunnel, 0)..=(tunnel, u64::MAX));
+        let generation =
+            of_tunnel.filter(|(_, spis)| spis.contains(&spi)).map(|((_, generation), _)| *generation);
+        Some((generation.last().unwrap_or(0), key))
+    }
+
+    /// An SA with which another process of this engine was here before: inbound ones with their generation.
+    pub fn resume(&mut self, tunnel: TunnelId, spi: Spi, inbound: Option<u64>, key: DerivedKey) {
+        self.keys.insert((tunnel, spi, inbound.is_some()), key);
+        match inbound {
+            Some(generation) => self.inbound.entry((tunnel, generation)).or_default().push(spi),
+            None => self.outbound.entry(tunnel).or_default().push(spi),
         }
     }
 
@@ -152,12 +178,13 @@ fn key(
     key_log: Option<&KeyLog>,
     spi: Spi,
     direction: Direction,
-) -> Result<SaKey> {
+) -> Result<(DerivedKey, SaKey)> {
     let tunnel = order.tunnel.endpoints;
     let name = SaName { direction, tunnel, generation: order.generation, spi };
     let derived = session.sa_key(&name, order.sa.algorithm);
     if let Some(log) = key_log {
         log.append(&name, &derived).context("the ESP key log cannot be written")?;
     }
-    Ok(SaKey::new(order.provider, derived.algorithm(), derived.keymat())?)
+    let key = SaKey::new(order.provider, derived.algorithm(), derived.keymat())?;
+    Ok((derived, key))
 }

@@ -7,8 +7,9 @@ use super::workers::Workers;
 use crate::epochs::{Epochs, Lane, key_id};
 use crate::plan::{EspPlan, Plan, StaticSaPlan};
 use anyhow::{Context as _, Result, ensure};
-use dataplane::id::{TunnelId, WorkerId};
+use dataplane::id::{Spi, TunnelId, WorkerId};
 use dataplane::message::{Command, Inbound};
+use dataplane::replay::{ReplayWindow, WindowState};
 use dataplane::sa::{AeadProvider, Algorithm, InboundSa, OutboundSa, Partition, SaKey};
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +20,9 @@ use zeroize::Zeroizing;
 
 /// Whose they all are: the configuration allows one worker.
 pub const WORKER: WorkerId = WorkerId(0);
+
+/// What a former process has accepted, by inbound SPI.
+pub type Windows = BTreeMap<Spi, WindowState>;
 
 /// What both the loop and those who keep other engines' reservations write.
 pub type SharedEpochs = Arc<Mutex<Epochs>>;
@@ -48,13 +52,13 @@ impl StaticSas {
         plan: &Plan,
         provider: &dyn AeadProvider,
         sas: &mut SecurityAssociations,
-        workers: &mut Workers,
+        (windows, workers): (&Windows, &mut Workers),
     ) -> Result<StaticSas> {
         let mut all = StaticSas::default();
         for tunnel in &plan.tunnels {
             let Some((esp, static_sa)) = parts(plan, tunnel.id) else { continue };
             let sending = all
-                .one(esp, static_sa, (tunnel.id, provider), workers)
+                .one(esp, static_sa, (tunnel.id, provider), (windows, workers))
                 .with_context(|| format!("static SAs of tunnel {}", tunnel.name))?;
             all.0.insert(tunnel.id, sending);
             sas.note_static(tunnel.id, static_sa.spi_in, static_sa.spi_out);
@@ -67,7 +71,7 @@ impl StaticSas {
         esp: &EspPlan,
         plan: &StaticSaPlan,
         (tunnel, provider): (TunnelId, &dyn AeadProvider),
-        workers: &mut Workers,
+        (windows, workers): (&Windows, &mut Workers),
     ) -> Result<Sending> {
         let key_in = read_key(&plan.key_file_in, esp.algorithm)?;
         let key = read_key(&plan.key_file_out, esp.algorithm)?;
@@ -81,7 +85,11 @@ impl StaticSas {
             return Ok(Sending { key, epochs, renewing: false, site: Some(site) });
         }
         let opening = SaKey::new(provider, esp.algorithm, &key_in)?;
-        let sa = InboundSa::new(plan.spi_in, opening, esp.replay_window, esp.esn).context("inbound SA")?;
+        let window = match windows.get(&plan.spi_in) {
+            Some(window) => ReplayWindow::resumed(window, esp.replay_window, esp.esn),
+            None => ReplayWindow::new(esp.replay_window, esp.esn),
+        };
+        let sa = InboundSa::resumed(plan.spi_in, opening, window, esp.esn).context("inbound SA")?;
         let inbound = Command::InstallInbound(Box::new(Inbound { tunnel, sa }));
         ensure!(workers.command(WORKER, inbound), "the worker is stuck");
         let mut sending = Sending { key, epochs, renewing: false, site: None };

@@ -30,7 +30,7 @@ impl Engine {
             ApiRequest::Mirror(reply) => drop(reply.send(self.mirror_status())),
             ApiRequest::Telemetry(since_ms, reply) => drop(reply.send(self.journal.since(since_ms))),
             ApiRequest::ChangeRoutes(batch, reply) => {
-                self.forwarding.routes.enqueue(batch);
+                self.forwarding.routes.change(batch);
                 self.publish();
                 let _ = reply.send(self.forwarding.routes.summary().pending);
             }

@@ -22,13 +22,19 @@ use std::time::Duration;
 const EMPTY_POLLS: u32 = 32;
 
 /// What ran on a worker's lcore, handed back when it ends so that its packets are freed after all queues.
-type Ended = Worker<QueuePair, Mempool, Clock>;
+pub type Ended = Worker<QueuePair, Mempool, Clock>;
 
 /// The workers of a running engine.
 pub struct Workers {
     links: Vec<ControlLinks>,
     handles: Vec<LcoreHandle<Ended>>,
+    /// Those that are on no lcore now.
+    parked: Vec<Ended>,
     stop: Arc<AtomicBool>,
+    eal: Eal,
+    idle: Idle,
+    /// Of each worker.
+    pools: Vec<Mempool>,
     /// Until when packets may be forwarded, nanoseconds; all workers read it every burst.
     pub forward_until: Arc<AtomicU64>,
     harm: Option<Harm>,
@@ -54,18 +60,20 @@ pub struct Shared {
 pub type Shapers = Arc<[Option<Arc<Shaper>>]>;
 
 impl Workers {
-    /// Launches one worker on each lcore.
-    pub fn start(eal: &Eal, plan: &Plan, shared: Shared) -> Result<Workers> {
+    /// Makes one worker for each lcore, parked.
+    pub fn prepare(eal: &Eal, plan: &Plan, shared: Shared) -> Result<Workers> {
         let forward_until = Arc::new(AtomicU64::new(0));
-        let stop = Arc::new(AtomicBool::new(false));
         let ends = connect::<Mbuf>(plan.workers.len(), plan.forwarding.tunnels.len(), &forward_until);
-        let harm = plan.faults.then(Harm::default);
         let mut workers = Workers {
             links: Vec::new(),
             handles: Vec::new(),
-            stop: stop.clone(),
+            parked: Vec::new(),
+            stop: Arc::default(),
+            eal: eal.clone(),
+            idle: plan.idle,
+            pools: shared.pools.clone(),
             forward_until,
-            harm,
+            harm: plan.faults.then(Harm::default),
             shadowed: Vec::new(),
         };
         let parts = ends.into_iter().zip(shared.queues).zip(shared.pools);
@@ -73,23 +81,52 @@ impl Workers {
             let kept = plan.access.sessions(id, plan.workers.len(), shared.clock.now())?;
             let (sessions, shadowed) = kept.unzip();
             workers.shadowed.extend(shadowed.flatten());
-            let harmed = workers.harm.as_ref().map(|harm| Harmed::new(harm, &pool));
             let kept = Kept { ports, pool, sessions };
             let worker = assemble(plan, id, kept, &shared.clock, &shared.snapshot, worker);
-            let worker = worker.with_shapers(&shared.shapers);
-            let (stop, idle) = (stop.clone(), plan.idle);
-            // Two loops, so that one without faults does not even ask.
-            let handle = match harmed {
-                None => eal.launch(id, move || run(worker, &stop, idle, |_| ())),
-                Some(mut harmed) => {
-                    eal.launch(id, move || run(worker, &stop, idle, |packets| harmed.polled(packets)))
-                }
-            };
-            let handle = handle.with_context(|| format!("worker {id} could not be started"))?;
+            workers.parked.push(worker.with_shapers(&shared.shapers));
             workers.links.push(control);
-            workers.handles.push(handle);
         }
         Ok(workers)
+    }
+
+    /// Launches those that are parked, each on its lcore.
+    ///
+    /// # Errors
+    /// If EAL does not start one.
+    pub fn launch(&mut self) -> Result<()> {
+        self.stop.store(false, Ordering::Relaxed);
+        let parked = std::mem::take(&mut self.parked);
+        for ((id, mut worker), pool) in (0..).map(WorkerId).zip(parked).zip(&self.pools) {
+            worker.resume();
+            let (stop, idle) = (self.stop.clone(), self.idle);
+            let harmed = self.harm.as_ref().map(|harm| Harmed::new(harm, pool));
+            // Two loops, so that one without faults does not even ask.
+            let handle = match harmed {
+                None => self.eal.launch(id, move || run(worker, &stop, idle, |_| ())),
+                Some(mut harmed) => {
+                    self.eal.launch(id, move || run(worker, &stop, idle, |packets| harmed.polled(packets)))
+                }
+            };
+            self.handles.push(handle.with_context(|| format!("worker {id} could not be started"))?);
+        }
+        Ok(())
+    }
+
+    /// Takes all workers from their lcores: they keep what they have.
+    ///
+    /// # Errors
+    /// If one has panicked.
+    pub fn park(&mut self) -> Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        for handle in self.handles.drain(..) {
+            self.parked.push(handle.join().context("a worker ended badly")?);
+        }
+        Ok(())
+    }
+
+    /// Those that are on no lcore.
+    pub fn parked(&mut self) -> &mut [Ended] {
+        &mut self.parked
     }
 
     /// What leads to the shadows of their sessions.
@@ -158,12 +195,8 @@ impl Workers {
     }
 
     /// Stops the workers and frees what they hold.
-    pub fn stop(self) -> Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        for handle in self.handles {
-            drop(handle.join().context("a worker ended badly")?);
-        }
-        Ok(())
+    pub fn stop(mut self) -> Result<()> {
+        self.park()
     }
 }
 

@@ -43,6 +43,14 @@ impl Elections {
     }
 }
 
+impl Elections {
+    /// Another process of this engine was the gateway until now, by these addresses.
+    pub fn resume(&mut self, active: &[IpAddr]) {
+        let was = |router: &&mut VirtualRouter| active.contains(&router.parameters().local);
+        self.routers.iter_mut().filter(was).for_each(VirtualRouter::resume);
+    }
+}
+
 impl Controller {
     /// Another router of the gateway's link has advertised.
     pub(super) fn advertised(&mut self, heard: Heard, out: &mut Vec<Output>) {

@@ -5,11 +5,12 @@
 
 use crate::message::Share;
 use dataplane::id::Epoch;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One far site.
-#[derive(Debug, Default)]
-pub(crate) struct SiteView {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SiteView {
     epoch: Epoch,
     owner: Option<String>,
     version: u64,

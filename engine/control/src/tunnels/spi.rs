@@ -49,6 +49,11 @@ impl SpiAllocator {
         }
     }
 
+    /// These are in use already.
+    pub fn take(&mut self, spis: impl Iterator<Item = Spi>) {
+        self.taken.extend(spis.map(|spi| spi.0));
+    }
+
     pub fn release(&mut self, spi: Spi) {
         self.resting.push_back(spi.0);
         if self.resting.len() > RESTING

@@ -139,6 +139,30 @@ impl SessionTable {
         (self.get(id)?.key == *key).then(|| (id, shadowing.origins[id.0 as usize]))
     }
 
+    /// All sessions that are this engine's own.
+    pub fn own(&self, now: Nanos) -> impl Iterator<Item = FlowState> + '_ {
+        let native = move |slot: usize| {
+            self.shadowing.as_ref().is_none_or(|shadowing| shadowing.origins[slot].is_native())
+        };
+        self.slots.iter().enumerate().filter_map(move |(at, slot)| match slot {
+            Slot::Live(session) if native(at) => Some(session.state(second(now))),
+            _ => None,
+        })
+    }
+
+    /// Has a session that another process of this engine had. The rules of this one are asked with its next packet.
+    ///
+    /// # Errors
+    /// If there is no room, or another session has one of its tuples.
+    pub fn resume(&mut self, state: &FlowState, now: Nanos) -> Result<(), Full> {
+        let taken = |tuple| self.lookup(&tuple).is_some();
+        if taken(state.key.forward()) || taken(state.key.reverse()) {
+            return Err(Full);
+        }
+        let seen = second(now).wrapping_sub(state.idle.min(Timeouts::MAX));
+        self.install_new(state, Origin::NATIVE, seen, now).map(drop)
+    }
+
     /// Has a copy of another engine's session. A native one becomes a copy if its packets pass there by now; no other
     /// session is displaced.
     ///
@@ -190,11 +214,13 @@ impl SessionTable {
         let inserted = self.insert(&new, now, |_| {});
         (self.shadowing, self.config.when_full) = (shadowing, policy);
         let slot = inserted?.0 as usize;
-        if let (Slot::Live(session), Some(shadowing)) = (&mut self.slots[slot], &mut self.shadowing) {
+        if let Slot::Live(session) = &mut self.slots[slot] {
             (session.track, session.seen, session.forward_packets) = (state.track, seen, 0);
-            shadowing.origins[slot] = origin;
             // The next sweep works out when it really ends.
             self.deadlines[slot] = seen;
+        }
+        if let Some(shadowing) = &mut self.shadowing {
+            shadowing.origins[slot] = origin;
         }
         Ok(Installed::New)
     }

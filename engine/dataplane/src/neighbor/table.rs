@@ -205,6 +205,13 @@ impl NeighborTable {
         self.neighbors.iter().filter_map(|(&(interface, ip), n)| Some((interface, ip, n.mac?))).collect()
     }
 
+    /// Has a neighbour that another process of this engine knew. It is asked soon whether it is still there.
+    pub fn resume(&mut self, interface: InterfaceId, ip: IpAddr, mac: MacAddr, now: Nanos) {
+        if self.wanted(interface, ip, now).is_some() {
+            self.seen(interface, ip, mac, Claim { solicited: false, overrides: true }, now);
+        }
+    }
+
     /// Makes room for one entry: the oldest incomplete one, else the unconfirmed one unused for longest.
     fn evict(&mut self) -> Option<()> {
         let key = match self.incomplete.pop_first() {

@@ -136,4 +136,17 @@ impl<P: Packet> Shapers<P> {
         self.waiting -= released;
         released
     }
+
+    /// Takes out a burst of what waits, whether it may go or not; returns how many that were.
+    pub fn release_early(&mut self, mut each: impl FnMut(Slot<P>)) -> usize {
+        let waiting = self.tunnels.iter_mut().flatten().flat_map(|(_, queues)| &mut queues.0);
+        let mut released = 0;
+        for queue in waiting {
+            let many = queue.slots.len().min(BURST - released);
+            queue.slots.drain(..many).for_each(&mut each);
+            released += many;
+        }
+        self.waiting -= released;
+        released
+    }
 }

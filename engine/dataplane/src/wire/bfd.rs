@@ -36,7 +36,7 @@ struct Header {
 const _: () = assert!(LENGTH == 24);
 
 /// The state of a session (RFC 5880 §6.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum State {
     /// A person has taken it down.
     AdminDown,

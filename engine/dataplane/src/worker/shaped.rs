@@ -63,9 +63,18 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// Sends what waited long enough.
     #[cold]
     pub(super) fn release_shaped(&mut self) {
+        self.release_from_shapers(false);
+    }
+
+    /// Sends what waited long enough, or everything that waits.
+    pub(super) fn release_from_shapers(&mut self, everything: bool) {
         loop {
             let mut released = Batch::default();
-            if self.shapers.release(self.context.now, |slot| released.push(slot)) == 0 {
+            let many = match everything {
+                true => self.shapers.release_early(|slot| released.push(slot)),
+                false => self.shapers.release(self.context.now, |slot| released.push(slot)),
+            };
+            if many == 0 {
                 return;
             }
             let last = released.len() < BURST;

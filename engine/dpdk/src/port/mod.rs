@@ -2,17 +2,22 @@
 
 mod config;
 mod dropped;
+mod packet_socket;
 mod queue;
 mod ring;
 mod rss;
 mod spread;
+mod taken;
 
 pub use config::{Link, MacFilter, Offloads, PortConfig, PortError, PortPools, PortStats};
 pub use dropped::RxDropped;
+pub use packet_socket::Admit;
 pub use queue::QueuePair;
+pub use taken::{Intake, TakenElsewhere};
 
 use dropped::Dropped;
 use queue::Rings;
+use taken::Taken;
 
 use crate::eal::Eal;
 use crate::errno::Errno;
@@ -44,6 +49,7 @@ struct Started {
     rx_queues: u16,
     tx_queues: u16,
     dropped: Dropped,
+    taken: Taken,
     running: bool,
 }
 
@@ -181,6 +187,33 @@ impl Device {
         Ok(mtu)
     }
 
+    /// Tells the kernel what to give to an AF_PACKET port; a frame that it is handling meanwhile may pass by what was told before.
+    /// False, and nothing changed, for a port of another kind.
+    pub fn admit(&self, what: Admit) -> Result<bool, PortError> {
+        let info = self.started.info()?;
+        if !is_af_packet(&info) {
+            return Ok(false);
+        }
+        let failed = |error: std::io::Error| {
+            self.started.failed("SO_ATTACH_FILTER", Errno(error.raw_os_error().unwrap_or(libc::EIO)))
+        };
+        match packet_socket::admit(info.if_index, what).map_err(failed)? {
+            0 => Err(self.started.failed("SO_ATTACH_FILTER", Errno(libc::ENOTSOCK))),
+            _ => Ok(true),
+        }
+    }
+
+    /// What the queues do with what arrives.
+    pub fn set_intake(&self, intake: Intake) {
+        self.started.taken.set(intake);
+    }
+
+    /// What was received since [`Intake::Noted`], to be asked while nobody polls: what [`TakenElsewhere`] is made of in another process. `None` if
+    /// it was more than is remembered.
+    pub fn taken(&self) -> Option<Vec<u64>> {
+        self.started.taken.read()
+    }
+
     /// The link, without waiting for it.
     pub fn link(&self) -> Result<Link, PortError> {
         let (mut speed, mut up) = (0, 0);
@@ -256,6 +289,7 @@ impl Started {
             rx_queues: 0,
             tx_queues: 0,
             dropped: Dropped::default(),
+            taken: Taken::default(),
             running: false,
         })
     }

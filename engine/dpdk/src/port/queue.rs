@@ -6,10 +6,12 @@ use super::Started;
 use super::dropped::RxDropped;
 use super::ring::{Receiver, Sender};
 use super::spread::worker_of;
+use super::taken::TakenElsewhere;
 use crate::mbuf::{Mbuf, Unusable};
 use crate::mempool::Mempool;
 use dataplane::packet::{Burst, Packet, Port};
 use dpdk_sys as sys;
+use std::collections::VecDeque;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -59,6 +61,8 @@ pub struct QueuePair {
     rx: Option<u16>,
     spread: Option<Spread>,
     inbox: Vec<Receiver>,
+    /// Received before the first poll, in order.
+    early: VecDeque<Mbuf>,
     tx: Tx,
     /// Where frames of several segments are joined.
     jumbo: Option<Mempool>,
@@ -85,7 +89,8 @@ impl QueuePair {
             to: rings.spread,
         });
         let rx = (worker < started.rx_queues).then_some(worker);
-        QueuePair { started, rx, spread, inbox: rings.inbox, tx, jumbo, idle_polls: lacp.then_some(0) }
+        let (inbox, idle_polls) = (rings.inbox, lacp.then_some(0));
+        QueuePair { started, rx, spread, inbox, early: VecDeque::new(), tx, jumbo, idle_polls }
     }
 
     /// Whether packets can arrive here.
@@ -98,9 +103,73 @@ impl QueuePair {
         self.started.dropped.read()
     }
 
+    /// Takes what has arrived and keeps it for the first poll, so that the port's own ring has room: at most `most` packets are
+    /// kept. Returns how many came.
+    pub fn receive_early(&mut self, most: usize) -> usize {
+        let mut burst = Burst::new();
+        if self.early.len() + burst.capacity() > most {
+            return 0;
+        }
+        self.poll_queue(&mut burst);
+        let came = burst.len();
+        self.early.extend(burst);
+        came
+    }
+
+    /// How many packets are kept.
+    pub fn received_early(&self) -> usize {
+        self.early.len()
+    }
+
+    /// Forgets what was received early.
+    pub fn forget_early(&mut self) {
+        self.early.clear();
+    }
+
+    /// Leaves out, of what was received early, what another process has taken. Returns how many that were.
+    pub fn leave_out(&mut self, taken: &mut TakenElsewhere) -> usize {
+        let before = self.early.len();
+        self.early.retain(|mbuf| !taken.take(mbuf));
+        before - self.early.len()
+    }
+
     /// Appends what the worker's own queue has received.
     #[inline]
     fn receive(&mut self, burst: &mut Burst<Mbuf>) {
+        let first = burst.len();
+        if self.started.taken.is_plain() && self.early.is_empty() {
+            self.poll_queue(burst);
+        } else {
+            self.receive_otherwise(burst);
+        }
+        let new = &burst[first..];
+        let defects = new.iter().fold(0, |defects, mbuf| defects | mbuf.defects());
+        let short = self.jumbo.is_some() && new.iter().any(|mbuf| mbuf.tailroom() < TRAILER);
+        if defects != 0 || short {
+            self.repair(burst, first);
+        }
+    }
+
+    /// While one process takes over from another.
+    #[cold]
+    fn receive_otherwise(&mut self, burst: &mut Burst<Mbuf>) {
+        let first = burst.len();
+        if self.started.taken.is_closed() {
+            return;
+        }
+        if self.early.is_empty() {
+            self.poll_queue(burst);
+        } else {
+            let room = burst.remaining_capacity().min(self.early.len());
+            burst.extend(self.early.drain(..room));
+        }
+        if !self.started.taken.is_plain() {
+            self.started.taken.keep(&burst[first..]);
+        }
+    }
+
+    #[inline]
+    fn poll_queue(&self, burst: &mut Burst<Mbuf>) {
         let first = burst.len();
         let room = burst.remaining_capacity() as u16;
         let Some(queue) = self.rx.filter(|_| room > 0) else { return };
@@ -110,12 +179,6 @@ impl QueuePair {
             let free = burst.as_mut_ptr().add(first).cast::<*mut sys::rte_mbuf>();
             let n = sys::rte_eth_rx_burst(self.started.port, queue, free, room);
             burst.set_len(first + usize::from(n));
-        }
-        let new = &burst[first..];
-        let defects = new.iter().fold(0, |defects, mbuf| defects | mbuf.defects());
-        let short = self.jumbo.is_some() && new.iter().any(|mbuf| mbuf.tailroom() < TRAILER);
-        if defects != 0 || short {
-            self.repair(burst, first);
         }
     }
 

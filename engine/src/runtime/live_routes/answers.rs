@@ -31,7 +31,7 @@ impl Engine {
     }
 
     /// As in a routes file, where it may stand there.
-    fn target(&self, next_hop: NextHop) -> String {
+    pub fn target(&self, next_hop: NextHop) -> String {
         match next_hop {
             NextHop::Unreachable => "unreachable".into(),
             NextHop::Local => "local".into(),

@@ -74,6 +74,28 @@ impl Sessions {
         }
     }
 
+    /// All sessions that are this engine's own.
+    pub fn own(&self, now: Nanos) -> impl Iterator<Item = FlowState> + '_ {
+        self.table.own(now)
+    }
+
+    /// Has a session, with its NAT binding, that another process of this engine had. False if there is no room for it.
+    pub fn resume(&mut self, state: &FlowState, now: Nanos, counters: &Counters) -> bool {
+        let translated = state.key.is_translated();
+        if translated && !self.nat.as_mut().is_some_and(|nat| nat.claim(&state.key)) {
+            return false;
+        }
+        let resumed = self.table.resume(state, now).is_ok();
+        if let Some(nat) = self.nat.as_mut().filter(|_| translated) {
+            if !resumed {
+                nat.release(&state.key);
+            }
+            counters.sessions.nat_ports.set(nat.usage().0 as u64);
+        }
+        counters.sessions.begun.add(u64::from(resumed));
+        resumed
+    }
+
     fn end_copy(&mut self, key: &SessionKey, origin: Origin, counters: &Counters) {
         if let Some(session) = self.table.end_copy(key, origin) {
             self.ends += 1;
