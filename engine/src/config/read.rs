@@ -7,7 +7,7 @@ use super::section::{Read, Section};
 use super::types::{
     BondMode, BondPolicy, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Spread, WithoutWitness,
 };
-use super::value::{Probability, Weight, Whole};
+use super::value::{Probability, Time, Weight, Whole};
 use dataplane::wire::VlanId;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -260,8 +260,8 @@ impl Read for Learning {
         }
         Some(Learning {
             history_mb: s.or("history_mb", Whole::constant::<256>()),
-            retrain_hours: s.or("retrain_hours", Whole::constant::<24>()),
-            shadow_minutes: s.or("shadow_minutes", Whole::constant::<60>()),
+            retrain_hours: s.or("retrain_hours", Time::constant::<24>()),
+            shadow_minutes: s.or("shadow_minutes", Time::constant::<60>()),
             store: store?,
             history,
             recordings,

@@ -4,6 +4,7 @@ mod access;
 mod adaptive;
 mod bfd;
 mod cluster;
+mod learning;
 mod mirror;
 mod shadow;
 mod tunnels;
@@ -361,20 +362,6 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
         "prediction.threshold",
         "70 is not a probability",
         "such as 0.7",
-    ),
-    (
-        "[api]",
-        "[prediction.learning]\nhistory = \"h\"\n[api]",
-        "prediction.learning.store",
-        "is missing",
-        "store",
-    ),
-    (
-        "[api]",
-        "[prediction.learning]\nstore = \"s\"\nrecordings = \"r\"\n[api]",
-        "prediction.learning.recordings",
-        "nothing is trained",
-        "history",
     ),
     (
         "members = [\"a1-b1\", \"a1-a2\"]",
