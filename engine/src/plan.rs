@@ -316,8 +316,8 @@ fn learning(learning: &model::Learning) -> LearningPlan {
         history: learning.history.clone(),
         history_bytes: learning.history_mb.get() * 1_000_000,
         recordings: learning.recordings.clone(),
-        retrain: Duration::from_secs(learning.retrain_hours.get() * 3600),
-        shadow: Duration::from_secs(learning.shadow_minutes.get() * 60),
+        retrain: learning.retrain_hours.get(),
+        shadow: learning.shadow_minutes.get(),
     }
 }
 

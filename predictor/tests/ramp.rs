@@ -70,6 +70,40 @@ fn crashes_of_unseen_kinds_are_foreseen() {
     }
 }
 
+/// The nodes that crash are back at once, and silent, until the run ends.
+fn back_again(mut made: Made) -> Made {
+    for (run, _, crash) in made.events.clone() {
+        let Some(end) = crash.minute else { continue };
+        for (node, minute) in
+            crash.nodes.iter().flat_map(|node| (1..=14).map(move |after| (node, end + after)))
+        {
+            made.keys.push((run.clone(), node.clone(), minute));
+            made.columns.iter_mut().for_each(|column| column.push(0.0));
+        }
+    }
+    made
+}
+
+#[test]
+fn a_node_that_is_up_again_is_not_said_to_crash() {
+    let learnt = back_again(make(&small(1, 24, &TRAINED)));
+    let model = fit(&learnt, &Options { seed: 1, calm_rows: 6_000 }).expect("it learns");
+    let made = back_again(make(&small(2, 10, &UNSEEN)));
+    let (telemetry, events) = (made.telemetry(), made.events());
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    for run in telemetry.runs() {
+        for (said, crashed) in model.predict(&telemetry, run).iter().zip(events.labels(run)) {
+            match crashed {
+                Some(true) => before.push(said.p),
+                Some(false) => {}
+                None => behind.push(said.p),
+            }
+        }
+    }
+    let mean = |of: &[f32]| of.iter().sum::<f32>() / of.len() as f32;
+    assert!(behind.len() > 50 && mean(&behind) < 0.5 * mean(&before), "{} {}", mean(&behind), mean(&before));
+}
+
 #[test]
 fn only_the_past_is_used() {
     let made = make(&small(5, 2, &UNSEEN));

@@ -10,7 +10,7 @@ use super::types::{
     BondMode, BondPolicy, CryptoProvider, Device, Failback, Hugepages, IdleMode, LogLevel, Mode, Name, Role,
     Spread, WithoutWitness,
 };
-use super::value::{Probability, Weight, Whole};
+use super::value::{Probability, Time, Weight, Whole};
 use super::vrrp::Vrrp;
 use dataplane::wire::VlanId;
 use ipnet::IpNet;
@@ -272,10 +272,10 @@ pub struct Learning {
     pub history_mb: Whole<1, 1_000_000>,
     /// Other recordings to train on: a folder, or a packed file.
     pub recordings: Option<PathBuf>,
-    /// Between two trainings.
-    pub retrain_hours: Whole<1, 8760>,
-    /// How long a challenger runs in shadow.
-    pub shadow_minutes: Whole<1, 10_080>,
+    /// Between two trainings: 36 s to a year.
+    pub retrain_hours: Time<3600, 36, 31_536_000>,
+    /// How long a challenger runs in shadow: 6 s to a week.
+    pub shadow_minutes: Time<60, 6, 604_800>,
 }
 
 /// `[shift]`

@@ -8,7 +8,7 @@ use super::types::{
     BondMode, BondPolicy, CryptoProvider, Device, Failback, Hugepages, IdleMode, LogLevel, Mode, Role,
     Spread, WithoutWitness,
 };
-use super::value::{Probability, Weight, Whole};
+use super::value::{Probability, Time, Weight, Whole};
 use dataplane::wire::VlanId;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -275,8 +275,8 @@ impl Read for Learning {
         }
         Some(Learning {
             history_mb: s.or("history_mb", Whole::constant::<256>()),
-            retrain_hours: s.or("retrain_hours", Whole::constant::<24>()),
-            shadow_minutes: s.or("shadow_minutes", Whole::constant::<60>()),
+            retrain_hours: s.or("retrain_hours", Time::constant::<24>()),
+            shadow_minutes: s.or("shadow_minutes", Time::constant::<60>()),
             store: store?,
             history,
             recordings,

@@ -5,6 +5,7 @@ mod adaptive;
 mod application;
 mod bfd;
 mod cluster;
+mod learning;
 mod mirror;
 mod shadow;
 mod tunnels;
@@ -362,20 +363,6 @@ const MISTAKES: &[(&str, &str, &str, &str, &str)] = &[
         "prediction.threshold",
         "70 is not a probability",
         "such as 0.7",
-    ),
-    (
-        "[api]",
-        "[prediction.learning]\nhistory = \"h\"\n[api]",
-        "prediction.learning.store",
-        "is missing",
-        "store",
-    ),
-    (
-        "[api]",
-        "[prediction.learning]\nstore = \"s\"\nrecordings = \"r\"\n[api]",
-        "prediction.learning.recordings",
-        "nothing is trained",
-        "history",
     ),
     (
         "members = [\"a1-b1\", \"a1-a2\"]",

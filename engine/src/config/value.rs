@@ -6,6 +6,7 @@ use dataplane::wire::MacAddr;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A value that can stand behind a key.
 pub trait Value: Sized {
@@ -178,6 +179,37 @@ impl Value for Weight {
             what,
             "write a number from 0.01 to 100; 1.0 is as much as any other",
         ));
+        None
+    }
+}
+
+/// A length of time in hours or minutes, decimals allowed: a laboratory has less patience than a network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Time<const UNIT_S: u64, const MIN_S: u64, const MAX_S: u64>(f64);
+
+impl<const UNIT_S: u64, const MIN_S: u64, const MAX_S: u64> Time<UNIT_S, MIN_S, MAX_S> {
+    /// A default of so many units; refused at compile time if out of range.
+    pub const fn constant<const N: u64>() -> Self {
+        const { assert!(MIN_S <= N * UNIT_S && N * UNIT_S <= MAX_S) };
+        Time(N as f64)
+    }
+
+    /// The time.
+    pub fn get(self) -> Duration {
+        Duration::from_secs_f64(self.0 * UNIT_S as f64)
+    }
+}
+
+impl<const UNIT_S: u64, const MIN_S: u64, const MAX_S: u64> Value for Time<UNIT_S, MIN_S, MAX_S> {
+    const EXAMPLE: &'static str = "1.5";
+    fn read(value: &toml::Value, path: &str, problems: &mut Vec<Problem>) -> Option<Self> {
+        let (least, most) = (MIN_S as f64 / UNIT_S as f64, MAX_S as f64 / UNIT_S as f64);
+        let what = match value.as_float().or(value.as_integer().map(|n| n as f64)) {
+            Some(time) if (least..=most).contains(&time) => return Some(Time(time)),
+            Some(time) => format!("{time} is out of range"),
+            None => format!("is {}, not a number", kind(value)),
+        };
+        problems.push(Problem::new(path, what, format!("write a number from {least} to {most}")));
         None
     }
 }

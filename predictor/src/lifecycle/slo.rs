@@ -17,8 +17,11 @@ const BAD: u32 = 25;
 const DEAD: u32 = 10;
 /// So many good samples in a row, and it is over.
 const RECOVERED: u32 = 100;
-/// Time constant (ms) of the calm round trip.
+/// Time constant (ms) of the calm round trip, and of one that is too long: a path that is another for good becomes the normal one.
 const CALM_MS: f32 = 60_000.0;
+const CHANGED_MS: f32 = 3_600_000.0;
+/// The calm round trip is the mean of so many samples at first; until then none is too long.
+const FIRST: u32 = 50;
 
 /// What a sample showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +41,13 @@ pub struct SloWatch {
     bad: u32,
     dead: u32,
     good: u32,
-    calm_rtt_us: Option<f32>,
+    calm_rtt_us: f32,
+    /// Round trips that the calm one was made of, as far as that matters.
+    heard: u32,
     failed: bool,
     died: bool,
+    /// Something was measured and good: before that a path is on its way up, and has not failed.
+    begun: bool,
 }
 
 impl SloWatch {
@@ -50,6 +57,11 @@ impl SloWatch {
         self.bad = self.bad << 1 | u32::from(bad);
         self.dead = if dead { self.dead + 1 } else { 0 };
         self.good = if bad || dead { 0 } else { self.good + 1 };
+        self.begun |= self.good > 0 && sample.get(Metric::PathRttUsP95).is_some();
+        if !self.begun {
+            (self.bad, self.dead) = (0, 0);
+            return Seen::Nothing;
+        }
         if self.dead >= DEAD && !self.died {
             (self.failed, self.died) = (true, true);
             return Seen::Failed(EventKind::HardFailure);
@@ -71,10 +83,17 @@ impl SloWatch {
         let lossy = get(Metric::PathLossTx).max(get(Metric::PathLossRx)) > LOSS_MAX;
         let dropping = get(Metric::DropPps) > DROPS_MAX * get(Metric::RxPps).max(1.0);
         let Some(rtt) = sample.get(Metric::PathRttUsP95) else { return lossy || dropping };
-        let slow = self.calm_rtt_us.is_some_and(|calm| rtt > SLOW_US.max(SLOWER * calm));
-        if !(lossy || dropping || slow) {
-            let calm = self.calm_rtt_us.get_or_insert(rtt);
-            *calm += (rtt - *calm) * SAMPLE_MS as f32 / CALM_MS;
+        let known = self.heard >= FIRST;
+        let slow = known && rtt > SLOW_US.max(SLOWER * self.calm_rtt_us);
+        if known {
+            let bad = lossy || dropping || slow;
+            let share = SAMPLE_MS as f32 / if bad { CHANGED_MS } else { CALM_MS };
+            // One round trip of minutes is no normal either.
+            self.calm_rtt_us +=
+                (rtt.min(2.0 * SLOWER * self.calm_rtt_us.max(1.0)) - self.calm_rtt_us) * share;
+        } else if !lossy {
+            self.heard += 1;
+            self.calm_rtt_us += (rtt - self.calm_rtt_us) / self.heard as f32;
         }
         lossy || dropping || slow
     }
@@ -114,6 +133,25 @@ mod tests {
         assert_eq!(feed(&mut watch, samples(0.0, 800.0, 150)), [(99, Seen::Recovered)]);
         let dead = [(9, Seen::Failed(EventKind::HardFailure))];
         assert_eq!(feed(&mut watch, samples(1.0, 800.0, 40)), dead, "the dead are not in breach as well");
+    }
+
+    #[test]
+    fn a_path_that_is_longer_for_good_becomes_the_normal_one() {
+        let mut watch = SloWatch::default();
+        // The first few were lucky.
+        assert_eq!(feed(&mut watch, samples(0.0, 300.0, 5).chain(samples(0.0, 8000.0, 300))), []);
+        let seen = feed(&mut watch, samples(0.0, 80_000.0, 20_000));
+        assert_eq!(seen[0], (24, Seen::Failed(EventKind::Breach)));
+        let (after, last) = seen[seen.len() - 1];
+        assert!(last == Seen::Recovered && (600..12_000).contains(&after), "{seen:?}");
+    }
+
+    #[test]
+    fn a_path_that_was_never_up_has_not_failed() {
+        let mut watch = SloWatch::default();
+        assert_eq!(feed(&mut watch, samples(1.0, f32::NAN, 100)), []);
+        assert_eq!(feed(&mut watch, samples(0.0, 800.0, 1)), []);
+        assert_eq!(feed(&mut watch, samples(1.0, f32::NAN, 20)), [(9, Seen::Failed(EventKind::HardFailure))]);
     }
 
     #[test]

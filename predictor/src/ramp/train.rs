@@ -204,7 +204,8 @@ fn gather(
     for (place, run) in runs.iter().enumerate() {
         let touched: Vec<bool> = (0..run.nodes.len()).map(|node| events.touches(run, node)).collect();
         run_features(telemetry, run, layout, |at, row| {
-            let Some(crashes) = labels[place][at] else { return };
+            // A node that sends rows behind its crash is up again, and looks like none before: no crash follows.
+            let crashes = labels[place][at] == Some(true);
             let always = crashes || touched[run.samples[at].node];
             if !always && rng.unit() >= share {
                 return;

@@ -6,6 +6,7 @@ use crate::api::Request;
 use crate::api::status::{Decision, Measured, Status};
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
+use predictor::lifecycle::{self, SloWatch};
 use predictor::recording::{EventKind, Recorder, RunHeader, RunKind};
 use predictor::task::Progress;
 use predictor::{N_METRICS, TelemetrySample, Vitals};
@@ -89,11 +90,14 @@ struct Seen {
     decision: u64,
     /// UNIX time at zero of the engine's clock (ms).
     zero_ms: u64,
+    /// By the engine's own measure a failure is written down: without one, a recording teaches calm.
+    slo: SloWatch,
 }
 
 impl Seen {
     fn new(status: &Status) -> Seen {
-        Seen { at_ms: status.unix_ms, decision: 0, zero_ms: status.unix_ms.saturating_sub(status.uptime_ms) }
+        let zero_ms = status.unix_ms.saturating_sub(status.uptime_ms);
+        Seen { at_ms: status.unix_ms, decision: 0, zero_ms, slo: SloWatch::default() }
     }
 
     /// How many samples were new.
@@ -103,8 +107,11 @@ impl Seen {
             if let Some(z) = &measured.peers_z {
                 recorder.peers(measured.at_ms, &values(z))?;
             }
-            let metrics = values(&measured.values);
-            recorder.sample(&TelemetrySample { at_ms: measured.at_ms, metrics })?;
+            let sample = TelemetrySample { at_ms: measured.at_ms, metrics: values(&measured.values) };
+            recorder.sample(&sample)?;
+            if let lifecycle::Seen::Failed(kind) = self.slo.push(&sample) {
+                recorder.event(sample.at_ms, kind, "measured by the engine itself")?;
+            }
             self.at_ms = measured.at_ms;
         }
         let decisions: Vec<Decision> = engine.ask(&Request::Decisions)?;

@@ -132,11 +132,11 @@ impl Keeper {
         }
     }
 
-    /// The store's champion, if it is another than the one in use and can be used.
+    /// The store's champion, if it is another than the one in use and can be used. One that was refused is tried again, for it may
+    /// have been mended; that it is refused is said once.
     fn chosen(&mut self) -> Option<Model> {
         let name = match self.store.champion() {
-            Ok(name) => name
-                .filter(|name| Some(name) != self.champion.as_ref() && Some(name) != self.refused.as_ref())?,
+            Ok(name) => name.filter(|name| Some(name) != self.champion.as_ref())?,
             Err(error) => {
                 tracing::debug!(%error, "the store's champion is not known");
                 return None;
@@ -145,10 +145,13 @@ impl Keeper {
         match self.store.load(&name) {
             Ok(model) => {
                 self.champion = Some(name);
+                self.refused = None;
                 Some(model)
             }
             Err(error) => {
-                tracing::error!(%error, "the model in use stays");
+                if self.refused.as_ref() != Some(&name) {
+                    tracing::error!(%error, "the model in use stays");
+                }
                 self.refused = Some(name);
                 None
             }

@@ -135,6 +135,13 @@ fn a_model_that_a_person_chooses_is_taken_up_and_a_bad_one_is_not() {
         "{}",
         named(&predictor)
     );
+    folder.choose("cut");
+    let started = Instant::now();
+    until(&mut learning, &mut predictor, |_| started.elapsed() > Duration::from_secs(3));
+    folder.keep("cut", &built_in());
+    assert!(until(&mut learning, &mut predictor, |p| named(p) == before), "what was mended is taken up");
+    folder.choose("good");
+    assert!(until(&mut learning, &mut predictor, |p| named(p).starts_with("chosen")));
     drop(learning);
     let (_learning, again) = start(&folder, &folder.plan(), "");
     assert!(
