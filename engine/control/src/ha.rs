@@ -173,7 +173,7 @@ impl Ha {
 
     pub fn hello(&self) -> Message {
         let (site, owner) = (self.site.clone(), self.owner.clone());
-        Message::Hello { site, epoch: self.epoch, owner, parallel: true }
+        Message::Hello { site, epoch: self.epoch, owner, parallel: true, checks: true }
     }
 
     pub fn forward_until(&self) -> Nanos {

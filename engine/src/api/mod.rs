@@ -10,6 +10,7 @@ pub mod routes;
 pub mod server;
 pub mod shadow;
 pub mod status;
+pub mod switchover;
 #[cfg(test)]
 pub mod tests;
 

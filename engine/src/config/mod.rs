@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod adaptive;
+pub mod application;
 mod check;
 pub mod cluster;
 pub mod mirror;
@@ -52,6 +53,8 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// Tunnels to them.
     pub tunnels: Vec<Tunnel>,
+    /// Applications that are asked.
+    pub checks: Vec<application::ApplicationCheck>,
     /// Neighbours that are watched.
     pub bfd: Vec<Bfd>,
     /// Far sites.
@@ -148,7 +151,7 @@ impl Config {
         let (gateway, ha, control) =
             (s.table("gateway").flatten(), s.table("ha").flatten(), s.table("control"));
         let (peers, tunnels) = (s.tables("peer"), s.tables("tunnel"));
-        let bfd = s.tables("bfd");
+        let (bfd, checks) = (s.tables("bfd"), s.tables("check"));
         let (groups, routes) = (s.tables("group"), s.tables("route"));
         let routing = default(s, "routing");
         let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
@@ -167,6 +170,7 @@ impl Config {
             control: control.flatten(),
             peers,
             tunnels,
+            checks,
             bfd,
             groups,
             routes,
@@ -239,7 +243,7 @@ fn names(table: &Table) -> Names {
         let names = elements.filter_map(|element| Some(element.get("name")?.as_str()?.to_owned()));
         (key, names.collect())
     };
-    ["port", "interface", "peer", "tunnel", "bfd", "group"].into_iter().map(named).collect()
+    ["port", "interface", "peer", "tunnel", "bfd", "group", "check"].into_iter().map(named).collect()
 }
 
 /// `line 3, column 9`.

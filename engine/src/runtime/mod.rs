@@ -24,6 +24,7 @@ mod shapers;
 mod site_sas;
 mod static_sas;
 mod status;
+mod switchover;
 mod telemetry;
 mod traffic;
 mod vitals;
@@ -34,6 +35,7 @@ mod workers;
 mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
+use crate::checks;
 use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan, TunnelPlan};
@@ -112,6 +114,8 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
     // Without a store nothing ever comes from it.
     let (store, store_rx) = store.map_or((None, mpsc::channel(1).1), |(store, inputs)| (Some(store), inputs));
     engine.store = store;
+    let (check_tx, check_rx) = mpsc::channel(WAITING);
+    let _checks = checks::start(&engine.plan.checks, engine.clock, &check_tx);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
@@ -120,10 +124,10 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
             _ = terminate.recv() => {}
         }
     };
+    let sources =
+        Sources { peers: peer_rx, api: api_rx, store: store_rx, checks: check_rx, mirror: arrivals };
     tracing::info!(engine = engine.plan.controller.engine, "ready");
-    engine
-        .supervise(Sources { peers: peer_rx, api: api_rx, store: store_rx, mirror: arrivals }, links, stop)
-        .await
+    engine.supervise(sources, links, stop).await
 }
 
 fn peer_config(name: &str, control: &ControlPlan) -> PeerConfig {
