@@ -21,8 +21,7 @@ fn main() -> anyhow::Result<()> {
     let (mut floats, mut table) =
         (BufWriter::new(File::create(features)?), BufWriter::new(File::create(rows)?));
     writeln!(table, "run,at_ms,trains,label")?;
-    for run in recording::read(data)? {
-        let series = Series::new(&run, card.made.horizon_ms);
+    for series in Series::all(&recording::read(data)?, card.made.horizon_ms) {
         let trains = u8::from(card.split.train.contains(&series.run));
         for value in &series.features {
             floats.write_all(&value.to_le_bytes())?;

@@ -25,6 +25,9 @@ use crate::table::TableError;
 /// Version of the format.
 pub const FORMAT: u32 = 1;
 
+/// What the name of a run ends in when its peer is the subject.
+pub(crate) const AT_THE_PEER: &str = " at the peer";
+
 /// Why a recording was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
@@ -225,6 +228,16 @@ impl Run {
     /// A run in which nothing has happened yet.
     pub fn new(header: RunHeader) -> Self {
         Self { header, samples: Vec::new(), events: Vec::new(), peer: Vec::new(), heard: Vec::new() }
+    }
+    /// A calm run as its peer lived through it, if the peer was recorded: nothing was done to either of them.
+    pub fn at_the_peer(&self) -> Option<Self> {
+        (self.header.kind == RunKind::Calm && !self.peer.is_empty()).then(|| Self {
+            header: RunHeader { run: self.header.run.clone() + AT_THE_PEER, ..self.header.clone() },
+            samples: self.peer.clone(),
+            events: self.events.clone(),
+            peer: self.samples.clone(),
+            heard: Vec::new(),
+        })
     }
     /// When the subject first failed (measured), if it did.
     pub fn failure_ms(&self) -> Option<u64> {

@@ -1,9 +1,10 @@
 //! From recordings to predictions: training, its repeatability, and live against offline.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use predictor::recording::{Recorder, Run, RunKind};
-use predictor::train::{Options, Series, evaluate, train};
+use predictor::recording::{Recorder, Run, RunHeader, RunKind};
+use predictor::train::{HeldOut, Options, Series, Split, evaluate, train};
 use predictor::{Metric, Predictor};
 
 mod synthetic;
@@ -66,6 +67,29 @@ fn explains_itself(model: &predictor::Model, runs: &[Run]) {
         explained += usize::from(named);
     }
     assert!(alarmed > 10 && explained * 10 >= alarmed * 9, "{explained} of {alarmed}");
+}
+
+/// Calm is calm at both ends of a tunnel; a fault is aimed at one of them.
+#[test]
+fn a_calm_run_is_seen_from_both_ends_and_both_views_stay_on_one_side() {
+    let runs: Vec<Run> = (0..9)
+        .flat_map(|i| {
+            let peer = synthetic::run(100 + i, RunKind::Calm, "steady", i as usize).samples;
+            let calm = synthetic::run(i, RunKind::Calm, "steady", i as usize);
+            [Run { peer: peer.clone(), ..calm }, Run { peer, ..synthetic::run(i, RunKind::Ramp, "loss", 0) }]
+        })
+        .enumerate()
+        .map(|(i, run)| Run { header: RunHeader { run: format!("run {i}"), ..run.header }, ..run })
+        .collect();
+    let series = Series::all(&runs, 10_000);
+    assert_eq!(series.len(), 9 * 2 + 9);
+    let split = Split::new(series, &HeldOut::default());
+    let calm = |set: &[Series]| -> BTreeSet<String> {
+        let runs = set.iter().filter(|s| s.kind == RunKind::Calm).map(|s| s.run.clone());
+        runs.map(|name| name.trim_end_matches(" at the peer").to_owned()).collect()
+    };
+    let (train, test) = (calm(&split.train), calm(&split.test));
+    assert!(train.len() + test.len() == 9 && test.len() >= 2, "{train:?} {test:?}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ HEADER = struct.Struct("!IIQQ")  # magic, stream, sequence number, send time ns
 MAGIC = 0xF05E5417
 SO_TIMESTAMPNS, SO_MAX_PACING_RATE, SO_RCVBUFFORCE = 35, 47, 33
 LIVE_EVERY_NS = 200_000_000
+SLOW_NS = 25_000_000  # one way; only for a first look while the traffic flows
 
 
 class Ended(Exception):
@@ -106,7 +107,7 @@ def udp_recv(args) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.bind((args.bind, args.port))
     sock.settimeout(0.2)
-    rows, highest, shown = array.array("q"), -1, time.time_ns()
+    rows, highest, slow, shown = array.array("q"), -1, 0, time.time_ns()
     _live(ready=True)
     try:
         while True:
@@ -119,11 +120,12 @@ def udp_recv(args) -> None:
                 magic, stream, seq, stamp = HEADER.unpack_from(data)
                 if magic == MAGIC and stream == args.stream:
                     seconds, nanos = struct.unpack("qq", ancillary[0][2][:16])
-                    rows.extend((seq, stamp, seconds * 10**9 + nanos))
-                    highest = max(highest, seq)
+                    came = seconds * 10**9 + nanos
+                    rows.extend((seq, stamp, came))
+                    highest, slow = max(highest, seq), slow + (came - stamp > SLOW_NS)
             if arrived - shown >= LIVE_EVERY_NS:
                 shown = arrived
-                _live(received=len(rows) // 3, highest=highest)
+                _live(received=len(rows) // 3, highest=highest, slow=slow)
     except Ended:
         pass
     with open(args.out, "wb") as out:

@@ -1,80 +1,18 @@
-"""Faults of the light lab: what a level between 0 (nothing) and 1 (surely broken) means for each kind.
+"""Faults of a1 itself and of the machine under it: what a level between 0 (nothing) and 1 (surely broken) means for each kind.
 
 Levels map geometrically where a fault spans orders of magnitude, so that a shape is felt over its whole length. None of
 this says when the service fails: that is measured.
 """
 import subprocess
 
-from .faults import Fault, Plan
+from .faults import Plan
 from .rig import Rig
+from .rigfault import RigFault, geometric
 from .shell import PYTHON, now_ms, stop
 
 HEAP_ROOM_MB = 96
 POOL = 8191
 GROUP_SHARE = 0.6  # of a CPU, for a1 and its neighbour together
-
-
-def geometric(low: float, high: float, level: float) -> float:
-    """0 at level 0, then `low` to `high` by equal factors."""
-    return low * (high / low) ** level if level > 0 else 0.0
-
-
-class RigFault(Fault):
-    """A fault of a rig. It ends what it does when the ramp is over; only death and a dead link are hard failures."""
-    step_s = 0.15
-
-    def __init__(self, plan: Plan, rig: Rig, load_bps: float):
-        super().__init__(plan)
-        self.rig, self.load_bps = rig, load_bps
-        self._engine = rig.engines["a1"].process
-
-    def _level(self, level: float) -> None:
-        super()._level(level)
-        self._note_death()
-
-    def _note_death(self) -> None:
-        if self.moments.hard_ms is None and self._engine.poll() is not None:
-            self.moments.hard_ms = now_ms()
-
-    def hard_failure(self) -> None:
-        """The worst level lasts until the run ends."""
-        self.set_level(1.0)
-        self.moments.end_ms = now_ms()
-
-    def lost_by_fault(self) -> int:
-        return 0
-
-    def lift(self) -> None:
-        if self._engine.poll() is None:
-            self.set_level(0.0)
-
-
-class Loss(RigFault):
-    """Frames vanish on the WAN: 0.02 % to 60 %."""
-
-    def set_level(self, level: float) -> None:
-        self.rig.wan(loss=geometric(0.0002, 0.6, level))
-
-
-class Errors(RigFault):
-    """Frames are damaged on the WAN, 0.02 % to 60 %: their ICVs fail and the counters of errors climb."""
-
-    def set_level(self, level: float) -> None:
-        self.rig.wan(corrupt=geometric(0.0002, 0.6, level))
-
-
-class Delay(RigFault):
-    """The WAN grows longer, by up to 40 ms each way, and less steady."""
-
-    def set_level(self, level: float) -> None:
-        self.rig.wan(delay_ms=40.0 * level, jitter_ms=8.0 * level)
-
-
-class Consumer(RigFault):
-    """Whoever takes what a1 sends takes it more slowly: from 8 times what is offered down to half of it."""
-
-    def set_level(self, level: float) -> None:
-        self.rig.shape(8.0 * self.load_bps * (0.5 / 8.0) ** level if level > 0 else None)
 
 
 class Mbufs(RigFault):
@@ -103,15 +41,19 @@ class Heap(RigFault):
         super().start()
 
     def set_level(self, level: float) -> None:
-        self.rig.fault("heap", int(1.1 * HEAP_ROOM_MB * level))
+        self.hold(int(1.1 * HEAP_ROOM_MB * level))
         self._note_death()
+
+    def hold(self, megabytes: int) -> None:
+        """So much is taken now."""
+        self.rig.fault("heap", megabytes)
 
     def hard_failure(self) -> None:
         """A MiB more every 20 ms, until the kernel has acted."""
         held = int(1.1 * HEAP_ROOM_MB)
         while self.moments.hard_ms is None and not self._cancel.is_set():
             held += 1
-            self.rig.fault("heap", held)
+            self.hold(held)
             self._note_death()
             self._cancel.wait(0.02)
 
@@ -186,17 +128,3 @@ class Abrupt(RigFault):
         else:
             self.rig.wan(loss=1.0)
         self.moments.hard_ms = self.moments.end_ms = now_ms()
-
-
-KINDS = {"loss": Loss, "errors": Errors, "delay": Delay, "consumer": Consumer, "mbufs": Mbufs, "burn": Burn,
-         "heap": Heap, "neighbour": Neighbour, "quota": Quota}
-# Peaks of ramps that are meant to stop short of failure; whether one did is measured.
-SHORT = {"loss": (0.05, 0.25), "errors": (0.05, 0.25), "delay": (0.02, 0.1), "consumer": (0.2, 0.6),
-         "mbufs": (0.3, 0.85), "burn": (0.2, 0.6), "heap": (0.3, 0.75), "neighbour": (0.05, 0.25), "quota": (0.1, 0.4)}
-
-
-def make(name: str, plan: Plan, rig: Rig, load_bps: float) -> RigFault:
-    """The fault called `name`; `none` for a calm run, `death` and `cut` are abrupt."""
-    if name in ("death", "cut"):
-        return Abrupt(plan, rig, load_bps, name == "death")
-    return KINDS.get(name, Nothing)(plan, rig, load_bps)

@@ -5,94 +5,52 @@ clock (UNIX ms): inject, slo (the service went bad), breach (it stayed bad: the 
 RUN.jsonl is a1, which is harmed; RUN.peer.jsonl is b1 at the other end of its tunnel.
 """
 import argparse
-import itertools
 import json
 import random
 import signal
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections import deque
 from pathlib import Path
 
-from . import calm, faults, ramps, slo
+from . import calm, catalogue, schedule, slo
 from .engines import build
 from .progress import Progress
 from .rig import Rig
+from .schedule import Run
 from .shell import LabError, now_ms
-from .traffic import Load, Traffic
+from .traffic import Traffic
 
-SLOPES = {"fast": (5.0, 8.0), "medium": (10.0, 14.0), "slow": (18.0, 25.0)}  # seconds of a ramp
 FRAME_BITS = 8 * 330  # a stream's packet as a1 sends it: payload, UDP, IP, ESP, Ethernet
-PROFILES = ("steady", "burst", "daily", "growth")
 
 
-@dataclass(frozen=True)
-class Run:
-    """One recording to make. `kind` is the recording format's: ramp, stopped_short, abrupt or calm."""
-    name: str
-    kind: str
-    fault: str
-    plan: faults.Plan
-    slope: str
-    calm_s: float
-    after_s: float
-    pps: int
-    profile: str
-    bustle: str | None
+class Down:
+    """Whether the service has long failed, by a first look at the traffic: of a ramp nothing more is to be learnt then."""
+    PARTS, BAD = 20, 18  # half-seconds
 
-    def load(self) -> Load:
-        """The hosts' streams. A day lasts 12 s."""
-        return Load(pps=self.pps, flows=16, download_bps=0, ping_per_s=0,
-                    daily_s=12.0 if self.profile == "daily" else 0.0,
-                    growth_s=15.0 if self.profile == "growth" else 0.0)
+    def __init__(self, traffic: Traffic):
+        self._traffic, self._due, self._before = traffic, time.monotonic() + 0.5, traffic.live()
+        self._bad = deque(maxlen=self.PARTS)
 
-
-def schedule(seed: int) -> list[Run]:
-    """All runs of a seed, faults and calm mixed: every fault in every shape and slope, a third as many that stop
-    short, some without warning, and calm of every kind under every load."""
-    rng = random.Random(seed)
-    jobs = [("ramp", f, slope, shape) for f, slope, shape in
-            itertools.product(ramps.KINDS, SLOPES, sorted(faults.SHAPES))]
-    jobs += [("stopped_short", f, rng.choice(sorted(SLOPES)), rng.choice(sorted(faults.SHAPES)))
-             for f in ramps.KINDS for _ in range(6)]
-    jobs += [("abrupt", f, "none", "linear") for f in ("death", "cut") for _ in range(6)]
-    jobs += [("calm", what, "none", "linear") for what in ("steady", *calm.KINDS) for _ in range(10)]
-    rng.shuffle(jobs)
-    return [_run(rng, f"s{seed}-{i:03}", *job) for i, job in enumerate(jobs)]
-
-
-def _run(rng: random.Random, number: str, kind: str, fault: str, slope: str, shape: str) -> Run:
-    profile = rng.choices(PROFILES, (4, 3, 2, 2))[0]
-    bustle = "burst" if profile == "burst" else None
-    if kind == "calm":
-        plan = faults.Plan(rng.uniform(12.0, 18.0), peak=0.0, stops_short=True)
-        bustle = fault if fault in calm.KINDS else bustle
-    elif kind == "abrupt":
-        plan = faults.Plan(0.0)
-    elif kind == "stopped_short":
-        plan = faults.Plan(rng.uniform(*SLOPES[slope]), shape, rng.uniform(*ramps.SHORT[fault]), True,
-                           rng.uniform(2.0, 5.0))
-    else:
-        plan = faults.Plan(rng.uniform(*SLOPES[slope]), shape, 1.0)
-    if kind in ("ramp", "stopped_short") and bustle is None and rng.random() < 0.15:
-        bustle = rng.choice(calm.KINDS)
-    return Run(f"{number}-{fault}-{kind}", kind, fault, plan, slope, rng.uniform(7.0, 11.0),
-               3.0 if kind in ("calm", "stopped_short") else 4.5, rng.choice((200, 300, 400)), profile, bustle)
-
-
-def soak(seconds: float, seed: int) -> Run:
-    """One long calm run with everything that is no fault."""
-    plan = faults.Plan(seconds, peak=0.0, stops_short=True)
-    return Run(f"soak{seed}-calm", "calm", "soak", plan, "none", 5.0, 1.0, 300, "daily", "any")
+    def __call__(self) -> bool:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + 0.5
+            now = self._traffic.live()
+            more = {name: now[name] - self._before[name] for name in now}
+            self._before = now
+            self._bad.append(more["received"] == 0 or more["missing"] > 0 or more["slow"] > 0.02 * more["received"])
+        return sum(self._bad) >= self.BAD
 
 
 def drive(rig: Rig, run: Run) -> tuple:
     """The run's traffic and fault; what the hosts saw, the fault, and what else was done and when."""
     rng = random.Random(run.name)
     load, bustle = run.load(), calm.Bustle(run.bustle, rig, rng)
-    fault = ramps.make("none" if run.kind == "calm" else run.fault, run.plan, rig, load.pps * FRAME_BITS)
+    fault = catalogue.make("none" if run.kind == "calm" else run.fault, run.plan, rig, load.pps * FRAME_BITS)
+    fault.prepare()
     traffic = Traffic(rig.topo, load)
+    down = Down(traffic)
 
     def during(seconds: float, until=lambda: False) -> None:
         end = time.monotonic() + seconds
@@ -103,12 +61,14 @@ def drive(rig: Rig, run: Run) -> tuple:
         during(run.calm_s)
         fault.start()
         during(run.plan.ramp_s * 1.5 + 15,
-               until=lambda: fault.moments.hard_ms or fault.moments.end_ms or fault.error)
-        during(1.0 if fault.moments.hard_ms else run.after_s)
+               until=lambda: fault.moments.hard_ms or fault.moments.end_ms or fault.error
+               or (run.kind == "ramp" and down()))
+        during(1.0 if fault.moments.hard_ms or down() else run.after_s)
         ended = now_ms()
         result = traffic.finish()
     finally:
-        fault.close()
+        if fault.moments.start_ms:
+            fault.close()
     if fault.error:
         raise LabError(f"the fault could not be made: {fault.error}")
     return result, fault, bustle.began, ended
@@ -180,12 +140,23 @@ def _attempt(run: Run, out: Path) -> str:
         return record(run, out)
 
 
+def _wanted(args) -> list[Run]:
+    if args.soak:
+        return [schedule.soak(args.soak, args.seed)]
+    if args.calm:
+        return schedule.calm_hours(args.seed, args.calm)
+    return (schedule.first if args.session == 1 else schedule.second)(args.seed)
+
+
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/record-faults", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the recordings; runs that are there stay")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other runs (default: %(default)s)")
+    parser.add_argument("--session", type=int, choices=(1, 2), default=1, help="1: short ramps of the first kinds, and calm; "
+                        "2: long ramps of all kinds (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="go on with this run of the schedule")
     parser.add_argument("--runs", type=int, help="at most so many; all of the schedule if absent")
+    parser.add_argument("--calm", type=float, metavar="HOURS", help="instead, so much calm in runs of five minutes")
     parser.add_argument("--soak", type=float, metavar="SECONDS",
                         help="instead, one calm run of this length with bursts, reloads, pauses and the rest")
     parser.add_argument("--jobs", type=int, default=1, help="labs at the same time (default: %(default)s)")
@@ -194,8 +165,7 @@ def main(argv=None) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     progress, failed = Progress(every_s=10.0), 0
     build()
-    runs = [soak(args.soak, args.seed)] if args.soak else schedule(args.seed)[args.first:]
-    runs = [r for r in runs[:args.runs] if not (args.out / f"{r.name}.jsonl").exists()]
+    runs = [r for r in _wanted(args)[args.first:][:args.runs] if not (args.out / f"{r.name}.jsonl").exists()]
     with ProcessPoolExecutor(args.jobs) as pool:
         waiting = {pool.submit(_attempt, run, args.out.resolve()): run for run in runs}
         for done, future in enumerate(as_completed(waiting), 1):

@@ -97,7 +97,7 @@ class Rig:
         return self.engines["a1"].group
 
     def wan(self, **way: float) -> None:
-        """Change the link: loss, corrupt, delay_ms, jitter_ms."""
+        """Change the link; relay.py says how."""
         try:
             self._relay.stdin.write(json.dumps(way) + "\n")
             self._relay.stdin.flush()
@@ -111,10 +111,10 @@ class Rig:
             with contextlib.suppress(LabError):  # it may die of it, or be too slow to answer
                 engine.ask_with({"request": "fault", "fault": what, "level": level})
 
-    def shape(self, bits_per_s: float | None) -> None:
-        """Bound what leaves a1 for the WAN; its frames wait in the kernel and then in a1."""
-        argv = ["tc", "qdisc", "replace", "dev", "wan0", "root", "tbf", "rate", f"{int(bits_per_s)}bit",
-                "burst", "3200", "limit", "60000"] if bits_per_s else ["tc", "qdisc", "del", "dev", "wan0", "root"]
+    def shape(self, bits_per_s: float | None, port: str = "wan0") -> None:
+        """Bound what leaves a1 by a port; its frames wait in the kernel and then in a1."""
+        argv = ["tc", "qdisc", "replace", "dev", port, "root", "tbf", "rate", f"{int(bits_per_s)}bit",
+                "burst", "3200", "limit", "60000"] if bits_per_s else ["tc", "qdisc", "del", "dev", port, "root"]
         run(*self.topo.exec("a1", *argv), check=bits_per_s is not None)
 
 

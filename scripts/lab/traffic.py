@@ -120,10 +120,11 @@ class Traffic:
         return serve, fetch
 
     def live(self) -> dict:
-        """Received so far (both streams), the highest sequence numbers, bytes downloaded; cheap, a little old."""
+        """Received so far (both streams), how many of it late, how many missing, bytes downloaded; cheap, a little old."""
         received = [r.live.get("received", 0) for r in self._recv]
         highest = [r.live.get("highest", -1) + 1 for r in self._recv]
         return {"received": sum(received), "missing": sum(highest) - sum(received),
+                "slow": sum(r.live.get("slow", 0) for r in self._recv),
                 "bytes": self._tcp[1].live.get("bytes", 0) if self._tcp else 0}
 
     def finish(self) -> Result:

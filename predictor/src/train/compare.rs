@@ -27,7 +27,7 @@ pub(crate) struct Part {
 }
 
 impl Sets {
-    /// The faults never trained on (with all calm runs that were not), the loads never trained on, and later runs of what was.
+    /// The faults never trained on (with all calm runs that were not; then alone), the loads never trained on, and later runs of what was.
     /// Runs that the split does not know were not trained on. A part without failing or without healthy steps is left out.
     pub(crate) fn new(split: &SplitCard, series: Vec<Series>) -> Self {
         let (train, test): (Vec<Series>, Vec<Series>) =
@@ -37,6 +37,7 @@ impl Sets {
         let of = |wanted: &dyn Fn(&Series) -> bool| test.iter().filter(|s| wanted(s)).cloned().collect();
         let mut parts = vec![
             Part { name: "unseen faults", series: of(&|s| fault(s) || s.kind == RunKind::Calm) },
+            Part { name: "unseen faults alone", series: of(&|s| fault(s)) },
             Part { name: "unseen loads", series: of(&|s| load(s) && !fault(s)) },
             Part { name: "later runs", series: of(&|s| !load(s) && !fault(s)) },
         ];

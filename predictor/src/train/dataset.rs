@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::features::{FeatureExtractor, N_FEATURES, NAMELESS, PER_METRIC};
-use crate::recording::{Hearsay, Run, RunKind};
+use crate::recording::{AT_THE_PEER, Hearsay, Run, RunKind};
 use crate::sample::{Metric, Role, SPECS, TelemetrySample};
 
 /// What a step teaches.
@@ -62,6 +62,20 @@ pub struct Series {
 }
 
 impl Series {
+    /// A recording as each engine that nothing was done to, or the one that was harmed, lived through it.
+    pub fn all(runs: &[Run], horizon_ms: u64) -> Vec<Self> {
+        let seen = |run: &Run| {
+            let peer = run.at_the_peer().map(|peer| Self::new(&peer, horizon_ms));
+            [Some(Self::new(run, horizon_ms)), peer].into_iter().flatten()
+        };
+        runs.iter().flat_map(seen).collect()
+    }
+
+    /// The name of the recording, whichever engine's view this is.
+    pub(crate) fn recording(&self) -> &str {
+        self.run.strip_suffix(AT_THE_PEER).unwrap_or(&self.run)
+    }
+
     /// Runs the live feature extractor over a recording.
     pub fn new(run: &Run, horizon_ms: u64) -> Self {
         let mut series = Self {
@@ -191,7 +205,11 @@ impl Split {
             }
         }
         for (_, mut group) in groups {
-            let last = group.len() - group.len() / 4;
+            let mut last = group.len() - group.len() / 4;
+            // Both views of one recording stay together.
+            while last > 1 && last < group.len() && group[last].recording() == group[last - 1].recording() {
+                last -= 1;
+            }
             split.test.extend(group.split_off(last));
             split.train.extend(group);
         }

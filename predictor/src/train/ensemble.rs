@@ -37,7 +37,8 @@ pub(crate) fn judges(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Res
     let mut rows = Vec::new();
     let mut truth: [Vec<bool>; HORIZONS] = Default::default();
     for series in train {
-        for step in (0..series.len()).filter(|step| series.labels[*step] != Label::Ignored) {
+        let every = fit::thinned(series);
+        for step in (0..series.len()).step_by(every).filter(|step| series.labels[*step] != Label::Ignored) {
             rows.extend_from_slice(series.shown(step as isize));
             for (truth, horizon) in truth.iter_mut().zip(horizons(plan.horizon_ms)) {
                 truth.push(series.target(step, horizon).0);
@@ -127,11 +128,16 @@ fn folds(train: &[Series]) -> (Vec<usize>, Vec<String>) {
     if kinds.len() < 2 {
         kinds = (1..=4).map(|part| format!("part {part} of 4")).collect();
     }
-    let place = |(i, s): (usize, &Series)| {
+    // Both views of one recording are left out together.
+    let mut recordings: Vec<&str> = train.iter().map(Series::recording).collect();
+    recordings.dedup();
+    let mut at = 0;
+    let place = |s: &Series| {
+        at += usize::from(recordings[at] != s.recording());
         let kind = kinds.iter().position(|kind| faulty(&s) && *kind == s.fault);
-        kind.unwrap_or(i % kinds.len())
+        kind.unwrap_or(at % kinds.len())
     };
-    (train.iter().enumerate().map(place).collect(), kinds)
+    (train.iter().map(place).collect(), kinds)
 }
 
 /// What was said at one horizon, row after row; what came; and how long it took.
@@ -213,8 +219,9 @@ pub(crate) fn alarm_from(train: &[Series], said: &[Said], ensemble: &Ensemble) -
             _ => series.inject_ms,
         };
         let mut before = 0.0;
-        for (at, said) in series.at_ms.iter().zip(said) {
+        for (step, (at, said)) in series.at_ms.iter().zip(said).enumerate() {
             if calm_until.is_none_or(|until| *at < until)
+                && series.labels[step] == Label::Healthy
                 && let Some(interval) = ensemble.interval(HORIZONS - 1, said)
             {
                 // An alarm takes two steps in a row.

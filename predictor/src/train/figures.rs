@@ -256,7 +256,8 @@ fn alarms(judged: &[(&Series, &Scores)], threshold: f64) -> Alarms {
         let (mut warned, mut last_above) = (None, None::<u64>);
         let too_late = s.failure_ms.unwrap_or(u64::MAX);
         let mut before = false;
-        for (&at, &score) in s.at_ms.iter().zip(*scores).take_while(|(at, _)| **at < too_late) {
+        let steps = s.at_ms.iter().zip(*scores).zip(&s.labels);
+        for ((&at, &score), label) in steps.take_while(|((at, _), _)| **at < too_late) {
             let calm = at < calm_until;
             sum.calm_ms += if calm { STRIDE_MS } else { 0 };
             // The controller waits for three samples: two steps in a row.
@@ -266,7 +267,9 @@ fn alarms(judged: &[(&Series, &Scores)], threshold: f64) -> Alarms {
                 before = above;
                 continue;
             }
-            if calm && last_above.is_none_or(|last| at > last + QUIET_MS) {
+            // Where the service fails without a fault of ours, what says so before is no false alarm.
+            let right = s.kind == RunKind::Calm && *label == Label::Failing;
+            if calm && !right && last_above.is_none_or(|last| at > last + QUIET_MS) {
                 sum.wrong += 1;
             }
             if !calm {

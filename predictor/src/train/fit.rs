@@ -8,6 +8,7 @@ use crate::features::{N_NAMELESS, NAMELESS};
 use crate::judges::{HORIZONS, horizons};
 use crate::net::{GruNet, input, layout};
 use crate::pooled::{self, POOLED};
+use crate::recording::RunKind;
 use crate::rng::Rng;
 use crate::sample::N_METRICS;
 use crate::task::{OnProgress, Progress};
@@ -151,11 +152,20 @@ fn chunks(train: &[Series], window: usize, rng: &mut Rng) -> Vec<(usize, isize)>
     for (i, s) in train.iter().enumerate() {
         let mut start = -((burn_in(window) + rng.below(stride)) as isize);
         while start + (burn_in(window) as isize) < s.len() as isize {
-            chunks.push((i, start));
+            if rng.below(thinned(s)) == 0 {
+                chunks.push((i, start));
+            }
             start += stride as isize;
         }
     }
     chunks
+}
+
+/// A judge is fitted to one of so many steps: hours of calm say little that minutes of it do not. All of them are
+/// judged, and calibrate.
+pub(crate) fn thinned(series: &Series) -> usize {
+    const LONG: usize = 500;
+    if series.kind == RunKind::Calm && series.len() > LONG { 5 } else { 1 }
 }
 
 /// Steps at the start of a chunk that are not judged: live, a window is always full.

@@ -121,7 +121,7 @@ impl Trained {
 
 /// Trains, calibrates and judges a model; `progress` hears of every step.
 pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Result<Trained, TrainError> {
-    let series: Vec<Series> = runs.iter().map(|r| Series::new(r, options.horizon_ms)).collect();
+    let series = Series::all(runs, options.horizon_ms);
     let data = DataCard::new(&series);
     let split = Split::new(series, &options.held_out);
     both_sides("training", &split.train)?;

@@ -64,10 +64,11 @@ pub fn evaluate(
     let mut series = Vec::with_capacity(runs.len());
     let mut csv = header(horizon_ms);
     for (done, run) in runs.iter().enumerate() {
-        let run = Series::new(run, horizon_ms);
-        write_run(&mut csv, model, &run);
-        progress(Progress { what: &run.run, done: done + 1, total: runs.len() });
-        series.push(run);
+        for seen in Series::all(std::slice::from_ref(run), horizon_ms) {
+            write_run(&mut csv, model, &seen);
+            series.push(seen);
+        }
+        progress(Progress { what: &run.header.run, done: done + 1, total: runs.len() });
     }
     let steps: usize = series.iter().map(Series::len).sum();
     task::write(asked.out, &csv)?;

@@ -4,7 +4,7 @@ import random
 import time
 import unittest
 
-from .. import analysis, report, stats
+from .. import analysis, catalogue, report, schedule, stats
 from ..counters import Counters, swallowed
 from ..engines import Decision
 from ..faults import Moments, Plan, make
@@ -68,6 +68,20 @@ class Judgement(unittest.TestCase):
         for change in ({"packets_lost_by_failover": 1}, {"packets_lost_by_failover": -1}, {"hard_failure_ms": None},
                        {"first_alarm_ms": 6}, {"first_alarm_ms": -1}, {"shift_done_ms": None}, {"packets_lost_total": 10}):
             self.assertTrue(report.verdict(good | change), change)
+
+
+class Schedules(unittest.TestCase):
+    def test_the_first_session_is_what_it_was(self):
+        runs = schedule.first(1)
+        self.assertEqual((len(runs), runs[0].name, runs[211].name), (234, "s1-000-steady-calm", "s1-211-loss-ramp"))
+
+    def test_the_second_session_has_every_kind_over_half_a_minute_and_more(self):
+        runs = schedule.second(1)
+        ramps = [run for run in runs if run.kind == "ramp"]
+        self.assertEqual(len(ramps), 9 * schedule.SECOND_OLD + 8 * schedule.SECOND_NEW)
+        self.assertEqual({run.fault for run in ramps}, {*catalogue.FIRST, *catalogue.SECOND})
+        self.assertTrue(all(30 <= run.plan.ramp_s <= 120 for run in ramps))
+        self.assertTrue(all(run.plan.peak < 1 for run in runs if run.kind == "stopped_short"))
 
 
 class Samples(unittest.TestCase):
