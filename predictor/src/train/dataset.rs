@@ -191,21 +191,22 @@ pub struct HeldOut {
 }
 
 impl Split {
-    /// Within each kind of run, in order of time: the last quarter tests. All runs of a fault or under a load that is
-    /// held out test, and so does the soak: a calm run that is long on purpose.
+    /// Within each kind of run, in order of time: the last quarter tests, and of calm ones the last half, as a false alarm shows
+    /// in hours only. All runs of a fault or under a load that is held out test.
     pub fn new(series: Vec<Series>, held_out: &HeldOut) -> Self {
         let mut groups = BTreeMap::<(RunKind, String), Vec<Series>>::new();
         let mut split = Self::default();
         for s in series.into_iter().filter(|s| !s.is_empty()) {
             let unseen = held_out.faults.contains(&s.fault) || held_out.profiles.contains(&s.profile);
-            if unseen || s.kind == RunKind::Abrupt || s.fault == SOAK {
+            if unseen || s.kind == RunKind::Abrupt {
                 split.test.push(s);
             } else {
                 groups.entry((s.kind, s.fault.clone())).or_default().push(s);
             }
         }
-        for (_, mut group) in groups {
-            let mut last = group.len() - group.len() / 4;
+        for ((kind, _), mut group) in groups {
+            let tested = if kind == RunKind::Calm { group.len() / 2 } else { group.len() / 4 };
+            let mut last = group.len() - tested;
             // Both views of one recording stay together.
             while last > 1 && last < group.len() && group[last].recording() == group[last - 1].recording() {
                 last -= 1;
@@ -216,6 +217,3 @@ impl Split {
         split
     }
 }
-
-/// The name of the long calm run.
-const SOAK: &str = "soak";
