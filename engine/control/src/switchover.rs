@@ -1,5 +1,5 @@
 //! A switchover: the site's traffic and ownership go from one engine to the other, stage by stage, or come back. One machine for all
-//! causes: [`Stage::next`] is its table, [`Switchover::poll`] drives it. It decides nothing else and does nothing itself: the
+//! causes: [`Stage::next`] is its table, `Switchover::poll` drives it. It decides nothing else and does nothing itself: the
 //! controller tells it what it sees and carries out what it orders. What was not foreseen is sudden: ownership has moved, or must at
 //! once, and the stages before that are recorded as skipped.
 
