@@ -1,5 +1,5 @@
 //! A switchover: the site's traffic and ownership go from one engine to the other, stage by stage, or come back. One machine for all
-//! causes: [`Stage::next`] is its table, [`Switchover::poll`] drives it. It decides nothing else and does nothing itself: the
+//! causes: [`Stage::next`] is its table, `Switchover::poll` drives it. It decides nothing else and does nothing itself: the
 //! controller tells it what it sees and carries out what it orders. What was not foreseen is sudden: ownership has moved, or must at
 //! once, and the stages before that are recorded as skipped.
 
@@ -418,7 +418,7 @@ impl Switchover {
     }
 
     /// A check that passed when the traffic began to move and fails now. Ours may fail because we are failing, so that it speaks
-    /// against a move only if nothing was wrong with us.
+    /// against a move only if nothing was wrong with us: nobody predicted it, and nobody wants the site back because of it.
     fn checks_worse(&self, sight: &Sight) -> Option<String> {
         if self.begin.overrule || !sight.own.up {
             return None;
@@ -428,6 +428,7 @@ impl Switchover {
                 check.other.state == CheckState::Failing && self.baseline.target.contains(&check.name);
             let here = check.own.state == CheckState::Failing
                 && self.begin.cause == Cause::Manual
+                && !self.begin.undoes
                 && self.baseline.own.contains(&check.name);
             let (who, view) = match (at_target, here) {
                 (true, _) => ("the target", &check.other),

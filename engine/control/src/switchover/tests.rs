@@ -242,6 +242,9 @@ fn an_application_lost_on_the_way_rolls_it_back() {
     assert!(matches!(order, Order::RollBack(why) if why.contains("at this engine")));
     let order = run(&mut switchover(Cause::Predicted), 0, here).1;
     assert_eq!(order, Order::HandOver, "that we fail is why we move");
+    let undoing = Begin { undoes: true, ..begin(Cause::Manual) };
+    let mut undoing = Switchover::new(undoing, ShiftConfig::default(), &sight(0));
+    assert_eq!(run(&mut undoing, 0, here).1, Order::HandOver, "that we fail is why it comes back");
     let neither = |ms| checked(ms, Failing, Failing);
     assert_eq!(run(&mut switchover(Cause::Manual), 0, neither).1, Order::HandOver);
 }
