@@ -90,6 +90,8 @@ pub struct Meta {
     pub reverse: NextHopId,
     /// Where it goes.
     pub egress: Egress,
+    /// It waits until the limit of its SA is raised.
+    pub ahead: bool,
     /// Made or turned round here: no TTL is taken.
     pub own: bool,
     /// The source it gets when it leaves (NAT).
@@ -125,6 +127,7 @@ impl Meta {
         route: NextHopId::NONE,
         reverse: NextHopId::NONE,
         egress: Egress::Unknown,
+        ahead: false,
         own: false,
         source: None,
         trace: Tag::NONE,
@@ -156,6 +159,8 @@ pub struct SaTable {
     pub outbound: Box<[Option<Box<OutboundSa>>]>,
     /// Of the inbound ones, those that another engine may take over.
     pub watched: ArrayVec<Watched, MAX_WATCHED>,
+    /// SPI and number of the packets of a burst that are above the limit of their SA, in their order.
+    pub ahead: ArrayVec<(Spi, u64), BURST>,
     /// WireGuard's, by [`TunnelId`].
     pub keypairs: Box<[Keypairs]>,
 }

@@ -226,8 +226,8 @@ fn sa(n: u32) -> SaState {
         parameters: SaParameters { algorithm: Algorithm::Aes256Gcm, esn: true },
         epoch: 1,
         reserved: 1 << 24,
-        top: u64::from(n),
-        peak: 1000,
+        limit: u64::from(n),
+        rate: 1000,
     }
 }
 

@@ -137,16 +137,39 @@ pub(crate) fn open<A: PacketPool>(
     };
     let tunnel = inbound.tunnel;
     packet.adj(at);
-    let inner = inbound.sa.open(packet).map_err(|error| match error {
-        SaError::Replay => DropReason::Replayed,
-        SaError::Authentication => DropReason::Authentication,
-        _ => DropReason::BadEncapsulation,
-    })?;
+    let inner = match inbound.sa.open(packet) {
+        Ok(inner) => inner,
+        Err(SaError::Replay) => return Err(DropReason::Replayed),
+        Err(SaError::Authentication) => return Err(DropReason::Authentication),
+        Err(SaError::Ahead) => return ahead(context, packet, meta, spi, class),
+        Err(_) => return Err(DropReason::BadEncapsulation),
+    };
     let expected = if inner == Protocol::IPV6.0 { 6 } else { 4 };
     if packet.data().first().is_none_or(|byte| byte >> 4 != expected) {
         return Err(DropReason::BadEncapsulation);
     }
     inside(context, packet, meta, tunnel, class)
+}
+
+/// The packet is the inner one already, but its number may not be accepted yet.
+#[cold]
+fn ahead<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    spi: Spi,
+    class: TrafficClass,
+) -> Verdict {
+    let inbound = context.sas.inbound.get(&spi).ok_or(DropReason::UnknownSpi)?;
+    let (tunnel, (seq, inner)) = (inbound.tunnel, inbound.sa.ahead());
+    let expected = if inner == Protocol::IPV6.0 { 6 } else { 4 };
+    if packet.data().first().is_none_or(|byte| byte >> 4 != expected) {
+        return Err(DropReason::BadEncapsulation);
+    }
+    inside(context, packet, meta, tunnel, class)?;
+    context.sas.ahead.try_push((spi, seq)).map_err(|_| DropReason::Unreserved)?;
+    meta.ahead = true;
+    Ok(())
 }
 
 fn gre<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {

@@ -32,7 +32,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         match command {
             Command::InstallInbound(inbound) => self.install_inbound(inbound),
             Command::InstallOutbound(tunnel, sa) => self.install_outbound(tunnel, sa),
+            Command::Limit(spi, limit) => self.limit(spi, limit),
             Command::RemoveInbound(spi) => {
+                self.give_up_ahead(spi);
                 self.context.sas.watched.retain(|watched| watched.spi != spi);
                 if let Some(old) = self.context.sas.inbound.remove(&spi) {
                     self.context.report(Event::Retired(Retired::Inbound(old)));
@@ -75,18 +77,18 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
-    /// How far watched SAs have come: at once for one that is slow, every millisecond for the others.
+    /// How far what comes under watched SAs has come: at once for one that is slow, every millisecond for the others.
     #[cold]
     pub(super) fn report_accepted(&mut self, now: Nanos) {
         let context = &mut self.context;
         for Watched { spi, reported } in &mut context.sas.watched {
-            let top = context.sas.inbound.get(spi).map_or(0, |inbound| inbound.sa.top());
+            let top = context.sas.inbound.get(spi).map_or(0, |inbound| inbound.sa.reached());
             if top > reported.0
                 && now.since(reported.1) >= BETWEEN_REPORTS
                 && context.events.free() > EVENTS / 2
             {
                 *reported = (top, now);
-                let _ = context.events.push(Event::Accepted(*spi, top));
+                let _ = context.events.push(Event::Reached(*spi, top));
             }
         }
     }

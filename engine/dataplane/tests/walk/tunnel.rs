@@ -195,6 +195,40 @@ fn esp_is_rekeyed_without_loss() {
     b.refuses(WAN, &before, DropReason::UnknownSpi);
 }
 
+/// What is above the limit of an SA waits, in its order, and goes on when the limit allows it; a copy of it does not.
+#[test]
+fn packets_above_the_limit_of_their_sa_wait() {
+    let (mut a, mut b) = pair(ESP, false);
+    let spi = Spi(0x1000);
+    let frames: Vec<_> =
+        (1..=5u16).map(|n| wire(&mut a, &Ip::between(1, 2, false).udp(n, usize::from(n)))).collect();
+    let limit = |b: &mut Engine, limit: u64| {
+        b.events();
+        b.command(0, Command::Limit(spi, limit));
+        b.poll();
+        let said = b.events().iter().find_map(|event| match event {
+            Event::Limited(of, in_force) if *of == spi => Some(*in_force),
+            _ => None,
+        });
+        (said.expect("it says what is in force"), b.take(LAN))
+    };
+    assert_eq!(limit(&mut b, 2).0, 2);
+    assert_eq!(deliver(&mut b, &frames[..4]).len(), 2);
+    assert_eq!(deliver(&mut b, &frames[3..4]).len(), 0);
+    assert_eq!(b.counters().held.get(), 3);
+    let (in_force, out) = limit(&mut b, 4);
+    assert_eq!((in_force, out.len(), b.dropped(DropReason::Replayed)), (4, 2, 1));
+    let lengths: Vec<_> = out.iter().map(|frame| payload(&checked(frame)).len() - 8).collect();
+    assert_eq!(lengths, [3, 4], "in their order");
+    b.refuses(WAN, &frames[3], DropReason::Replayed);
+    // It never sinks below what was accepted, and what waits when its SA goes has nowhere to go.
+    assert_eq!(limit(&mut b, 1).0, 4);
+    assert_eq!(deliver(&mut b, &frames[4..]).len(), 0);
+    b.command(0, Command::RemoveInbound(spi));
+    b.poll();
+    assert_eq!((b.dropped(DropReason::Unreserved), b.counters().held.get()), (1, 0));
+}
+
 /// A tunnel that is given up has nothing left to send by, and its SA goes back to be freed.
 #[test]
 fn a_tunnel_that_is_given_up_sends_nothing() {

@@ -12,6 +12,7 @@ pub mod planned;
 pub mod records;
 pub mod recovery;
 pub mod replays;
+pub mod shadows;
 
 use crate::hosts::PacketId;
 use crate::plane::tape::{Act, Use};
@@ -51,6 +52,8 @@ pub enum Rule {
     Orders,
     /// See [`records`].
     Records,
+    /// See [`shadows`].
+    Shadows,
 }
 
 /// Violations kept of each rule; what follows the first ones says little.
@@ -95,6 +98,8 @@ pub struct Checkers {
     pub orders: orders::Orders,
     /// See [`records`].
     pub records: records::Records,
+    /// See [`shadows`].
+    pub shadows: shadows::Shadows,
     /// What they saw.
     pub log: Log,
 }

@@ -41,7 +41,7 @@ impl Cluster {
                 node.told.tunnels.insert(tunnel, (up, fenced));
             }
             Output::Role { owner, epoch } => {
-                plane.forwarding.set_owner(owner);
+                plane.set_owner(owner, node.clock.local(now));
                 node.told.role = Some((owner, epoch));
             }
             Output::ForwardUntil(until) => {

@@ -1,13 +1,15 @@
 //! Frames: from hosts and other engines into ports, through workers, and out again.
 
-use super::Cluster;
+use super::{Cluster, shadowed};
 use crate::hosts::{self, PacketId};
 use crate::node::Node;
+use crate::partner;
 use crate::plane::WORKERS;
 use crate::plane::forwarding::{LAN, LINK};
+use crate::plane::site_sa::{Shadowing, is_from_partner, number_to_partner};
 use crate::plane::tape::Act;
 use crate::topology::{ENGINES, engine_of};
-use dataplane::id::{PortId, Spi};
+use dataplane::id::{Nanos, PortId, Spi};
 
 /// Where ESP stands in a frame without options, and what names it in the IP header (RFC 4303 §2).
 const ESP_AT: usize = 34;
@@ -69,6 +71,10 @@ impl Cluster {
         let uses = std::mem::take(&mut *plane.tape.lock().expect("one thread"));
         let sent: Vec<_> = std::iter::from_fn(|| plane.depart()).collect();
         let node = &self.nodes[name];
+        let other = shadowed::other(name).map(|other| &self.nodes[other]);
+        let sound = other.map_or(Nanos(0), |other| self.channels.sound((name, other.name), now));
+        let heard = other.and_then(|other| other.plane.as_ref()?.shadowing.as_ref());
+        let heard = heard.map_or(0, Shadowing::heard_limit);
         let checkers = &mut self.checkers;
         for entry in uses {
             match (entry.act, entry.packet) {
@@ -78,7 +84,15 @@ impl Cluster {
                 (Act::Opened, Some(packet)) => checkers.owners.opened(node, packet),
                 _ => {}
             }
-            checkers.used(now, name, entry);
+            if let (Act::Sealed, Some(seq)) = (entry.act, number_to_partner(entry.key, entry.iv)) {
+                let (reserved, sound) = (other.map_or(0, |other| other.disk.free()), sound);
+                checkers.shadows.sent(now, name, (seq, reserved), sound, &mut checkers.log);
+            }
+            // What the partner sealed may be opened before it is accepted, and again elsewhere if it never was: what arrives
+            // at the host counts.
+            if entry.act == Act::Sealed || !is_from_partner(entry.key) {
+                checkers.used(now, name, entry);
+            }
         }
         for (port, frame) in sent {
             let packet = PacketId::of_frame(&frame);
@@ -86,10 +100,24 @@ impl Cluster {
             if let Some(packet) = packet {
                 checkers.owners.forwarded(now, node, packet, &mut checkers.log);
             }
+            if port == LAN && self.partner.is_for(&frame) {
+                if let Some(packet) = self.partner.hear(&frame) {
+                    checkers.delivered(now, packet);
+                }
+                continue;
+            }
             if port == LAN {
                 if let Some(packet) = self.hosts.hear(name, &frame) {
                     checkers.owners.delivered(now, node, packet, &mut checkers.log);
+                    let seq = partner::number_of(packet);
+                    let again = seq.filter(|_| checkers.deliveries.has(packet));
+                    if again.is_some_and(|seq| checkers.shadows.excuses(seq)) {
+                        continue;
+                    }
                     checkers.delivered(now, packet);
+                    if let Some(seq) = seq {
+                        checkers.shadows.accepted(now, name, (seq, heard), sound, &mut checkers.log);
+                    }
                 }
                 continue;
             }

@@ -2,8 +2,8 @@
 
 use crate::sabotage::Sabotage;
 use crate::topology::{
-    ENGINES, FIRST, GATEWAY, GROUP, HOST_MAC, SECOND, engine_mac, host, lan_address, link_address,
-    neighbours, wan_address,
+    ENGINES, FIRST, GATEWAY, GROUP, HOST_MAC, HOST_P, PARTNER, PARTNER_MAC, PARTNERS, SECOND, THIRD,
+    engine_mac, host, lan_address, link_address, neighbours, wan_address,
 };
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::fib::{Fib, FibBuilder};
@@ -51,7 +51,7 @@ impl Forwarding {
             engine,
             generation: Generation(0),
             owner: false,
-            tunnels: [FIRST, SECOND].map(|id| tunnel(engine, id)).into(),
+            tunnels: tunnels(engine),
             buckets: Arc::new(BucketTable::new(&Shares::by_weight(&[(FIRST, 1)]).expect("a member"))),
             flowlet_gap: Nanos(0),
             move_deadline: Nanos(0),
@@ -106,7 +106,7 @@ impl Forwarding {
 
     fn tables(&self, buckets: Arc<BucketTable>) -> Tables {
         let interfaces: Arc<[Interface]> = (0..3).map(|id| self.interface(id)).collect();
-        let leads_out = |t: &&Tunnel| t.up && t.encapsulation != Encapsulation::Direct;
+        let leads_out = |t: &&Tunnel| t.up && t.encapsulation != Encapsulation::Direct && t.id != THIRD;
         let group = Group {
             id: GROUP,
             buckets,
@@ -116,6 +116,8 @@ impl Forwarding {
             move_deadline: self.move_deadline,
             mss_clamp: true,
         };
+        let mut groups = vec![group];
+        groups.extend(self.engine.starts_with('a').then(partners));
         Tables {
             generation: self.generation,
             router_v4: interfaces[0].ipv4(),
@@ -125,7 +127,7 @@ impl Forwarding {
             next_hops: self.next_hops.clone(),
             neighbors: self.neighbors.clone(),
             tunnels: self.tunnels.clone().into(),
-            groups: [group].into(),
+            groups: groups.into(),
             acl: None,
         }
     }
@@ -147,6 +149,37 @@ impl Forwarding {
             site_link: id == 2 && self.sabotage != Some(Sabotage::HandBack),
             virtual_router: None,
         }
+    }
+}
+
+/// To the engines next to it, and of site a to the partner: that one has no probes, and counts as up.
+fn tunnels(engine: &str) -> Vec<Tunnel> {
+    let mut tunnels: Vec<Tunnel> = [FIRST, SECOND].map(|id| tunnel(engine, id)).into();
+    if engine.starts_with('a') {
+        let (local, remote) = (GATEWAY.into(), PARTNER.into());
+        let (interface, next_hop) = (InterfaceId(LAN.0), remote);
+        tunnels.push(Tunnel {
+            id: THIRD,
+            local,
+            remote,
+            interface,
+            next_hop,
+            up: true,
+            ..tunnel(engine, FIRST)
+        });
+    }
+    tunnels
+}
+
+fn partners() -> Group {
+    Group {
+        id: PARTNERS,
+        buckets: Arc::new(BucketTable::new(&Shares::by_weight(&[(THIRD, 1)]).expect("a member"))),
+        own: [THIRD].into_iter().collect(),
+        members: [THIRD].into_iter().collect(),
+        flowlet_gap: Nanos(0),
+        move_deadline: Nanos(0),
+        mss_clamp: true,
     }
 }
 
@@ -179,6 +212,9 @@ fn routes(engine: &str) -> (Arc<Fib>, Arc<[NextHop]>) {
         route(net(address, 32), NextHop::Local);
     }
     route(net(host(if engine.starts_with('a') { "b" } else { "a" }), 16), NextHop::Group(GROUP));
+    if engine.starts_with('a') {
+        route(net(HOST_P, 16), NextHop::Group(PARTNERS));
+    }
     (fib.build().expect("a handful of routes"), next_hops.into())
 }
 
@@ -193,5 +229,6 @@ fn known(engine: &str) -> Neighbors {
             ]
         })
         .chain([on(0, host(&engine[..1]), HOST_MAC)])
+        .chain(engine.starts_with('a').then(|| on(0, PARTNER, PARTNER_MAC)))
         .collect()
 }
