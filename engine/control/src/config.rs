@@ -177,6 +177,8 @@ pub struct HaConfig {
     pub lease: Nanos,
     /// What a standby without a witness does when its peer is silent.
     pub without_witness: WithoutWitness,
+    /// Whether the pair shares its configuration, see [`crate::replication`].
+    pub shares_config: bool,
 }
 
 /// This engine's part in the election of the gateway on its link (RFC 9568).

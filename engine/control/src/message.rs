@@ -1,6 +1,7 @@
 //! What engines tell each other over their mutually authenticated control connections.
 //! The sender's name is not in the message: it is the name in the certificate it proved.
 
+use crate::replication::Word;
 use dataplane::id::{Epoch, Spi};
 use dataplane::sa::Algorithm;
 use serde::{Deserialize, Serialize};
@@ -113,14 +114,19 @@ pub struct Share {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// First message each way: who speaks for the site, as far as the sender knows.
-    /// `parallel`: the sender understands [`Message::Parallel`].
+    /// `parallel`: the sender understands [`Message::Parallel`]; `shares_config`: it shares its site's configuration, and
+    /// understands [`Message::Site`].
     Hello {
         site: String,
         epoch: Epoch,
         owner: Option<String>,
         #[serde(default)]
         parallel: bool,
+        #[serde(default)]
+        shares_config: bool,
     },
+    /// About the configuration of their site; only to those who share it.
+    Site { says: Word },
     /// About a tunnel parallel to a configured one; only to those who understand it.
     Parallel { tunnel: Endpoints, says: ParallelWord },
     /// "Send me traffic of this tunnel under these SPIs": inbound SAs are installed, one a worker. The
