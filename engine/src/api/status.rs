@@ -1,6 +1,7 @@
 //! What the running engine says of itself. Commands, `--json` and `/metrics` all show these.
 
 use super::shadow::ShadowStatus;
+use super::site::ConfigStatus;
 mod link;
 
 pub use link::*;
@@ -74,6 +75,9 @@ pub struct Status {
     /// How sessions are shadowed, if they are.
     #[serde(default)]
     pub shadow: Option<ShadowStatus>,
+    /// What the site's engines run alike, if they share it.
+    #[serde(default)]
+    pub config: Option<ConfigStatus>,
 }
 
 /// The state store.

@@ -6,6 +6,7 @@ mod bfd;
 mod cluster;
 mod mirror;
 mod shadow;
+mod site;
 mod tunnels;
 mod vrrp;
 

@@ -21,6 +21,7 @@ mod path_mtu;
 mod sas;
 mod shadow;
 mod shapers;
+mod site;
 mod site_sas;
 mod static_sas;
 mod status;
@@ -34,10 +35,12 @@ mod workers;
 mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
+use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan, TunnelPlan};
 use crate::routes::{self, Targets};
+use crate::site::Site;
 use anyhow::{Context as _, Result};
 use cluster::StateStore;
 use control::Controller;
@@ -46,7 +49,8 @@ use dataplane::id::{PortId, TunnelId};
 use dataplane::virtual_router::VirtualRouter;
 use dataplane::wire::MacAddr;
 use dpdk::{Clock, Device, Eal, Mempool, PoolConfig, PortConfig, PortPools, QueuePair};
-use engine::{Engine, Sources, unix_ms};
+pub use engine::unix_ms;
+use engine::{Engine, Sources};
 use forwarding::Forwarding;
 use journal::Journal;
 use learning::Learning;
@@ -64,7 +68,7 @@ use std::fs::File;
 use std::sync::Arc;
 use telemetry::Sampler;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use traffic::TrafficWatch;
 use workers::{Shapers, Shared, Workers};
 
@@ -75,7 +79,7 @@ const WAITING: usize = 1024;
 ///
 /// # Errors
 /// If it cannot boot: what, where and what to do is in the chain.
-pub fn run(plan: Plan) -> Result<()> {
+pub fn run(plan: Plan, shared: Option<(Site, Config)>) -> Result<()> {
     let eal = Eal::init(&plan.eal).context("EAL did not start")?;
     let ports = start_ports(&eal, &plan)?;
     let mut engine = assemble(&eal, plan, ports)?;
@@ -83,7 +87,7 @@ pub fn run(plan: Plan) -> Result<()> {
         .enable_all()
         .build()
         .context("the control loop could not be started")?
-        .block_on(supervise(&mut engine));
+        .block_on(supervise(&mut engine, shared));
     let Engine { workers, devices, .. } = engine;
     workers.stop()?;
     drop(devices);
@@ -91,7 +95,7 @@ pub fn run(plan: Plan) -> Result<()> {
 }
 
 /// The engine's loop with everything that talks to it.
-async fn supervise(engine: &mut Engine) -> Result<()> {
+async fn supervise(engine: &mut Engine, shared: Option<(Site, Config)>) -> Result<()> {
     let (peer_tx, peer_rx) = mpsc::channel(WAITING);
     let config = engine.plan.control.as_ref().map(|control| peer_config(&engine.plan.name, control));
     let (mirror_tx, mirror_rx) = mpsc::channel(1);
@@ -104,8 +108,9 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
         engine.start_mirror(links, &mut arrivals)?;
     }
     let (api_tx, api_rx) = mpsc::channel(WAITING);
-    let targets = Arc::new(Targets::new(&engine.plan.forwarding));
+    let (targets_tx, targets) = watch::channel(Arc::new(Targets::new(&engine.plan.forwarding)));
     let handle = ApiHandle::new(api_tx, targets);
+    let site_rx = engine.start_site(shared, targets_tx);
     let _serving = api::start(&engine.plan, handle).await.context("the API could not be started")?;
     let cluster = engine.plan.cluster.as_ref();
     let store = cluster.map(|cluster| StateStore::start(&engine.plan.name, cluster)).transpose()?;
@@ -122,7 +127,11 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
     };
     tracing::info!(engine = engine.plan.controller.engine, "ready");
     engine
-        .supervise(Sources { peers: peer_rx, api: api_rx, store: store_rx, mirror: arrivals }, links, stop)
+        .supervise(
+            Sources { peers: peer_rx, api: api_rx, store: store_rx, mirror: arrivals, site: site_rx },
+            links,
+            stop,
+        )
         .await
 }
 
@@ -242,6 +251,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
         shadow,
+        site: None,
         started_unix_ms: unix_ms() - clock.now().as_millis(),
         controller: Controller::new(config),
         traffic: TrafficWatch::new(&plan.adaptive, &model, clock.now()).context("group.adaptive.forecast")?,

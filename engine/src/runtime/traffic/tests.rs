@@ -98,7 +98,13 @@ impl Rig {
             created: Vec::new(),
         };
         let peer = "b1".to_owned();
-        let hello = Message::Hello { site: "b".to_owned(), epoch: Epoch(1), owner: None, parallel: true };
+        let hello = Message::Hello {
+            site: "b".to_owned(),
+            epoch: Epoch(1),
+            owner: None,
+            parallel: true,
+            shares_config: false,
+        };
         rig.step(Some(Input::PeerUp { peer: peer.clone() }));
         rig.step(Some(Input::Message { peer, message: hello }));
         rig.step(None);
