@@ -128,7 +128,7 @@ def messages():
     ends = {"local": "192.0.2.1", "remote": "2001:db8::2"}
     site = {"site": "north"}
     yield {"type": "hello", **site, "epoch": 3, "owner": "a1"}
-    yield {"type": "hello", **site, "epoch": 0, "owner": None}
+    yield {"type": "hello", **site, "epoch": 0, "owner": None, "checks": True}
     yield {"type": "sa_offer", "tunnel": ends, "generation": 1, "spis": [4096, 4097]}
     yield {"type": "sa_in_use", "tunnel": ends, "generation": 1}
     yield {"type": "sa_rekey", "tunnel": ends}
@@ -140,6 +140,9 @@ def messages():
     yield {"type": "set_shares", **site, "epoch": 5, "version": 2, "shares": [{"engine": "a1", "buckets": 65536}]}
     yield {"type": "shares_applied", **site, "version": 2}
     yield {"type": "shift_request", **site, "reason": "a person"}
+    yield {"type": "shift_request", **site, "reason": "check web fails", "undoes": True}
+    yield {"type": "checks", **site, "checks": [{"name": "web", "state": "failing", "good": False, "age_ms": 250,
+                                                 "reason": "connection refused"}]}
     yield {"type": "alarm", **site, "raised": True}
     yield {"type": "goodbye", "reason": "stopping"}
     yield {"type": "hello", **site, "epoch": 3, "owner": "a1", "parallel": True, "shares_config": True}
@@ -172,7 +175,7 @@ def api():
     for name in ("status", "ports", "tunnels", "workers", "drops", "decisions"):
         yield name, json.dumps({"request": name}).encode()
     for n, command in enumerate((
-            {"command": "drain"}, {"command": "undrain"}, {"command": "approve", "decision": 7},
+            {"command": "drain"}, {"command": "drain", "overrule": True}, {"command": "undrain"}, {"command": "approve", "decision": 7},
             {"command": "set_mode", "mode": "observe"}, {"command": "set_mode", "mode": "auto"})):
         yield f"command-{n}", json.dumps({"request": "command", "command": command}).encode()
     yield "shape", json.dumps({"request": "shape", "tunnel": "a1-b1", "class": "voice", "kbps": 1000}).encode()
@@ -346,6 +349,26 @@ def mirror():
     yield "report", framed(3, json.dumps(report).encode())
     yield "unknown-kind", framed(9, b"")
     yield "too-long", struct.pack(">IB", 65537, 2)
+def checks():
+    """What servers answer application checks: bit 0 of the first octet is the protocol, bit 1 whether more is asked."""
+    def message(kind, body):
+        return kind + struct.pack(">I", len(body) + 4) + body
+    answers = {
+        "ok": b"HTTP/1.0 200 OK\r\nServer: x\r\n\r\nok\n", "length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "down": b"HTTP/1.1 503 Service Unavailable\r\n\r\n", "short": b"HTTP/1.1 20", "ssh": b"SSH-2.0-OpenSSH_9.2\r\n"}
+    for name, answer in answers.items():
+        yield f"http-{name}", b"\x0e" + answer
+    refusal = message(b"E", b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0")
+    welcome = message(b"R", bytes(4)) + message(b"S", b"server_version\x0015.10\0") + message(b"K", bytes(8)) + message(b"Z", b"I")
+    columns = message(b"T", b"\0\x01?column?\0" + bytes(18))
+    row = columns + message(b"D", b"\0\1\0\0\0\x011") + message(b"C", b"SELECT 1\0") + message(b"Z", b"I")
+    dialogues = {"starting": refusal, "sasl": message(b"R", b"\0\0\0\x0aSCRAM-SHA-256\0\0"), "query": welcome + row,
+                 "no-row": welcome + message(b"C", b"SELECT 0\0"), "old": b"EFATAL: could not fork\n\0"}
+    for name, answer in dialogues.items():
+        for asked in (0x05, 0x07):
+            yield f"postgresql-{name}-{asked}", bytes([asked]) + answer
+
+
 def shadow():
     """Frames of the channel between an engine and its shadow."""
     v4, nat = bytes([10, 1, 0, 9, 10, 2, 0, 9, 4, 0, 1, 187, 6]), bytes([10, 2, 0, 9, 198, 18, 0, 1, 1, 187, 8, 0])
@@ -464,7 +487,8 @@ def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "state": state, "mirror": mirror, "shadow": shadow, "site": site, "table": table, "ramp": ramp, "filter": filters,
+               "state": state, "mirror": mirror, "shadow": shadow, "checks": checks, "site": site, "table": table,
+               "ramp": ramp, "filter": filters,
                "wireguard": wireguard, "handshake": handshake}
     for parser, seeds in parsers.items():
         folder = out / parser

@@ -149,6 +149,38 @@ pub fn site(data: &[u8]) {
     }
 }
 
+/// What a server answers an application check: the first octet says which is asked and in pieces of which size it comes. The pieces
+/// change nothing.
+pub fn checks(data: &[u8]) {
+    use crate::checks::{Dialogue, Step, http, postgresql};
+    let Some((&first, answer)) = data.split_first() else { return };
+    let body = (first & 2 != 0).then(|| "ok".to_owned());
+    let (path, host) = ("/".to_owned(), "app".to_owned());
+    let web = http::Request { path, host, status: vec![200..=399], body };
+    let user = (first & 2 != 0).then(|| "probe".to_owned());
+    let server = postgresql::Request { user, database: None };
+    let outcome = |size: usize| {
+        let mut dialogue: Box<dyn Dialogue> = match first & 1 {
+            0 => Box::new(http::Http::new(&web)),
+            _ => Box::new(postgresql::PostgreSql::new(&server)),
+        };
+        let mut pieces = answer.chunks(size);
+        let mut step = Step::More;
+        loop {
+            step = match step {
+                Step::Good => return Ok(()),
+                Step::Bad(reason) => return Err(reason),
+                Step::Send(_) => dialogue.received(&[]),
+                Step::More => {
+                    pieces.next().map_or_else(|| dialogue.ended(), |piece| dialogue.received(piece))
+                }
+            };
+        }
+    };
+    let whole = outcome(answer.len().max(1));
+    assert_eq!(outcome(usize::from(first >> 2) + 1).is_ok(), whole.is_ok(), "{whole:?}");
+}
+
 /// Messages of a WireGuard handshake.
 #[cfg(feature = "wireguard")]
 pub fn handshake(data: &[u8]) {
@@ -183,6 +215,7 @@ mod tests {
         corpus("mirror").iter().for_each(|data| super::mirror(data));
         corpus("api").iter().for_each(|data| super::api(data));
         corpus("state").iter().for_each(|data| super::state(data));
+        corpus("checks").iter().for_each(|data| super::checks(data));
         corpus("shadow").iter().for_each(|data| super::shadow(data));
         corpus("site").iter().for_each(|data| super::site(data));
         #[cfg(feature = "wireguard")]

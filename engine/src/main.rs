@@ -4,6 +4,7 @@
 
 mod api;
 mod bench;
+mod checks;
 mod cli;
 mod config;
 mod crypto;

@@ -3,6 +3,7 @@
 
 mod access;
 pub(crate) mod adaptive;
+mod application;
 mod controller;
 pub(crate) mod ports;
 mod shadow;
@@ -18,6 +19,7 @@ pub use shadow::{ShadowPlan, StaticSaPlan};
 pub use shaper::{ClassPlan, ShaperPlan};
 pub use wireguard::WireGuardPlan;
 
+use crate::checks::CheckPlan;
 use crate::config::cluster::Cluster;
 use crate::config::mirror::Mirror;
 use crate::config::model::{self, Protocol, RouteTarget};
@@ -67,6 +69,8 @@ pub struct Plan {
     pub tunnels: Vec<TunnelPlan>,
     /// What the controller is told. `epoch_floor` and `seed` are 0: the runtime sets them at each start.
     pub controller: ControllerConfig,
+    /// The application checks, in the order of the controller's.
+    pub checks: Vec<CheckPlan>,
     /// Groups whose tunnels follow their traffic.
     pub adaptive: Vec<AdaptivePlan>,
     /// The state store, if any.
@@ -261,6 +265,7 @@ impl Plan {
                 .map(|(t, id)| tunnel_plan(config, t, TunnelId(id)))
                 .collect(),
             controller: controller::config(config),
+            checks: application::plans(config),
             adaptive: adaptive::plans(config),
             control: config.control.as_ref().map(|control| control_plan(config, control)),
             cluster: config.cluster.clone(),

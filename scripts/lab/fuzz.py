@@ -22,7 +22,7 @@ PARSERS = {
     "wire": ("packet", 4096), "esp": ("packet", 2048), "walk": ("packet", 8192), "filter": ("packet", 1024),
     "wireguard": ("packet", 2048), "handshake": ("shell", 2048),
     "config": ("shell", 16384), "routes": ("shell", 2048), "peer": ("shell", 4096), "api": ("shell", 4096),
-    "state": ("shell", 4096), "mirror": ("shell", 2048), "shadow": ("shell", 4096),
+    "state": ("shell", 4096), "mirror": ("shell", 2048), "shadow": ("shell", 4096), "checks": ("shell", 2048),
     "site": ("shell", 8192),
     "recording": ("model", 8192), "model": ("model", 16384), "table": ("model", 8192), "ramp": ("model", 8192),
 }

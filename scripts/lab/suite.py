@@ -15,7 +15,7 @@ from .shell import ROOT, LabError
 CARGO_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.M)
 # Instruments first: what they measure with must be right before it is believed.
 LAB_MODULES = ("test_instruments", "test_nonces", "test_commands", "test_forwarding", "test_tunnels", "test_failover",
-               "test_fencing", "test_kills", "test_workers", "test_observe", "test_mirror", "test_shift", "test_blocked",
+               "test_fencing", "test_kills", "test_workers", "test_observe", "test_mirror", "test_checks", "test_shift", "test_blocked",
                "test_adaptive", "test_bfd", "test_vrrp", "test_upgrade", "test_drill", "test_interop", "test_cluster",
                "test_shadow", "test_takeover")
 

@@ -4,6 +4,7 @@ mod adaptive;
 
 pub use adaptive::{AdaptiveConfig, AdaptiveTunnel, PathPolicy, RateRange};
 
+use crate::checks::CheckConfig;
 use crate::io::Mode;
 use crate::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, Spi, TunnelId};
@@ -25,6 +26,8 @@ pub struct ControllerConfig {
     pub ha: Option<HaConfig>,
     /// Its part in the election of the gateway, where other makers' routers stand too.
     pub vrrp: Option<VrrpConfig>,
+    /// Application checks, by their place.
+    pub checks: Vec<CheckConfig>,
     /// BFD sessions, by their place.
     pub bfd: Vec<BfdConfig>,
     /// Other sites whose leases this engine votes on, as their witness.
@@ -56,6 +59,7 @@ impl ControllerConfig {
             groups: Vec::new(),
             ha: None,
             vrrp: None,
+            checks: Vec::new(),
             bfd: Vec::new(),
             votes_for: Vec::new(),
             workers: 1,
@@ -179,6 +183,9 @@ pub struct HaConfig {
     pub without_witness: WithoutWitness,
     /// Whether the pair shares its configuration, see [`crate::replication`].
     pub shares_config: bool,
+    /// After so long without a fault the engine whose part is [`InitialRole::Active`] asks for the site back that it lost, or gave
+    /// away because of a prediction; `None`: a person does.
+    pub failback: Option<Nanos>,
 }
 
 /// This engine's part in the election of the gateway on its link (RFC 9568).
@@ -272,6 +279,8 @@ pub struct ShiftConfig {
     /// Loss on the target that undoes a shift, unless ours is higher. A 1 s window at 20 ms holds about
     /// 50 probes: one lost probe reads as 2 %.
     pub loss_max: f32,
+    /// How long the new owner is watched.
+    pub watch: Nanos,
 }
 
 impl Default for ShiftConfig {
@@ -281,6 +290,7 @@ impl Default for ShiftConfig {
             verify: Nanos::from_millis(1000),
             apply_timeout: Nanos::from_millis(1000),
             loss_max: 0.03,
+            watch: Nanos::from_millis(10_000),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The controller: one step takes the time and one input and appends what shall be done.
 
 use crate::adaptive::Adaptive;
+use crate::checks::Checks;
 use crate::config::{ControllerConfig, MemberKind, Protocol, TunnelConfig};
 use crate::decision::{Decision, Outcome};
 use crate::failure::FailureWatch;
@@ -12,19 +13,22 @@ use crate::message::{Message, Share};
 use crate::peers::Peer;
 use crate::rng::SplitMix;
 use crate::shared::Shared;
-use crate::shift::Shift;
 use crate::steering::BUCKETS;
+use crate::switchover::{Stage, Switchover};
 use crate::tunnels::SaManager;
 use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod adaptive;
+mod checks;
 mod commands;
+mod failback;
 mod inputs;
 mod mirror;
 mod moves;
 mod publish;
 mod shared;
+mod switchover;
 mod view;
 mod vrrp;
 
@@ -55,7 +59,10 @@ pub struct Controller {
     sites: BTreeMap<String, SiteView>,
     peers: BTreeMap<String, Peer>,
     failure: FailureWatch,
-    shift: Option<Shift>,
+    /// The switchover under way or watched, or else the last one.
+    switchover: Option<Switchover>,
+    failback: failback::Failback,
+    checks: Checks,
     proposal: Option<moves::Proposal>,
     /// What the other engine asks for and has not got yet.
     asked: Option<commands::Asked>,
@@ -121,7 +128,9 @@ impl Controller {
             ha,
             peers: BTreeMap::new(),
             failure: FailureWatch::new(config.prediction.clone()),
-            shift: None,
+            switchover: None,
+            failback: failback::Failback::default(),
+            checks: Checks::new(config.checks.clone()),
             proposal: None,
             asked: None,
             handed: 0,
@@ -203,14 +212,15 @@ impl Controller {
         self.ha.poll(self.now, out);
         self.report(out);
         self.watch_own_paths();
-        self.drive_shift(out);
+        self.drive_switchover(out);
         self.hand_over_if_cut_off(out);
         self.expire_proposal();
         self.answer_asked(out);
+        self.fail_back(out);
         self.share(out);
     }
 
-    /// Tells the other engine of the site how our paths are, so that it can judge us as a target.
+    /// Tells the other engine of the site how our paths and checks are, so that it can judge us as a target.
     fn report(&mut self, out: &mut Vec<Output>) {
         if self.now < self.next_report {
             return;
@@ -220,6 +230,8 @@ impl Controller {
         if !self.is_connected(&peer) {
             return;
         }
+        let checks = self.checks.due(self.now, &self.config.site);
+        out.extend(checks.map(|message| Output::Send { peer: peer.clone(), message }));
         let may_forward = self.may_forward();
         for tunnel in self.config.tunnels.iter().filter(|t| self.is_own(t.id) && self.counts(t.id)) {
             let stats = self.health[&tunnel.id].stats();
@@ -257,10 +269,13 @@ impl Controller {
         self.handed = 0;
         self.proposal = None;
         self.linger_until = Nanos(0);
-        if let Some(shift) = self.shift.take() {
-            let rule = "the target did not take ownership".to_owned();
-            self.decide_rolled_back(&shift.target, rule, out);
+        self.failback.come_back();
+        if self.is_moving() {
+            self.give_up("the target did not take ownership".to_owned(), out);
+        } else if let Some(watched) = &mut self.switchover {
+            watched.give_up(self.now, "the site came back");
         }
+        let silent = previous.clone().filter(|_| how == Became::Takeover);
         let site = &self.config.site;
         let (action, rule) = match (how, previous) {
             (Became::Boot, _) | (_, None) => (format!("own site {site}"), "nobody else owns it".to_owned()),
@@ -276,16 +291,21 @@ impl Controller {
         if how == Became::Transfer {
             self.settled_at = self.now.plus(moves::LINGER);
         }
-        let inputs = vec![("epoch".to_owned(), self.ha.epoch().to_string())];
-        self.decide(action, rule, inputs, Outcome::Done, out);
+        let mut inputs = vec![("epoch".to_owned(), self.ha.epoch().to_string())];
+        inputs.extend(self.sight().checks_told());
+        let decision = self.decide(action, rule.clone(), inputs, Outcome::Done, out);
+        if let Some(from) = silent {
+            self.taken_over(decision, from, rule);
+        }
     }
 
     fn stepped_down(&mut self, reason: &'static str, out: &mut Vec<Output>) {
         self.handed = 0;
         self.proposal = None;
-        if self.shift.as_ref().is_some_and(|s| !s.is_handing_over()) {
-            let shift = self.shift.take().expect("just seen");
-            self.decide_rolled_back(&shift.target, format!("no longer owner: {reason}"), out);
+        match self.switchover.as_ref().map(Switchover::stage) {
+            Some(Stage::HandOver) | None => {}
+            Some(_) if self.is_moving() => self.give_up(format!("no longer owner: {reason}"), out),
+            Some(_) => self.end_watch(reason),
         }
     }
 
@@ -295,10 +315,9 @@ impl Controller {
             self.after.push(Output::Send { peer, message: hello.clone() });
         }
         let owner = self.ha.owner().map(str::to_owned);
-        if let Some(shift) = &self.shift
-            && owner.as_deref() == Some(shift.target.as_str())
-        {
-            self.shift_complete(out);
+        let target = self.switchover.as_ref().map(Switchover::target);
+        if owner.is_some() && owner.as_deref() == target {
+            self.handed_over(out);
         }
     }
 

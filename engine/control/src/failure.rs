@@ -33,6 +33,8 @@ pub(crate) enum Hold {
     TargetNotReady,
     /// The target treats mirrored packets otherwise.
     Mirror,
+    /// The applications do not answer at the target, and do here.
+    Checks,
     /// The state store is lost: nobody else would learn of the move.
     NoStore,
     Budget,

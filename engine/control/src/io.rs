@@ -34,8 +34,11 @@ pub struct Assessment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum OperatorCommand {
-    /// Move all traffic to the standby now, gradually.
-    Drain,
+    /// Move all traffic to the standby now, gradually; with `overrule` whatever mirrored traffic and application checks say.
+    Drain {
+        #[serde(default)]
+        overrule: bool,
+    },
     /// Take the traffic back (asked of the engine that was drained).
     Undrain,
     /// Carry out a proposed decision (`approve` mode).
@@ -146,6 +149,8 @@ pub enum Input {
     /// What a shadow says of mirrored traffic, about once a second: the standby of this engine's, or with `own` this engine
     /// of the active's.
     Mirror { own: bool, report: Box<MirrorReport> },
+    /// An attempt of an application check, by its place in the configuration, that began then has ended.
+    Check { check: usize, began: Nanos, outcome: Result<(), String> },
     /// The state store answers, for the first time or again; what was written before may be lost.
     StoreReady,
     /// The state store does not answer: `reason` is what it, or the way to it, says.

@@ -1,6 +1,7 @@
 //! What engines tell each other over their mutually authenticated control connections.
 //! The sender's name is not in the message: it is the name in the certificate it proved.
 
+use crate::checks::CheckReport;
 use crate::replication::Word;
 use dataplane::id::{Epoch, Spi};
 use dataplane::sa::Algorithm;
@@ -109,19 +110,24 @@ pub struct Share {
     pub buckets: u32,
 }
 
+/// Octets of a name or a reason that are said and kept of a check.
+pub const SAID_MAX: usize = 160;
+
 /// A message between two engines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// First message each way: who speaks for the site, as far as the sender knows.
-    /// `parallel`: the sender understands [`Message::Parallel`]; `shares_config`: it shares its site's configuration, and
-    /// understands [`Message::Site`].
+    /// `parallel`: the sender understands [`Message::Parallel`]; `checks`: [`Message::Checks`], and tells of its own;
+    /// `shares_config`: [`Message::Site`], and shares its site's configuration.
     Hello {
         site: String,
         epoch: Epoch,
         owner: Option<String>,
         #[serde(default)]
         parallel: bool,
+        #[serde(default)]
+        checks: bool,
         #[serde(default)]
         shares_config: bool,
     },
@@ -151,8 +157,14 @@ pub enum Message {
     SetShares { site: String, epoch: Epoch, version: u64, shares: Vec<Share> },
     /// The receiver of `SetShares` has published them.
     SharesApplied { site: String, version: u64 },
-    /// A person or the standby asks the owner to move everything to the sender.
-    ShiftRequest { site: String, reason: String },
+    /// A person or the standby asks the owner to move everything to the sender. `undoes`: what was moved only just now comes back,
+    /// and is not moved there again by itself.
+    ShiftRequest {
+        site: String,
+        reason: String,
+        #[serde(default)]
+        undoes: bool,
+    },
     /// The sender's own prediction alarm was raised or cleared: nobody shifts towards it meanwhile, and where many alarm at once the
     /// model is suspected.
     Alarm { site: String, raised: bool },
@@ -163,6 +175,8 @@ pub enum Message {
         #[serde(default)]
         busy: Option<f32>,
     },
+    /// What the sender's application checks say, all of them; only to those who understand it.
+    Checks { site: String, checks: Vec<CheckReport> },
     /// The sender is stopping cleanly: its tunnels go down now.
     Goodbye { reason: String },
 }

@@ -1,6 +1,8 @@
 //! What a person or the telemetry reads of the controller's state.
 
+use crate::checks::CheckState;
 use crate::health::PathStats;
+use crate::switchover::{Passage, Stage};
 use crate::vrrp::VrrpState;
 use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
 use serde::{Deserialize, Serialize};
@@ -125,31 +127,86 @@ pub struct AlarmStatus {
     pub peer_raised: bool,
 }
 
-/// A shift under way.
+/// Why a switchover was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The model said so.
+    Predicted,
+    /// A person, the other engine or the end of a process asked for it.
+    Manual,
+    /// Something failed.
+    Sudden,
+}
+
+impl Cause {
+    /// As in JSON and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Predicted => "predicted",
+            Cause::Manual => "manual",
+            Cause::Sudden => "sudden",
+        }
+    }
+}
+
+/// A switchover: the one under way or watched, or else the last one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShiftStatus {
+pub struct SwitchoverStatus {
     /// The decision that started it.
     pub decision: u64,
+    /// Why.
+    pub cause: Cause,
+    /// Who owned the site.
+    pub from: String,
     /// Who receives the traffic.
     pub target: String,
-    /// What it is doing now.
-    pub phase: ShiftPhase,
+    /// Where it is, or ended.
+    pub stage: Stage,
+    /// What that waits for.
+    pub waits_for: Option<String>,
     /// Percent that the target carries after this step.
     pub percent: u8,
     /// The step, counted from 1, and how many there are.
     pub step: (usize, usize),
-    /// When it started.
-    pub started: Nanos,
+    /// The stages that it came through, when and why.
+    pub passages: Vec<Passage>,
+    /// When it ended.
+    pub ended: Option<Nanos>,
 }
 
-/// What a shift is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ShiftPhase {
-    /// Waiting for the far engines to apply the step.
-    Applying,
-    /// Watching the target.
-    Verifying,
-    /// Ownership is on its way to the target.
-    HandingOver,
+impl SwitchoverStatus {
+    /// When it began.
+    pub fn began(&self) -> Nanos {
+        self.passages.first().map_or(Nanos(0), |first| first.at)
+    }
+
+    /// The traffic, or the ownership, is on its way.
+    pub fn is_moving(&self) -> bool {
+        self.ended.is_none() && self.stage.is_moving()
+    }
+}
+
+/// An application check, as this engine and the other engine of its site see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Its name.
+    pub name: String,
+    /// Planned moves depend on it.
+    pub blocks: bool,
+    /// What it says here.
+    pub here: CheckView,
+    /// What the other engine says of its own; `None` for a site with one engine.
+    pub there: Option<CheckView>,
+}
+
+/// One engine's view of a check.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckView {
+    /// What it says.
+    pub state: CheckState,
+    /// When the newest attempt that has ended began.
+    pub began: Option<Nanos>,
+    /// What was wrong last, or why nothing is known.
+    pub reason: Option<String>,
 }

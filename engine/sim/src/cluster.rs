@@ -292,6 +292,7 @@ impl Cluster {
 
     fn turn(&mut self, name: &'static str) {
         let (now, jitter, sabotage) = (self.now, self.rng.below(3), self.options.sabotage);
+        let checks = self.options.checks;
         let node = self.node_mut(name);
         if !node.runs() || now < node.next_tick {
             return;
@@ -309,6 +310,11 @@ impl Cluster {
             let probability = node.predictor.sample(n);
             let assessment = Assessment { probability, ..Assessment::default() };
             node.inbox.push_back(Input::Assessment(assessment).into());
+            if checks && n % 10 == 0 {
+                let outcome = if node.reaches { Ok(()) } else { Err("connection refused".to_owned()) };
+                let began = node.clock.local(now);
+                node.inbox.push_back(Input::Check { check: 0, began, outcome }.into());
+            }
         }
         let mut more = true;
         while more {

@@ -50,6 +50,8 @@ pub enum Fault {
     Delay(Direction, u64),
     /// What the model of an engine says from now on.
     Predict(&'static str, Predictor),
+    /// An engine reaches the application behind the other site, or does not any more.
+    Reach(&'static str, bool),
     /// A person drains an engine.
     Drain(&'static str),
     /// A person undrains an engine.
@@ -129,7 +131,8 @@ impl Cluster {
             }
             Fault::Delay(way, ms) => self.link_mut(way).delay = Nanos::from_millis(ms),
             Fault::Predict(name, predictor) => self.node_mut(name).predictor = predictor,
-            Fault::Drain(name) => self.command(name, OperatorCommand::Drain),
+            Fault::Reach(name, reaches) => self.node_mut(name).reaches = reaches,
+            Fault::Drain(name) => self.command(name, OperatorCommand::Drain { overrule: false }),
             Fault::Undrain(name) => self.command(name, OperatorCommand::Undrain),
             Fault::SoftLimit(name) => {
                 let input = Input::SaSoftLimit { tunnel: crate::topology::FIRST };

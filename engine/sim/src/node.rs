@@ -111,6 +111,8 @@ pub struct Node {
     pub next_tick: Nanos,
     /// What its model says.
     pub predictor: Predictor,
+    /// It reaches the application that it may have to check.
+    pub reaches: bool,
     /// When the next sample is due, and its number.
     pub next_sample: (Nanos, u64),
     /// What its workers and shell were told in this life.
@@ -137,6 +139,7 @@ impl Node {
             inbox: VecDeque::new(),
             next_tick: Nanos(0),
             predictor: Predictor::Constant(0.0),
+            reaches: true,
             next_sample: (Nanos(0), 0),
             told: Told::default(),
             store: Client::default(),

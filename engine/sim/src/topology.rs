@@ -3,6 +3,7 @@
 
 use crate::plane::WORKERS;
 use crate::sabotage::Sabotage;
+use control::checks::CheckConfig;
 use control::config::*;
 use control::message::{Endpoints, SaParameters};
 use dataplane::id::{GroupId, Nanos, TunnelId};
@@ -41,6 +42,10 @@ pub struct Options {
     pub without_witness: WithoutWitness,
     /// The lease of site a.
     pub lease: Nanos,
+    /// a1 takes the site back by itself after so long without a fault.
+    pub failback: Option<Nanos>,
+    /// a1 and a2 ask an application behind site b once a second.
+    pub checks: bool,
     /// Renewal of SAs by time.
     pub rekey_after: Nanos,
     /// Prediction of all engines.
@@ -65,6 +70,8 @@ impl Options {
             witness: true,
             without_witness: WithoutWitness::Hold,
             lease: Nanos::from_millis(1000),
+            failback: None,
+            checks: false,
             rekey_after: Nanos::from_millis(3_600_000),
             prediction: PredictionConfig::default(),
             clock_drift_permille: 10,
@@ -121,6 +128,12 @@ pub fn neighbours(engine: &str) -> [&'static str; 2] {
     }
 }
 
+/// The application that a1 and a2 may ask: twice well or ill, and it counts.
+fn application() -> CheckConfig {
+    let (interval, timeout) = (Nanos::from_millis(1000), Nanos::from_millis(1000));
+    CheckConfig { name: "app".to_owned(), blocks: true, interval, timeout, rise: 2, fall: 2 }
+}
+
 /// The configuration of one engine's next life.
 pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> ControllerConfig {
     let in_a = engine.starts_with('a');
@@ -146,6 +159,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
         lease: options.lease,
         without_witness: options.without_witness,
         shares_config: false,
+        failback: options.failback,
     });
     ControllerConfig {
         engine: engine.to_owned(),
@@ -161,6 +175,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
         }],
         ha,
         vrrp: None,
+        checks: if options.checks && in_a { vec![application()] } else { Vec::new() },
         bfd: Vec::new(),
         votes_for: if engine == "b1" && options.witness { vec!["a".to_owned()] } else { Vec::new() },
         workers: WORKERS as u16,

@@ -165,7 +165,10 @@ fn a_target_that_fails_again_and_again_is_tried_three_times() {
     cluster.apply(Fault::Predict("a1", Predictor::Constant(1.0)));
     for _ in 0..600 {
         cluster.run_ms(100);
-        let shifting = cluster.nodes["a1"].controller.as_ref().is_some_and(|c| c.shift().is_some());
+        let shifting = cluster.nodes["a1"]
+            .controller
+            .as_ref()
+            .is_some_and(|c| c.switchover().is_some_and(|s| s.is_moving()));
         cluster.apply(Fault::Loss(("a2", "b1"), if shifting { 0.5 } else { 0.0 }));
     }
     let count = |outcome| {

@@ -5,6 +5,7 @@ use super::mirror::{MirrorReport, MirrorStatus};
 use super::shadow::{ShadowStatus, ShadowTarget};
 use super::site::ConfigStatus;
 use super::status::*;
+use super::switchover::{CheckState, Stage};
 use control::replication::Relation;
 use control::vrrp::VrrpState;
 use std::fmt::{Display, Write};
@@ -32,6 +33,7 @@ pub fn text(report: &Report) -> String {
     engine(&mut page, &report.status);
     groups(&mut page, &report.status.groups);
     adaptive(&mut page, &report.status.groups);
+    switchover(&mut page, &report.status);
     moves(&mut page, &report.status.moves);
     let up = ("gauge", "bfd_up", "The neighbour answers.");
     page.each(up, &report.status.bfd, |s| (s.name.clone(), Some(u8::from(s.state == "up"))), "session");
@@ -124,8 +126,8 @@ fn engine(page: &mut Page, status: &Status) {
     }
     page.gauge("drift_ratio", "Drift from the engine's own baseline.").sample(&[], status.drift);
     page.gauge("alarm", "1 while the prediction alarm is raised.").sample(&[], u8::from(status.alarm));
-    page.gauge("shift_active", "1 while traffic is being shifted.")
-        .sample(&[], u8::from(status.shift.is_some()));
+    let moving = status.switchover.as_ref().is_some_and(|switchover| switchover.moving);
+    page.gauge("shift_active", "1 while traffic is being shifted.").sample(&[], u8::from(moving));
     access(page, &status.access);
     if let Some(store) = &status.store {
         page.gauge("store_ready", "1 while the state store answers.").sample(&[], u8::from(store.ready));
@@ -238,6 +240,29 @@ fn adaptive(page: &mut Page, groups: &[GroupStatus]) {
         let AdaptiveActions { created, rates, migrated, drained } = a.actions;
         let kinds = [("create", created), ("rate", rates), ("migrate", migrated), ("drain", drained)];
         kinds.iter().for_each(|(kind, many)| actions.sample(&[("group", group), ("action", kind)], many));
+    }
+}
+
+/// The switchover under way or watched, by stage, and the application checks.
+fn switchover(page: &mut Page, status: &Status) {
+    if let Some(s) = status.switchover.as_ref().filter(|s| s.ended_ms.is_none()) {
+        let mut stages = page.gauge("switchover_stage", "1 at the stage where the switchover is.");
+        for stage in Stage::ALL {
+            let labels = [("cause", s.cause.name()), ("stage", stage.name())];
+            stages.sample(&labels, u8::from(stage == s.stage));
+        }
+        page.gauge("switchover_seconds", "Since it began.").sample(&[], seconds(s.elapsed_ms));
+    }
+    let mut up = page.gauge("check_up", "1 if the application check passes, 0 if it fails.");
+    for check in &status.checks {
+        for (engine, view) in [("here", Some(&check.here)), ("there", check.there.as_ref())] {
+            match view.map(|view| view.state) {
+                Some(CheckState::Passing) => up.sample(&[("check", &check.name), ("engine", engine)], 1),
+                Some(CheckState::Failing) => up.sample(&[("check", &check.name), ("engine", engine)], 0),
+                // What is unknown has no sample.
+                Some(CheckState::Unknown) | None => {}
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod server;
 pub mod shadow;
 pub mod site;
 pub mod status;
+pub mod switchover;
 #[cfg(test)]
 pub mod tests;
 

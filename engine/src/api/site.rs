@@ -2,7 +2,7 @@
 
 use super::{Answer, ApiHandle, ApiRequest, Stopping, json};
 use crate::site::{Kept, Stamp};
-use control::replication::{By, DOCUMENT_MAX, Done, Head, PeerOutcome, Relation, Request, Revision, Side};
+use control::replication::{By, DOCUMENT_MAX, Done, Head, PeerOutcome, Relation, Request, Side};
 use serde::{Deserialize, Serialize};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

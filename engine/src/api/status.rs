@@ -2,13 +2,14 @@
 
 use super::shadow::ShadowStatus;
 use super::site::ConfigStatus;
+use super::switchover::{CheckStatus, SwitchoverStatus};
 mod link;
 
 pub use link::*;
 
 pub use control::decision::Decision;
 pub use control::io::{Mode, OperatorCommand};
-pub use control::status::{AdaptiveActions, AdaptiveStatus, ShiftPhase, TunnelState};
+pub use control::status::{AdaptiveActions, AdaptiveStatus, TunnelState};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -52,8 +53,11 @@ pub struct Status {
     pub peer_alarm: bool,
     /// How each group's traffic is split.
     pub groups: Vec<GroupStatus>,
-    /// The shift under way.
-    pub shift: Option<ShiftStatus>,
+    /// The switchover under way or watched, or else the last one.
+    pub switchover: Option<SwitchoverStatus>,
+    /// Application checks.
+    #[serde(default)]
+    pub checks: Vec<CheckStatus>,
     /// How buckets moved.
     pub moves: MovesStatus,
     /// Neighbours that are watched.
@@ -228,25 +232,6 @@ pub struct MemberStatus {
     pub share: f64,
     /// Packets sent through it since start.
     pub tx_packets: u64,
-}
-
-/// A shift under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShiftStatus {
-    /// The decision that started it.
-    pub decision: u64,
-    /// Who receives the traffic.
-    pub target: String,
-    /// What it is doing now.
-    pub phase: ShiftPhase,
-    /// Percent that the target carries after this step.
-    pub percent: u8,
-    /// The step, from 1.
-    pub step: usize,
-    /// How many there are.
-    pub steps: usize,
-    /// Since it started, milliseconds.
-    pub elapsed_ms: u64,
 }
 
 /// How buckets changed tunnel, since start; of all workers.

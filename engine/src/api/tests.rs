@@ -3,6 +3,7 @@
 use super::client::{ClientError, ask};
 use super::mirror::{MirrorReport, MirroringStatus};
 use super::server::{BindError, Server};
+use super::switchover::*;
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -30,6 +31,49 @@ fn groups() -> Vec<GroupStatus> {
     }]
 }
 
+/// A switchover on its way.
+pub fn switchover() -> SwitchoverStatus {
+    SwitchoverStatus {
+        decision: 3,
+        cause: Cause::Manual,
+        from: "a1".into(),
+        target: "a2".into(),
+        stage: Stage::Shift,
+        stage_ms: 1400,
+        waits_for: Some("b1 to apply the step".into()),
+        moving: true,
+        percent: 25,
+        step: 2,
+        steps: 4,
+        elapsed_ms: 1500,
+        ended_ms: None,
+        passages: vec![
+            PassageStatus { stage: Stage::Prewarm, after_ms: 0, skipped: false, reason: "operator".into() },
+            PassageStatus {
+                stage: Stage::Shift,
+                after_ms: 100,
+                skipped: false,
+                reason: "all is well".into(),
+            },
+        ],
+    }
+}
+
+/// A check that the other engine knows nothing of.
+pub fn check() -> CheckStatus {
+    let there =
+        CheckView { state: CheckState::Unknown, age_ms: None, reason: Some("it has no such check".into()) };
+    CheckStatus {
+        name: "web".into(),
+        kind: "http".into(),
+        address: "10.2.0.10:80".parse().expect("an address"),
+        group: Some("site-b".into()),
+        blocks: true,
+        here: CheckView { state: CheckState::Passing, age_ms: Some(250), reason: None },
+        there: Some(there),
+    }
+}
+
 /// A status with a value in every field.
 pub fn status() -> Status {
     Status {
@@ -51,16 +95,8 @@ pub fn status() -> Status {
         alarm: false,
         peer_alarm: false,
         groups: groups(),
-        shift: Some(ShiftStatus {
-            decision: 3,
-            target: "a2".into(),
-            phase: ShiftPhase::Verifying,
-            percent: 25,
-            step: 2,
-            steps: 4,
-            elapsed_ms: 1500,
-        }),
-
+        switchover: Some(switchover()),
+        checks: vec![check()],
         moves: MovesStatus { idle: 7, gap: 5, marked: 3, wait_ms: 12.5, ..MovesStatus::default() },
         bfd: Vec::new(),
         vrrp: Vec::new(),
@@ -195,6 +231,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             ApiRequest::Decisions(reply) => drop(reply.send(Vec::new())),
             ApiRequest::Cluster(reply) => drop(reply.send(None)),
             ApiRequest::Mirror(reply) => drop(reply.send(Some(mirrored()))),
+            ApiRequest::Site(ask) => ask.refuse("nothing is shared"),
             ApiRequest::Telemetry(_, reply) => drop(reply.send(Vec::new())),
             ApiRequest::ChangeRoutes(batch, reply) => drop(reply.send(batch.changes.len())),
             ApiRequest::Routes(_, reply) => drop(reply.send(Vec::new())),
@@ -259,7 +296,7 @@ async fn questions_commands_and_nonsense_over_the_socket() {
     let answers = String::from_utf8(answers).expect("JSON");
     let lines: Vec<&str> = answers.lines().collect();
     assert!(lines[0].starts_with("{\"error\":\"not a request: "), "{answers}");
-    assert_eq!(lines[1], "{\"ok\":\"Drain\"}");
+    assert_eq!(lines[1], "{\"ok\":\"Drain { overrule: false }\"}");
     assert!(lines[2].contains("at most 16384 bytes"), "{answers}");
     serving.abort();
     let _ = serving.await;
@@ -322,6 +359,9 @@ async fn the_metrics_page_is_well_formed_and_says_what_the_structs_say() {
         "foreshift_port_up{port=\"wan\\\"0\\\\\"} 1",
         "foreshift_packets_dropped_total{reason=\"no_route\"} 2",
         "foreshift_packets_balance 0",
+        "foreshift_switchover_stage{cause=\"manual\",stage=\"shift\"} 1",
+        "foreshift_switchover_stage{cause=\"manual\",stage=\"watch\"} 0",
+        "foreshift_check_up{check=\"web\",engine=\"here\"} 1",
         "foreshift_worker_residence_p99_seconds{worker=\"0\"} 0.00004",
     ] {
         assert!(body.lines().any(|l| l == line), "no {line} in\n{body}");

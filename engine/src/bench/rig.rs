@@ -5,7 +5,7 @@ use super::case::{Case, Cipher, Scenario, Way};
 use super::machine::Stopwatch;
 use super::port::MemoryPort;
 use super::site::{End, HOST, LAN, Side, WAN};
-use super::traffic::Frames;
+use super::traffic::{FlowLength, Frames};
 use crate::config::types::CryptoProvider;
 use crate::crypto::Crypto;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -47,7 +47,7 @@ impl<A: PacketPool + Clone, C: Stopwatch> Rig<A, C> {
     /// Both engines with their tunnels up, and the frames of `length` bytes that the case forwards.
     pub fn new(case: Case, cipher: Cipher, length: usize, pool: &A, clock: &C) -> Rig<A, C> {
         let scenario = case.scenario(cipher);
-        let frames = Frames::new(scenario.entry().0.mac(LAN), HOST, length, &scenario.flows);
+        let frames = Frames::new(scenario.entry().0.mac(LAN), HOST, length, &scenario.flows, scenario.length);
         let mut near = End::new(&scenario, Side::Near, pool, clock);
         let mut far = End::new(&scenario, Side::Far, pool, clock);
         for n in (0..scenario.tunnels.len()).filter(|&n| scenario.tunnels[n] == Encapsulation::Esp) {
@@ -109,6 +109,11 @@ impl<A: PacketPool + Clone, C: Stopwatch> Rig<A, C> {
         for port in &self.near.ports {
             self.delivered += port.taken().len() as u64;
         }
+        self.near.drain_reports();
+        ensure!(
+            self.scenario.length == FlowLength::Endless || self.offered < self.frames.count() as u64,
+            "no flow is left that has not begun: measure for a shorter time"
+        );
         Ok(())
     }
 

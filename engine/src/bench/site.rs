@@ -11,6 +11,7 @@ use dataplane::flow::{HashKeys, SessionConfig, SessionTable, Timeouts, WhenFull}
 use dataplane::id::{Generation, GroupId, InterfaceId, Nanos, NextHopId, PortId, TunnelId, WorkerId};
 use dataplane::links::{ControlLinks, connect};
 use dataplane::packet::PacketPool;
+use dataplane::shadow::ControlShadow;
 use dataplane::snapshot::{Group, Interface, NextHop, Snapshot, Tables, Tunnel};
 use dataplane::stage::access::Sessions;
 use dataplane::wire::MacAddr;
@@ -94,6 +95,8 @@ pub struct End<A: PacketPool, C: Stopwatch> {
     pub ports: [MemoryPort<A::Packet>; 2],
     /// Control's ends.
     pub control: ControlLinks,
+    /// Where its sessions are reported, if they are.
+    shadow: Option<ControlShadow>,
 }
 
 impl<A: PacketPool + Clone, C: Stopwatch> End<A, C> {
@@ -103,6 +106,18 @@ impl<A: PacketPool + Clone, C: Stopwatch> End<A, C> {
         let tunnels = scenario.tunnels.len().max(1);
         let (worker, control) = connect(1, tunnels, &forward_until).pop().expect("one worker was asked for");
         let ports = [MemoryPort::default(), MemoryPort::default()];
+        let mut shadow = None;
+        let sessions = (scenario.stateful && side == Side::Near).then(|| {
+            let sessions = sessions(clock.now());
+            let links = scenario.shadowed.then(dataplane::shadow::connect);
+            Box::new(match links {
+                Some((worker, control)) => {
+                    shadow = Some(control);
+                    sessions.shadowed(worker)
+                }
+                None => sessions,
+            })
+        });
         let worker = Worker::new(WorkerParts {
             id: WorkerId(0),
             ports: ports.to_vec(),
@@ -111,10 +126,17 @@ impl<A: PacketPool + Clone, C: Stopwatch> End<A, C> {
             snapshot: snapshot(scenario, side),
             links: worker,
             icmp_errors_per_second: 100,
-            sessions: (scenario.stateful && side == Side::Near).then(|| Box::new(sessions(clock.now()))),
+            sessions,
             bfd: Vec::new(),
         });
-        End { worker, ports, control }
+        End { worker, ports, control, shadow }
+    }
+
+    /// Takes what it reported of its sessions, as the thread that talks to the shadow does.
+    pub fn drain_reports(&mut self) {
+        if let Some(shadow) = &mut self.shadow {
+            while shadow.reports.pop().is_some() {}
+        }
     }
 
     /// The packets it dropped, by reason.

@@ -15,15 +15,25 @@ pub struct Flow {
     pub dst: (IpAddr, u16),
 }
 
+/// How many packets a flow has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowLength {
+    /// One after another has its turn, and again from the first: a flow does not end.
+    Endless,
+    /// Sixteen, then it is over. Sixteen flows at a time take turns.
+    Sixteen,
+}
+
 /// Frames of one length, in the order they are offered, again and again.
 pub struct Frames {
     bytes: Vec<u8>,
     length: usize,
+    flow: FlowLength,
 }
 
 impl Frames {
     /// A frame of `length` bytes for each flow, without check sequence; no shorter than its headers.
-    pub fn new(dst: MacAddr, src: MacAddr, length: usize, flows: &[Flow]) -> Frames {
+    pub fn new(dst: MacAddr, src: MacAddr, length: usize, flows: &[Flow], flow_length: FlowLength) -> Frames {
         let v6 = flows.iter().any(|flow| flow.dst.0.is_ipv6());
         let header = if v6 { ipv6::HEADER_LENGTH } else { ipv4::HEADER_LENGTH };
         // An IPv6 header with UDP needs 62 bytes: more than the least frame.
@@ -32,17 +42,20 @@ impl Frames {
         for flow in flows {
             bytes.extend(frame(dst, src, length, flow));
         }
-        Frames { bytes, length }
+        Frames { bytes, length, flow: flow_length }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.bytes.len() / self.length
+        let flows = self.bytes.len() / self.length;
+        if self.flow == FlowLength::Sixteen { flows * 16 } else { flows }
     }
 
     /// The `n`th, from the start again after the last.
     pub fn get(&self, n: usize) -> &[u8] {
-        let at = n % self.count() * self.length;
+        let n = n % self.count();
+        let flow = if self.flow == FlowLength::Sixteen { n / 256 * 16 + n % 16 } else { n };
+        let at = flow * self.length;
         &self.bytes[at..at + self.length]
     }
 }

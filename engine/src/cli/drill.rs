@@ -51,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let dropped: DropsStatus = engine.ask(&Request::Drops)?;
     let known = engine.ask::<Vec<Decision>>(&Request::Decisions)?.last().map_or(0, |decision| decision.id);
     let command = match arguments.fault {
-        Rehearsal::Planned => OperatorCommand::Drain,
+        Rehearsal::Planned => OperatorCommand::Drain { overrule: false },
         Rehearsal::Prediction => OperatorCommand::Rehearse,
     };
     let said: String = engine.ask(&Request::Command { command }).context("nothing was moved")?;

@@ -14,6 +14,7 @@ mod routes;
 mod shadow;
 mod shifts;
 mod show;
+mod switchover;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -54,7 +55,13 @@ enum Command {
     #[command(after_help = observe::FILTER_HELP)]
     Capture(observe::CaptureArguments),
     /// Move all traffic to the standby, gradually
-    Drain(Engine),
+    Drain {
+        /// Whatever mirrored traffic and application checks say against it
+        #[arg(long)]
+        overrule: bool,
+        #[command(flatten)]
+        engine: Engine,
+    },
     /// Take the traffic back, on the engine that was drained
     Undrain(Engine),
     Drill(drill::Arguments),
@@ -171,7 +178,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Show(arguments) => show::run(&arguments)?,
         Command::Trace(arguments) => observe::trace(&arguments)?,
         Command::Capture(arguments) => observe::capture(&arguments)?,
-        Command::Drain(engine) => remote::command(&engine, Operator::Drain)?,
+        Command::Drain { overrule, engine } => remote::command(&engine, Operator::Drain { overrule })?,
         Command::Undrain(engine) => remote::command(&engine, Operator::Undrain)?,
         Command::Drill(arguments) => drill::run(&arguments)?,
         Command::Explain(arguments) => explain::run(&arguments)?,

@@ -1,16 +1,17 @@
 //! `foreshift show shifts`: what is moving now, how the traffic is split, and how buckets moved until now.
 
-use super::show::duration;
+use super::switchover;
 use super::table::Table;
-use crate::api::status::{GroupStatus, MovesStatus, ShiftPhase, ShiftStatus, Status};
+use crate::api::status::{GroupStatus, MovesStatus, Status};
+use crate::api::switchover::SwitchoverStatus;
 use serde::Serialize;
 use std::fmt::Write as _;
 
 /// What is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Shifts {
-    /// The shift under way.
-    pub shift: Option<ShiftStatus>,
+    /// The switchover whose traffic is on its way.
+    pub shift: Option<SwitchoverStatus>,
     /// How each group's buckets are split.
     pub groups: Vec<GroupStatus>,
     /// How buckets moved.
@@ -20,13 +21,14 @@ pub struct Shifts {
 impl Shifts {
     /// Of what an engine says of itself.
     pub fn of(status: &Status) -> Shifts {
-        let Status { shift, groups, moves, .. } = status.clone();
-        Shifts { shift, groups, moves }
+        let Status { switchover, groups, moves, .. } = status.clone();
+        Shifts { shift: switchover.filter(|s| s.moving), groups, moves }
     }
 }
 
 /// For a person.
 pub fn shifts(s: &Shifts) -> String {
+    let shift = |s: &SwitchoverStatus| format!("to {}: {}", s.target, switchover::line(s));
     let mut out = format!("{:<14} {}\n", "shift", s.shift.as_ref().map_or("none".to_owned(), shift));
     for group in &s.groups {
         let members: Vec<String> =
@@ -47,15 +49,4 @@ pub fn shifts(s: &Shifts) -> String {
         m.marks_sent, m.marks_answered, m.packets_waited, m.wait_ms, m.wait_ms_max
     );
     format!("{out}\n{}\n{marks}", table.render(""))
-}
-
-/// A shift in a line.
-pub fn shift(s: &ShiftStatus) -> String {
-    let phase = match s.phase {
-        ShiftPhase::Applying => "applying",
-        ShiftPhase::Verifying => "verifying",
-        ShiftPhase::HandingOver => "handing over",
-    };
-    let step = format!("step {} of {} ({} %)", s.step, s.steps, s.percent);
-    format!("to {}: {step}, {phase}, since {}", s.target, duration(s.elapsed_ms))
 }

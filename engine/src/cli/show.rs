@@ -1,11 +1,12 @@
 //! `foreshift show`: the status structs as JSON, or as tables for a person.
 
 use super::Engine;
-use super::shifts::{self, Shifts, shift};
+use super::shifts::{self, Shifts};
 use super::table::Table;
-use super::{access, cluster, mirror, shadow};
+use super::{access, cluster, mirror, shadow, switchover};
 use crate::api::Request;
 use crate::api::status::*;
+use crate::api::switchover::CheckState;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -38,6 +39,10 @@ enum What {
     Drops,
     /// The shift under way, and how buckets moved
     Shifts,
+    /// The switchover under way or the last one, stage by stage
+    Switchover,
+    /// Application checks, as both engines of the site see them
+    Checks,
     /// Neighbours that are watched by BFD
     Bfd,
     /// The election of the gateway by VRRP
@@ -67,6 +72,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         What::Workers => ask(arguments, &Request::Workers, |w: &Vec<WorkerStatus>| workers(w))?,
         What::Drops => ask(arguments, &Request::Drops, drops)?,
         What::Shifts => part(arguments, |status| Shifts::of(&status), shifts::shifts)?,
+        What::Switchover => {
+            part(arguments, |status| status.switchover, |s| switchover::switchover(s.as_ref()))?
+        }
+        What::Checks => part(arguments, |status| status.checks, |checks| switchover::checks(checks))?,
         What::Bfd => part(arguments, |status| status.bfd, |sessions| bfd(sessions))?,
         What::Vrrp => part(arguments, |status| status.vrrp, |elections| vrrp(elections))?,
         What::Decisions => ask(arguments, &Request::Decisions, |d: &Vec<Decision>| decisions(d))?,
@@ -155,7 +164,12 @@ pub fn status(s: &Status) -> String {
     }
     let peer = yes(s.peer_alarm, " (and at the other engine)", "");
     line("alarm", format!("{}{peer}", yes(s.alarm, "RAISED", "none")));
-    line("shift", s.shift.as_ref().map_or("none".to_owned(), shift));
+    line("switchover", s.switchover.as_ref().map_or("none".to_owned(), switchover::line));
+    let failing = s.checks.iter().filter(|check| check.here.state == CheckState::Failing);
+    let failing: Vec<&str> = failing.map(|check| check.name.as_str()).collect();
+    if !failing.is_empty() {
+        line("checks", format!("FAILING: {}", failing.join(" ")));
+    }
     if let Some(store) = &s.store {
         line("state store", cluster::store(store));
     }

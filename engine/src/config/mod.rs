@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod adaptive;
+pub mod application;
 mod check;
 pub mod cluster;
 pub mod mirror;
@@ -53,6 +54,8 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// Tunnels to them.
     pub tunnels: Vec<Tunnel>,
+    /// Applications that are asked.
+    pub checks: Vec<application::ApplicationCheck>,
     /// Neighbours that are watched.
     pub bfd: Vec<Bfd>,
     /// Far sites.
@@ -132,38 +135,13 @@ impl Config {
         warn::warnings(self)
     }
 
-    /// Every section that there may be.
-    const SECTIONS: [&str; 29] = [
-        "engine",
-        "dpdk",
-        "port",
-        "interface",
-        "gateway",
-        "ha",
-        "control",
-        "peer",
-        "tunnel",
-        "bfd",
-        "group",
-        "route",
-        "routing",
-        "prediction",
-        "shift",
-        "probe",
-        "crypto",
-        "api",
-        "telemetry",
-        "icmp",
-        "acl",
-        "sessions",
-        "nat",
-        "cluster",
-        "mirror",
-        "shadow",
-        "site",
-        "log",
-        "debug",
-    ];
+    /// Every section that a file may have.
+    fn section_names() -> Vec<&'static str> {
+        let (nothing, mut problems) = (Table::new(), Vec::new());
+        let mut root = Section::new(&nothing, "", &mut problems);
+        let _ = Config::sections(&mut root);
+        root.asked().to_vec()
+    }
 
     fn sections(s: &mut Section<'_>) -> Option<Config> {
         let (engine, dpdk) = (required(s, "engine"), required(s, "dpdk"));
@@ -176,7 +154,7 @@ impl Config {
         let (gateway, ha, control) =
             (s.table("gateway").flatten(), s.table("ha").flatten(), s.table("control"));
         let (peers, tunnels) = (s.tables("peer"), s.tables("tunnel"));
-        let bfd = s.tables("bfd");
+        let (bfd, checks) = (s.tables("bfd"), s.tables("check"));
         let (groups, routes) = (s.tables("group"), s.tables("route"));
         let routing = default(s, "routing");
         let (prediction, shift, probe) = (default(s, "prediction"), default(s, "shift"), default(s, "probe"));
@@ -196,6 +174,7 @@ impl Config {
             control: control.flatten(),
             peers,
             tunnels,
+            checks,
             bfd,
             groups,
             routes,
@@ -298,7 +277,7 @@ fn names(table: &Table) -> Names {
         let names = elements.filter_map(|element| Some(element.get("name")?.as_str()?.to_owned()));
         (key, names.collect())
     };
-    ["port", "interface", "peer", "tunnel", "bfd", "group"].into_iter().map(named).collect()
+    ["port", "interface", "peer", "tunnel", "bfd", "group", "check"].into_iter().map(named).collect()
 }
 
 /// `line 3, column 9`.

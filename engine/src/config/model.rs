@@ -7,8 +7,8 @@ mod tunnel;
 pub use tunnel::*;
 
 use super::types::{
-    BondMode, BondPolicy, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Name, Role, Spread,
-    WithoutWitness,
+    BondMode, BondPolicy, CryptoProvider, Device, Failback, Hugepages, IdleMode, LogLevel, Mode, Name, Role,
+    Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
 use super::vrrp::Vrrp;
@@ -137,6 +137,10 @@ pub struct Ha {
     pub lease_ms: Whole<100, 60_000>,
     /// The policy without a witness.
     pub without_witness: WithoutWitness,
+    /// Who brings the site back to the engine whose role is active.
+    pub failback: Failback,
+    /// With `failback = "auto"`: after so long without a fault.
+    pub failback_seconds: Whole<10, 86_400>,
 }
 
 /// `[control]`
@@ -281,6 +285,8 @@ pub struct Shift {
     pub steps: Vec<Whole<1, 100>>,
     /// How long a step is watched, milliseconds.
     pub verify_ms: Interval,
+    /// How long the new owner is watched.
+    pub watch_seconds: Whole<0, 3600>,
 }
 
 /// `[crypto]`

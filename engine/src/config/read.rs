@@ -5,7 +5,8 @@ mod tunnel;
 use super::model::*;
 use super::section::{Read, Section};
 use super::types::{
-    BondMode, BondPolicy, CryptoProvider, Device, Hugepages, IdleMode, LogLevel, Mode, Spread, WithoutWitness,
+    BondMode, BondPolicy, CryptoProvider, Device, Failback, Hugepages, IdleMode, LogLevel, Mode, Role,
+    Spread, WithoutWitness,
 };
 use super::value::{Probability, Weight, Whole};
 use dataplane::wire::VlanId;
@@ -144,7 +145,21 @@ impl Read for Ha {
         let witness = s.optional("witness");
         let lease_ms = s.or("lease_ms", Whole::constant::<400>());
         let without_witness = s.or("without_witness", WithoutWitness::Hold);
-        Some(Ha { role: role?, peer: peer?, witness, lease_ms, without_witness })
+        let (failback, seconds) = (s.or("failback", Failback::Manual), s.optional("failback_seconds"));
+        if seconds.is_some() && failback == Failback::Manual {
+            s.wrong(
+                "failback_seconds",
+                "a person brings the site back",
+                "write failback = \"auto\", or remove it",
+            );
+        }
+        if failback == Failback::Auto && role == Some(Role::Standby) {
+            let remedy = "remove it: it is for the engine whose role is active";
+            s.wrong("failback", "the site is not brought back to a standby", remedy);
+        }
+        let failback_seconds = seconds.unwrap_or(Whole::constant::<300>());
+        let (role, peer) = (role?, peer?);
+        Some(Ha { role, peer, witness, lease_ms, without_witness, failback, failback_seconds })
     }
 }
 
@@ -277,7 +292,8 @@ impl Read for Shift {
             let remedy = "write increasing percentages of which the last is 100, such as [5, 25, 50, 100]";
             s.wrong("steps", "does not lead up to 100 %", remedy);
         }
-        Some(Shift { steps, verify_ms: s.or("verify_ms", Whole::constant::<1000>()) })
+        let verify_ms = s.or("verify_ms", Whole::constant::<1000>());
+        Some(Shift { steps, verify_ms, watch_seconds: s.or("watch_seconds", Whole::constant::<10>()) })
     }
 }
 

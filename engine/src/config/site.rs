@@ -120,11 +120,11 @@ impl Document {
     fn read(text: &str) -> Result<Document, Vec<Problem>> {
         let mut table = parse_table(text).map_err(|problem| vec![problem])?;
         let mut problems = Vec::new();
-        for key in Config::SECTIONS.iter().filter(|key| !SHARED.contains(*key)) {
-            if table.remove(*key).is_some() {
+        for key in Config::section_names().into_iter().filter(|key| !SHARED.contains(key)) {
+            if table.remove(key).is_some() {
                 let what = "belongs to each engine alone and is not shared";
                 let remedy = format!("remove it; a site has {}", SHARED.join(", "));
-                problems.push(Problem::new(*key, what, remedy));
+                problems.push(Problem::new(key, what, remedy));
             }
         }
         let mut root = Section::new(&table, "", &mut problems);

@@ -2,6 +2,7 @@
 
 mod access;
 mod adaptive;
+mod application;
 mod bfd;
 mod cluster;
 mod mirror;

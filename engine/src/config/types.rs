@@ -173,6 +173,11 @@ Hugepages {
     "never" => Never: "`--no-huge`.",
     "always" => Always: "Or else do not start.",
 });
+choice!(/// Who brings the site back to the engine whose role is active.
+Failback {
+    "manual" => Manual: "A person, by `foreshift undrain`.",
+    "auto" => Auto: "The engine itself, once nothing has been wrong with it for a while.",
+});
 choice!(/// Who carries what in a bond.
 BondMode {
     "active-backup" => ActiveBackup: "One member, until its link fails.",

@@ -1,6 +1,6 @@
 //! What the controller is told.
 
-use super::{adaptive, tunnel_id};
+use super::{adaptive, application, tunnel_id};
 use crate::config::Config;
 use crate::config::model::{self, Protocol};
 use crate::config::types::{self, Mode, Name, Role};
@@ -23,6 +23,7 @@ pub fn config(config: &Config) -> ControllerConfig {
         groups: config.groups.iter().zip(0..).map(|(g, id)| group(config, g, GroupId(id))).collect(),
         ha: config.ha.as_ref().map(|section| ha(section, config.site.is_some())),
         vrrp: super::vrrp::election(config),
+        checks: config.checks.iter().map(application::control).collect(),
         bfd: config.bfd.iter().map(|bfd| bfd_config(config, bfd)).collect(),
         votes_for: config.control.iter().flat_map(|c| &c.votes_for).map(Name::to_string).collect(),
         workers: config.dpdk.cores.len() as u16,
@@ -30,6 +31,7 @@ pub fn config(config: &Config) -> ControllerConfig {
         shift: ShiftConfig {
             steps_percent: config.shift.steps.iter().map(|step| step.get() as u8).collect(),
             verify: millis(config.shift.verify_ms),
+            watch: Nanos::from_millis(config.shift.watch_seconds.get() * 1000),
             ..ShiftConfig::default()
         },
         probe: ProbeConfig {
@@ -156,6 +158,10 @@ fn ha(ha: &model::Ha, shares_config: bool) -> HaConfig {
         without_witness: match ha.without_witness {
             types::WithoutWitness::Hold => WithoutWitness::Hold,
             types::WithoutWitness::DualActive => WithoutWitness::DualActive,
+        },
+        failback: match ha.failback {
+            types::Failback::Manual => None,
+            types::Failback::Auto => Some(Nanos::from_millis(ha.failback_seconds.get() * 1000)),
         },
     }
 }

@@ -131,6 +131,8 @@ pub struct Sources {
     pub api: mpsc::Receiver<ApiRequest>,
     /// From the state store.
     pub store: mpsc::Receiver<Input>,
+    /// From application checks.
+    pub checks: mpsc::Receiver<Input>,
     /// From mirrors.
     pub mirror: Arrivals,
     /// What was done for the site's configuration.
@@ -162,6 +164,7 @@ impl Engine {
                     self.publish();
                 }
                 Some(event) = from.site.recv() => self.site_event(event),
+                Some(input) = from.checks.recv() => self.input(input),
                 Some(event) = from.mirror.sent.recv() => self.mirror_sent(event),
                 Some(event) = from.mirror.received.recv() => self.mirror_received(event),
                 Some(offered) = from.mirror.offered.recv() => self.mirror_offered(offered),

@@ -25,6 +25,7 @@ mod site;
 mod site_sas;
 mod static_sas;
 mod status;
+mod switchover;
 mod telemetry;
 mod traffic;
 mod vitals;
@@ -35,6 +36,7 @@ mod workers;
 mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
+use crate::checks;
 use crate::config::Config;
 use crate::crypto::Crypto;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
@@ -117,6 +119,8 @@ async fn supervise(engine: &mut Engine, shared: Option<(Site, Config)>) -> Resul
     // Without a store nothing ever comes from it.
     let (store, store_rx) = store.map_or((None, mpsc::channel(1).1), |(store, inputs)| (Some(store), inputs));
     engine.store = store;
+    let (check_tx, check_rx) = mpsc::channel(WAITING);
+    let _checks = checks::start(&engine.plan.checks, engine.clock, &check_tx);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
@@ -125,14 +129,16 @@ async fn supervise(engine: &mut Engine, shared: Option<(Site, Config)>) -> Resul
             _ = terminate.recv() => {}
         }
     };
+    let sources = Sources {
+        peers: peer_rx,
+        api: api_rx,
+        store: store_rx,
+        checks: check_rx,
+        mirror: arrivals,
+        site: site_rx,
+    };
     tracing::info!(engine = engine.plan.controller.engine, "ready");
-    engine
-        .supervise(
-            Sources { peers: peer_rx, api: api_rx, store: store_rx, mirror: arrivals, site: site_rx },
-            links,
-            stop,
-        )
-        .await
+    engine.supervise(sources, links, stop).await
 }
 
 fn peer_config(name: &str, control: &ControlPlan) -> PeerConfig {
@@ -237,10 +243,7 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
     let mut workers = Workers::start(eal, &plan, shared)?;
     let (learning, model) = model(&plan)?;
     let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
-    let key_log = plan
-        .export_esp_keys
-        .as_deref()
-        .map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())));
+    let key_log = key_log(&plan)?;
     let (crypto, model) = (Crypto::choose(plan.crypto)?, Arc::new(model));
     let mut config = controller_config(&plan)?;
     wrap_cost::measure(&mut config, &plan, &*crypto.provider, &clock);
@@ -280,12 +283,19 @@ fn assemble(eal: &Eal, plan: Plan, ports: Ports) -> Result<Engine> {
         journal: Journal::new(recorder),
         store: None,
         mirroring: None,
-        key_log: key_log.transpose()?,
+        key_log,
         clock,
         workers,
         forwarding,
         plan,
     })
+}
+
+/// Where ESP keys are written, if debugging asks for it.
+fn key_log(plan: &Plan) -> Result<Option<KeyLog>> {
+    let path = plan.export_esp_keys.as_deref();
+    path.map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())))
+        .transpose()
 }
 
 /// The model, and what keeps it up to date where the plan says so.

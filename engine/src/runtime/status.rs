@@ -4,8 +4,8 @@ use super::engine::{Engine, unix_ms};
 use super::site::SiteConfig;
 use crate::api::ApiRequest;
 use crate::api::status::{
-    Driver, DropsStatus, GroupStatus, MemberStatus, MovesStatus, PoolStatus, PortStatus, Role, ShiftStatus,
-    Status, TunnelStatus, WorkerStatus,
+    Driver, DropsStatus, GroupStatus, MemberStatus, MovesStatus, PoolStatus, PortStatus, Role, Status,
+    TunnelStatus, WorkerStatus,
 };
 use control::io::Input;
 use control::status::TunnelState;
@@ -97,7 +97,8 @@ impl Engine {
             alarm: alarm.raised,
             peer_alarm: alarm.peer_raised,
             groups,
-            shift: self.shift(now),
+            switchover: self.switchover_status(now),
+            checks: self.check_status(now),
             moves: self.moves(),
             bfd: self.bfd_status(),
             vrrp: self.vrrp_status(),
@@ -110,18 +111,6 @@ impl Engine {
             shadow: self.shadow_status(),
             config: self.site.as_ref().map(SiteConfig::status),
         }
-    }
-
-    fn shift(&self, now: Nanos) -> Option<ShiftStatus> {
-        self.controller.shift().map(|shift| ShiftStatus {
-            decision: shift.decision,
-            target: shift.target,
-            phase: shift.phase,
-            percent: shift.percent,
-            step: shift.step.0,
-            steps: shift.step.1,
-            elapsed_ms: now.since(shift.started).as_millis(),
-        })
     }
 
     fn moves(&self) -> MovesStatus {

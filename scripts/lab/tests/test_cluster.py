@@ -62,8 +62,8 @@ class SharedState(EngineLab):
         return done.returncode, done.stdout + done.stderr
 
     def shift_percent(self, name: str) -> int:
-        shift = self.engines[name].ask("status")["shift"]
-        return shift["percent"] if shift else 0
+        switchover = self.engines[name].ask("status")["switchover"]
+        return switchover["percent"] if switchover and switchover["moving"] else 0
 
     def assert_lossless(self, result) -> None:
         counts = {what: result.total(what) for what in ("sent", "lost", "reordered", "duplicated")}

@@ -38,6 +38,7 @@ impl Controller {
             Input::PeerDown { peer } => self.peer_down(&peer),
             Input::Message { peer, message } => self.message(&peer, &message, out),
             Input::Mirror { own, report } => self.mirror_report(own, *report, out),
+            Input::Check { check, began, outcome } => self.check_result(check, began, outcome, out),
             Input::StoreReady => self.store_ready(out),
             Input::StoreLost { reason } => self.store_lost(reason, out),
             Input::StoreChanged { region, whole, changes } => {
@@ -85,6 +86,9 @@ impl Controller {
         if self.far.contains_key(name) && self.ha.is_owner() && self.shares_epoch == Some(self.ha.epoch()) {
             send(self.shares_message());
         }
+        if self.ha.peer() == Some(name) {
+            self.checks.disconnected();
+        }
         self.ha.peer_up(self.now, name);
         self.sas.peer_up(name, out);
     }
@@ -92,6 +96,9 @@ impl Controller {
     fn peer_down(&mut self, name: &str) {
         if let Some(peer) = self.peers.get_mut(name) {
             peer.connected = false;
+        }
+        if self.ha.peer() == Some(name) {
+            self.checks.disconnected();
         }
         self.ha.peer_down(name);
         self.sas.peer_down(name);
@@ -119,8 +126,8 @@ impl Controller {
             }
             Message::Goodbye { .. } => self.goodbye(from),
             Message::SharesApplied { site, version } if *site == self.config.site => {
-                if let Some(shift) = &mut self.shift {
-                    shift.applied(from, *version);
+                if let Some(switchover) = &mut self.switchover {
+                    switchover.applied(from, *version);
                 }
             }
             Message::Vitals { busy, .. } => {
@@ -140,6 +147,7 @@ impl Controller {
         | Message::LeaseRequest { site, .. }
         | Message::LeaseTransfer { site, .. }
         | Message::ShiftRequest { site, .. }
+        | Message::Checks { site, .. }
         | Message::Alarm { site, .. }) = message
         else {
             return;
@@ -148,14 +156,18 @@ impl Controller {
             return;
         }
         match message {
-            Message::Hello { epoch, owner, .. } => {
+            Message::Hello { epoch, owner, checks, .. } => {
+                if !self.checks.is_told_by_other() {
+                    self.checks.connected(*checks);
+                }
                 self.ha.heard_hello(self.now, from, *epoch, owner.as_deref());
             }
             Message::LeaseRequest { .. } => self.vote(from, message, out),
             Message::LeaseTransfer { site, epoch, to } => {
                 self.ha.transferred(self.now, from, site, *epoch, to);
             }
-            Message::ShiftRequest { reason, .. } => self.asked_to_shift(from, reason, out),
+            Message::ShiftRequest { reason, undoes, .. } => self.asked_to_shift(from, reason, *undoes, out),
+            Message::Checks { checks, .. } => self.checks.heard(self.now, checks),
             Message::Alarm { raised, .. } => {
                 if let Some(peer) = self.peers.get_mut(from) {
                     peer.alarm = *raised;

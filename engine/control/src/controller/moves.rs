@@ -2,16 +2,17 @@
 //! person says so, because our own path is gone, or because this engine ends.
 
 use super::Controller;
+use super::switchover::Why;
 use crate::config::{GroupConfig, MemberKind};
 use crate::decision::Outcome;
 use crate::failure::{Change, Hold, Said, Stake};
 use crate::io::{Assessment, Mode, Output};
 use crate::message::Message;
 use crate::peers::Quality;
-use crate::shift::{Cause, Order, Shift, Sight, Target, rtt_limit};
-use crate::steering::{BUCKETS, apportion};
+use crate::status::Cause;
+use crate::steering::BUCKETS;
+use crate::switchover::{Sight, Target, rtt_limit};
 use dataplane::id::Nanos;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// A proposal that nobody approves lapses.
@@ -44,7 +45,7 @@ impl Controller {
             Change::Raised | Change::Cleared => self.tell_alarm(change == Change::Raised, out),
             Change::None => {}
         }
-        if self.failure.raised_at().is_some() && self.shift.is_none() && self.proposal.is_none() {
+        if self.failure.raised_at().is_some() && !self.is_moving() && self.proposal.is_none() {
             self.consider(out);
         }
     }
@@ -118,8 +119,9 @@ impl Controller {
                 self.failure.moved(self.now);
                 let rule = self.alarm_rule();
                 let inputs = self.move_inputs();
-                let id = self.decide(action, rule, inputs, Outcome::Done, out);
-                self.begin_shift(id, Cause::Predicted);
+                let decision = self.decide(action, rule.clone(), inputs, Outcome::Done, out);
+                let why = Why { decision, cause: Cause::Predicted, rule, overrule: false, undoes: false };
+                self.begin_switchover(why, out);
             }
             Mode::Observe if self.failure.say(self.now, Said::Observed) => {
                 self.decide(action, self.alarm_rule(), self.move_inputs(), Outcome::Observed, out);
@@ -148,6 +150,9 @@ impl Controller {
         }
         if let Some(fault) = self.mirror_fault() {
             return Err((Hold::Mirror, fault));
+        }
+        if let Some(fault) = self.sight().checks_fault() {
+            return Err((Hold::Checks, fault));
         }
         if let Some(fault) = self.store_fault() {
             return Err((Hold::NoStore, fault));
@@ -202,90 +207,8 @@ impl Controller {
             let text = format!("{} of {} packets diverged", report.diverged_total(), report.compared);
             inputs.push(("mirror".to_owned(), text));
         }
+        inputs.extend(sight.checks_told());
         inputs
-    }
-
-    pub(super) fn begin_shift(&mut self, decision: u64, cause: Cause) {
-        let Some(target) = self.ha.peer().map(str::to_owned) else { return };
-        let shift = Shift::new(decision, cause, target, self.config.shift.clone(), &self.sight());
-        let percent = shift.percent();
-        self.shift = Some(shift);
-        self.apply_step(percent);
-    }
-
-    fn apply_step(&mut self, percent: u8) {
-        let percent = f64::from(percent);
-        self.handed = apportion(&[100.0 - percent, percent], BUCKETS)[1];
-        let version = self.send_shares();
-        let waiting: BTreeSet<String> = self
-            .config
-            .tunnels
-            .iter()
-            .filter(|t| self.is_own(t.id) && self.tunnel_up(t))
-            .map(|t| t.peer.clone())
-            .collect();
-        if let Some(shift) = &mut self.shift {
-            shift.applying(self.now, version, waiting);
-        }
-    }
-
-    pub(super) fn drive_shift(&mut self, out: &mut Vec<Output>) {
-        if self.shift.is_none() {
-            return;
-        }
-        let sight = self.sight();
-        let Some(shift) = &mut self.shift else { return };
-        match shift.poll(&sight) {
-            Order::Wait => {}
-            Order::Apply { percent } => self.apply_step(percent),
-            Order::HandOver => self.hand_over(),
-            Order::RollBack(reason) => self.roll_back(reason, out),
-        }
-    }
-
-    fn roll_back(&mut self, reason: String, out: &mut Vec<Output>) {
-        let Some(shift) = self.shift.take() else { return };
-        self.decide_rolled_back(&shift.target, reason, out);
-        if self.ha.is_owner() {
-            self.handed = 0;
-            self.send_shares();
-        }
-    }
-
-    pub(super) fn decide_rolled_back(&mut self, target: &str, reason: String, out: &mut Vec<Output>) {
-        self.failure.settle(self.now);
-        let action = format!("shift {} -> {target} rolled back", self.config.engine);
-        self.decide(action, reason, self.move_inputs(), Outcome::RolledBack, out);
-    }
-
-    pub(super) fn shift_complete(&mut self, out: &mut Vec<Output>) {
-        let Some(shift) = self.shift.take() else { return };
-        self.failure.settle(self.now);
-        let action = format!("shift {} -> {} complete", self.config.engine, shift.target);
-        let inputs = vec![
-            ("decision".to_owned(), shift.decision.to_string()),
-            ("epoch".to_owned(), self.ha.epoch().to_string()),
-        ];
-        self.decide(action, "target owns the site".to_owned(), inputs, Outcome::Done, out);
-    }
-
-    /// Gives ownership away; workers are told before anybody else is.
-    fn hand_over(&mut self) {
-        let (Some(config), Some(epoch)) = (self.ha.config().cloned(), self.ha.hand_over(self.now)) else {
-            return;
-        };
-        self.linger_until = self.now.plus(LINGER);
-        self.handed_over_at = Some(self.now);
-        self.failure.settle(self.now);
-        if let Some(shift) = &mut self.shift {
-            shift.handing_over(self.now.plus(Nanos(3 * config.lease.0)));
-        }
-        let message =
-            Message::LeaseTransfer { site: self.config.site.clone(), epoch, to: config.peer.clone() };
-        let others = self.connected_peers().into_iter().filter(|p| *p != config.peer);
-        let everybody: Vec<String> = [config.peer.clone()].into_iter().chain(others).collect();
-        let sends = everybody.into_iter().map(|peer| Output::Send { peer, message: message.clone() });
-        self.after.extend(sends);
     }
 
     /// Notes since when all own tunnels of a group are down.
@@ -299,7 +222,7 @@ impl Controller {
         }
     }
 
-    fn own_down(&self, group: &GroupConfig) -> bool {
+    pub(super) fn own_down(&self, group: &GroupConfig) -> bool {
         let mut own = group
             .members
             .iter()
@@ -317,15 +240,11 @@ impl Controller {
 
     /// A hard failure of our own path, while the other engine's is up: a fact, not a prediction.
     pub(super) fn hand_over_if_cut_off(&mut self, out: &mut Vec<Output>) {
-        let Some(peer) = self.ha.peer().map(str::to_owned) else { return };
         let held = self.handed_over_at.is_some_and(|at| self.now.since(at) < HOLD_DOWN);
-        if !self.ha.is_owner() || self.shift.is_some() || held || !self.is_cut_off() {
+        if !self.ha.is_owner() || self.ha.peer().is_none() || self.is_moving() || held || !self.is_cut_off() {
             return;
         }
-        let action = format!("handover {} -> {peer}", self.config.engine);
-        let rule = "own path down, the other engine's is up".to_owned();
-        self.decide(action, rule, self.move_inputs(), Outcome::Done, out);
-        self.hand_over();
+        self.hand_over_at_once(Cause::Sudden, "own path down, the other engine's is up", out);
     }
 
     /// A group has been down for a while that the other engine can reach.
@@ -349,9 +268,7 @@ impl Controller {
 
     pub(super) fn shutdown(&mut self, out: &mut Vec<Output>) {
         if self.ha.is_owner() && self.ha.peer().is_some() && self.target_ready().is_ok() {
-            let action = format!("handover {} -> {}", self.config.engine, self.ha.peer().unwrap_or_default());
-            self.decide(action, "this engine ends".to_owned(), self.move_inputs(), Outcome::Done, out);
-            self.hand_over();
+            self.hand_over_at_once(Cause::Manual, "this engine ends", out);
         } else {
             self.ha.resign(self.now);
             self.leave_elections(out);
@@ -399,7 +316,17 @@ impl Controller {
             direct,
         };
         let own = Quality { up: !self.is_cut_off(), ..own };
-        Sight { now: self.now, own, target, imminent: self.failure.imminent() }
+        Sight {
+            now: self.now,
+            own,
+            target,
+            imminent: self.failure.imminent(),
+            alarm: self.failure.raised_at().is_some(),
+            lingers: self.now < self.linger_until,
+            mirror: self.mirror_fault(),
+            checks: self.checks.sight(self.now),
+            mute: self.checks.other_is_mute(),
+        }
     }
 
     fn measured(&self, tunnel: dataplane::id::TunnelId) -> Quality {

@@ -162,7 +162,8 @@ impl Controller {
         let topic = Topic::Intent { site: self.config.site.clone() };
         let key = StateKey { region: config.region.clone(), topic };
         let Message::SetShares { epoch, shares, .. } = self.shares_message() else { return };
-        let shifting_to = self.shift.as_ref().map(|shift| shift.target.clone());
+        let moving = self.switchover.as_ref().filter(|switchover| switchover.is_moving());
+        let shifting_to = moving.map(|switchover| switchover.target().to_owned());
         let intent = RoutingIntent { epoch, owner: self.config.engine.clone(), shares, shifting_to };
         let (written, expected) = match shared.known.get(&key) {
             Some(Known { revision, record: Record::Intent(there) }) => {

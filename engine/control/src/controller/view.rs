@@ -2,11 +2,15 @@
 
 use super::Controller;
 use crate::adaptive::Adaptive;
+use crate::checks::{Sighted, View};
 use crate::config::{GroupConfig, TunnelConfig};
 use crate::decision::Decision;
 use crate::health::PathStats;
 use crate::io::Mode;
-use crate::status::{AlarmStatus, GroupStatus, RoleStatus, ShiftStatus, TunnelState, TunnelStatus};
+use crate::status::{
+    AlarmStatus, CheckStatus, CheckView, GroupStatus, RoleStatus, SwitchoverStatus, TunnelState, TunnelStatus,
+};
+use crate::switchover::Switchover;
 use dataplane::id::{GroupId, TunnelId};
 
 impl Controller {
@@ -86,9 +90,26 @@ impl Controller {
         }
     }
 
-    /// The shift under way.
-    pub fn shift(&self) -> Option<ShiftStatus> {
-        self.shift.as_ref().map(|shift| shift.status())
+    /// The switchover under way or watched, or else the last one.
+    pub fn switchover(&self) -> Option<SwitchoverStatus> {
+        self.switchover.as_ref().map(Switchover::status)
+    }
+
+    /// The application checks, in the order of the configuration.
+    pub fn checks(&self) -> Vec<CheckStatus> {
+        let view = |view: View| CheckView {
+            state: view.state,
+            began: view.began,
+            reason: Some(view.reason).filter(|reason| !reason.is_empty()),
+        };
+        let pair = self.ha.peer().is_some();
+        let status = |check: Sighted| CheckStatus {
+            name: check.name,
+            blocks: check.blocks,
+            here: view(check.own),
+            there: pair.then(|| view(check.other)),
+        };
+        self.checks.sight(self.now).into_iter().map(status).collect()
     }
 
     /// The latest decisions, oldest first.

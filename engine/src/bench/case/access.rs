@@ -1,7 +1,7 @@
 //! What may pass: rules asked about each packet, or about the first packet of each session only.
 
 use super::super::site::Side;
-use super::super::traffic::Flow;
+use super::super::traffic::{Flow, FlowLength};
 use super::{Scenario, Way};
 use dataplane::acl::synthetic::{self, Random};
 use dataplane::acl::{Acl, Action, Addresses, PortRange, Rule, Segments, Subject, UpperMatch};
@@ -36,6 +36,29 @@ pub fn rules(many: usize, stateful: bool) -> Scenario {
     }
     let routes = vec![("172.0.0.0/8".parse().expect("a constant prefix"), 0)];
     Scenario { rules, stateful, routes, ..Scenario::new(Way::Forward, flows) }
+}
+
+/// Sessions that begin all the time, under one rule.
+pub fn beginning() -> Scenario {
+    let rule = Rule {
+        addresses: Addresses::Any,
+        upper: UpperMatch::Any,
+        input: None,
+        action: Action::PermitSession,
+    };
+    let flow = |n: u32| {
+        let [_, high, middle, low] = n.to_be_bytes();
+        Flow { src: ([10, 128 + high, middle, low].into(), 1024), dst: ([172, 16, 0, 10].into(), 443) }
+    };
+    let routes = vec![("172.0.0.0/8".parse().expect("a constant prefix"), 0)];
+    let flows = (0..SESSIONS).map(flow).collect();
+    Scenario {
+        rules: vec![rule],
+        stateful: true,
+        routes,
+        length: FlowLength::Sixteen,
+        ..Scenario::new(Way::Forward, flows)
+    }
 }
 
 /// The flow of a UDP packet that is not about the rig's own networks.

@@ -9,7 +9,7 @@ pub use access::{SESSIONS, vpp};
 pub use esp::Cipher;
 
 use super::site::{LAN, Side, WAN};
-use super::traffic::Flow;
+use super::traffic::{Flow, FlowLength};
 use clap::ValueEnum;
 use dataplane::acl::Rule;
 use dataplane::snapshot::Encapsulation;
@@ -50,6 +50,12 @@ pub enum Case {
     AclSmall,
     /// The same under 10,000 rules by sessions that the rules have permitted.
     Session,
+    /// The same with another engine shadowing the sessions.
+    SessionShadowed,
+    /// Sessions of 16 packets each: they begin all the time.
+    SessionBegin,
+    /// The same with another engine shadowing the sessions.
+    SessionBeginShadowed,
 }
 
 /// Which way the traffic passes the end that is measured.
@@ -77,8 +83,12 @@ pub struct Scenario {
     pub rules: Vec<Rule>,
     /// Whether it keeps sessions.
     pub stateful: bool,
+    /// Whether it reports them to another engine.
+    pub shadowed: bool,
     /// The packets' flows, in order.
     pub flows: Vec<Flow>,
+    /// How each flow's packets lie among the others'.
+    pub length: FlowLength,
 }
 
 impl Case {
@@ -97,6 +107,9 @@ impl Case {
             Case::Acl => access::rules(10_000, false),
             Case::AclSmall => access::rules(100, false),
             Case::Session => access::rules(10_000, true),
+            Case::SessionShadowed => Scenario { shadowed: true, ..access::rules(10_000, true) },
+            Case::SessionBegin => access::beginning(),
+            Case::SessionBeginShadowed => Scenario { shadowed: true, ..access::beginning() },
         }
     }
 }
@@ -126,7 +139,9 @@ impl Scenario {
             routes: Vec::new(),
             rules: Vec::new(),
             stateful: false,
+            shadowed: false,
             flows,
+            length: FlowLength::Endless,
         }
     }
 }

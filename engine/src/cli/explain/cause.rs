@@ -29,6 +29,8 @@ pub enum Cause {
     SuddenDeath,
     /// The other engine fell silent after it, or this one, had been in alarm.
     ForetoldDeath,
+    /// An application, or the way to it from one engine.
+    Application,
     /// A person, or the end of a process.
     Wanted,
     /// Nothing that is known.
@@ -40,6 +42,9 @@ impl Cause {
     pub fn of(decision: &Decision, before: Option<&Decision>) -> Cause {
         if decision.action.starts_with("takeover") {
             return if before.is_some() { Cause::ForetoldDeath } else { Cause::SuddenDeath };
+        }
+        if decision.rule.contains("check ") || decision.action.starts_with("check ") {
+            return Cause::Application;
         }
         let wanted = ["operator", "approved", "this engine ends", "a person", "handed over by"];
         let rehearsed = decision.inputs.iter().any(|(name, _)| name.strip_prefix(DRIVER) == Some(REHEARSAL));
@@ -96,6 +101,7 @@ impl Cause {
                 "a sudden death, or a cut between the engines: no alarm of either was seen before"
             }
             Cause::ForetoldDeath => "a death that was foretold",
+            Cause::Application => "an application, or the way to it from one of the engines",
             Cause::Wanted => "nothing wrong: somebody wanted it",
             Cause::Unknown => "",
         }
@@ -110,7 +116,7 @@ impl Cause {
             _ if decision.rule.contains("budget") => {
                 "prediction.moves_max allows no more moves now: look why so many were needed before you raise it"
             }
-            _ if undone => {
+            _ if undone && self != Cause::Application => {
                 "it was undone: mend the target's path first (foreshift show tunnels on the other engine)"
             }
             _ if held && decision.rule.starts_with("probability") => {
@@ -136,6 +142,10 @@ impl Cause {
             }
             Cause::ForetoldDeath => {
                 "the move did not come in time: lower prediction.threshold, or set prediction.mode = \"auto\""
+            }
+            Cause::Application => {
+                "see foreshift show checks: where it fails at one engine alone, look at that one's routes and access list \
+                 (foreshift trace, foreshift show mirror); drain --overrule moves all the same"
             }
             Cause::Wanted | Cause::Unknown => "",
         };

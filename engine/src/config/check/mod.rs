@@ -2,6 +2,7 @@
 
 mod access;
 mod adaptive;
+mod application;
 mod bfd;
 mod cluster;
 mod engines;
@@ -24,6 +25,7 @@ pub fn check(config: &Config, names: &Names, problems: &mut Vec<Problem>) {
     tunnels::check(&mut check);
     adaptive::check(&mut check);
     bfd::check(&mut check);
+    application::check(&mut check);
     access::check(&mut check);
     cluster::check(&mut check);
     mirror::check(&mut check);

@@ -158,7 +158,7 @@ fn every_mistake_names_its_path_and_its_remedy() {
 #[test]
 fn the_example_fits_both_engines_of_the_lab() {
     let configs = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
-    let text = std::fs::read_to_string(format!("{configs}/site/site.toml")).expect("there");
+    let text = std::fs::read_to_string(format!("{configs}/site/a.conf")).expect("there");
     for name in ["a1", "a2"] {
         let own = OwnFile::load(Path::new(&format!("{configs}/lab/{name}.toml"))).expect("valid");
         let config = own.with_site(&text).unwrap_or_else(|problems| panic!("{problems:#?}"));

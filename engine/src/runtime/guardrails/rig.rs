@@ -94,6 +94,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
         lease: Nanos::from_millis(400),
         without_witness: WithoutWitness::Hold,
         shares_config: false,
+        failback: None,
     };
     let far = if me < 2 { "b" } else { "a" };
     ControllerConfig {

@@ -88,7 +88,7 @@ impl Engine {
         let set = |bucket: &Bucket, rate: Rate| {
             bucket.set_rate(Rate { bits_per_second: rate.bits_per_second, ..bucket.rate() }, now);
         };
-        for ((old, new), live) in before.tunnels.iter().zip(&self.plan.tunnels).zip(&self.shapers) {
+        for ((old, new), live) in before.tunnels.iter().zip(&self.plan.tunnels).zip(self.shapers.iter()) {
             let (Some(old), Some(new), Some(live)) = (&old.shaper, &new.shaper, live) else { continue };
             if old.rate != new.rate {
                 set(&live.bucket, new.rate);

@@ -104,6 +104,7 @@ impl Rig {
             owner: None,
             parallel: true,
             shares_config: false,
+            checks: false,
         };
         rig.step(Some(Input::PeerUp { peer: peer.clone() }));
         rig.step(Some(Input::Message { peer, message: hello }));

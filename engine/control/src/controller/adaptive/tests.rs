@@ -58,6 +58,7 @@ fn config(me: usize, tunnels_max: usize) -> ControllerConfig {
             adaptive: Some(adaptive),
         }],
         ha: None,
+        checks: Vec::new(),
         bfd: Vec::new(),
         vrrp: None,
         votes_for: Vec::new(),

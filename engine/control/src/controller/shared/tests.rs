@@ -45,7 +45,7 @@ impl Engine {
     }
 
     fn drain(&mut self) -> String {
-        let command = Input::Command { id: 1, command: OperatorCommand::Drain };
+        let command = Input::Command { id: 1, command: OperatorCommand::Drain { overrule: false } };
         let reply = self.step(Some(command)).into_iter().find_map(|output| match output {
             Output::Reply { result, .. } => Some(result),
             _ => None,
@@ -83,6 +83,7 @@ fn planned_moves_wait_for_the_store_and_say_so() {
         lease: Nanos::from_millis(400),
         without_witness: WithoutWitness::DualActive,
         shares_config: false,
+        failback: None,
     };
     let mut a1 = Engine::new("a1", 10, Some(ha));
     a1.run(10_000);
