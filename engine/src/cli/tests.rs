@@ -75,6 +75,28 @@ fn the_commands_of_the_readme_are_understood() {
 }
 
 #[test]
+fn the_configuration_commands_are_understood() {
+    let parse = |line: &str| Cli::try_parse_from(["foreshift"].into_iter().chain(line.split(' ')));
+    for line in [
+        "config show -c a1.toml",
+        "config show 3 -c a1.toml",
+        "config show --json -s /run/a1.sock",
+        "config apply site.toml --note why -s /run/a1.sock",
+        "config apply site.toml --from 3 --alone -s /run/a1.sock",
+        "config diff site.toml -s /run/a1.sock",
+        "config diff --theirs -s /run/a1.sock",
+        "config history -s /run/a1.sock",
+        "config rollback 3 -s /run/a1.sock",
+        "config resolve --take theirs -s /run/a1.sock",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    for line in ["config apply -s x", "config diff -s x", "config resolve -s x"] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
 fn completions_know_the_commands() {
     let mut script = Vec::new();
     clap_complete::generate(Shell::Bash, &mut Cli::command(), "foreshift", &mut script);
