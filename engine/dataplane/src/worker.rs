@@ -32,7 +32,7 @@ use crate::stage::parse::Ingress;
 use crate::stage::rewrite::rewrite;
 use crate::stage::steer::{Passage, steer};
 use crate::stage::{Verdict, bfd as keepalive, classify, decap, encap, forward, lookup, parse, reassemble};
-use crate::telemetry::{Counters, Latency};
+use crate::telemetry::Latency;
 use crate::wireguard::Keypairs;
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;

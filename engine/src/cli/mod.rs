@@ -184,7 +184,7 @@ pub fn main() -> Result<ExitCode> {
     use crate::api::status::OperatorCommand as Operator;
     match Cli::parse().command {
         Command::Run(RunArguments { file: File { config }, take_over }) => {
-            run(Start::load(&config)?, take_over)?;
+            run(Start::load(&config, take_over)?, take_over)?;
         }
         Command::Check(File { config }) => return Ok(check::run(&config)),
         Command::Show(arguments) => show::run(&arguments)?,

@@ -1,6 +1,6 @@
 use super::codec::{Entry, Frame, entries};
 use super::receiver::Receiver;
-use super::sas::{Floor, KeyId, SaState, SaWindow, ShadowedSas};
+use super::sas::{KeyId, SaState, SaWindow, ShadowedSas};
 use super::sender::{Rounds, Sender};
 use crate::message::SaParameters;
 use dataplane::flow::{
