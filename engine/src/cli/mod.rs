@@ -21,7 +21,6 @@ mod tests;
 
 use crate::api::faults::Fault;
 use crate::api::status::Mode;
-use crate::config::Config;
 use crate::plan::Plan;
 use crate::site::Start;
 use crate::{bench, load, peer, runtime};

@@ -4,6 +4,7 @@ use super::table::Table;
 use super::*;
 use crate::api::status::{Decision, Status, WorkerStatus};
 use crate::api::tests as samples;
+use crate::config::Config;
 use control::decision::Outcome;
 use dataplane::id::Nanos;
 

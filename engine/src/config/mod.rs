@@ -124,6 +124,7 @@ impl Config {
     }
 
     /// Validates a text.
+    #[cfg(any(test, fuzzing))]
     pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
         let of_text = |problems| ConfigErrors { file: None, problems };
         let table = parse_table(text).map_err(|problem| of_text(vec![problem]))?;

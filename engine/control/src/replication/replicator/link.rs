@@ -210,7 +210,8 @@ impl Replicator {
         let first = self.peer.as_ref().is_some_and(|peer| self.engine < *peer);
         let busy = || Err(format!("a change that was made at {} is under way: try again", self.engine));
         match &self.work {
-            Work::Keeping { .. } => busy(),
+            // What it offered comes first: given up, it would not be offered again.
+            Work::Keeping { .. } | Work::Checking { origin: Origin::Offer, .. } => busy(),
             Work::Asking { .. } | Work::Checking { origin: Origin::Person { .. }, .. } if first => busy(),
             _ => Ok(()),
         }
