@@ -80,7 +80,8 @@ class Gru:
         self.mean, self.spread = x.mean(), x.std().replace(0, 1).fillna(1)
         rng = np.random.default_rng(seed)
         h, d = self.WIDTH, x.shape[1]
-        self.weights = [rng.uniform(-1, 1, shape) / np.sqrt(h) for shape in ((d, 3 * h), (h, 3 * h), (3 * h,), (h,))] + [np.zeros(1)]
+        shapes = ((d, 3 * h), (h, 3 * h), (3 * h,), (h,))
+        self.weights = [rng.uniform(-1, 1, shape) / np.sqrt(h) for shape in shapes] + [np.zeros(1)]
         rows, first, order = self.windows(table)
         y = y[order]
         positive, calm = np.flatnonzero(y == 1), np.flatnonzero(y == 0)

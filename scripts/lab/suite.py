@@ -17,7 +17,7 @@ CARGO_RESULT = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.
 LAB_MODULES = ("test_instruments", "test_nonces", "test_commands", "test_forwarding", "test_tunnels", "test_failover",
                "test_fencing", "test_kills", "test_workers", "test_observe", "test_mirror", "test_checks", "test_shift", "test_blocked",
                "test_adaptive", "test_bfd", "test_vrrp", "test_upgrade", "test_inplace", "test_drill", "test_interop", "test_cluster",
-               "test_shadow", "test_takeover")
+               "test_shadow", "test_takeover", "test_config", "test_learning")
 
 
 class Tally:

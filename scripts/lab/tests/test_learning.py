@@ -1,4 +1,4 @@
-"""A running engine learns from its own failures: its history, a challenger from a process of its own, the duel, and a person's word."""
+"""A running engine learns from its own failures: history, a challenger from a process of its own, the duel, a person's word."""
 import contextlib
 import json
 import os
@@ -38,7 +38,7 @@ class LearningRig(Rig):
 
 
 def hopeless() -> bytes:
-    """The built-in model, which sees a failure in everything and never alarms: numbers in its description replaced, lengths kept."""
+    """The built-in model made to see a failure in everything and never to alarm: numbers of its description, lengths kept."""
     model = BUILT_IN.read_bytes()
 
     def put(model: bytes, key: bytes, number: str) -> bytes:
@@ -90,8 +90,8 @@ class Learning(unittest.TestCase):
         before = self.failures()
         out = self.dir / "recorded" / f"loss-{nth}.jsonl"
         recorder = subprocess.Popen(
-            [binary(), "predict", "record", "-s", self.a1.socket, "--out", out, "--seconds", str(CALM_S + 12), "--kind", "ramp",
-             "--fault", "link-loss"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [binary(), "predict", "record", "-s", self.a1.socket, "--out", out, "--seconds", str(CALM_S + 12),
+             "--kind", "ramp", "--fault", "link-loss"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.rig.topo.on_close(recorder.kill)
         time.sleep(CALM_S)
         self.rig.wan(loss=LOSS)
@@ -133,7 +133,8 @@ class Learning(unittest.TestCase):
         return {pid}
 
     def duel(self, challenger: str) -> None:
-        decided = settle(lambda: self.log(r"another model predicts from now on|the challenger has lost.*"), bool, within_s=SHADOW_S + 60)
+        verdict = r"another model predicts from now on|the challenger has lost.*"
+        decided = settle(lambda: self.log(verdict), bool, within_s=SHADOW_S + 60)
         self.assertEqual(decided, ["another model predicts from now on"], self.a1.last_words())
         champion = settle(lambda: (self.store / "champion").read_text().strip(), lambda name: name == challenger)
         self.assertEqual(champion, challenger)
