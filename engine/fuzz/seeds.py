@@ -145,6 +145,21 @@ def messages():
                                                  "reason": "connection refused"}]}
     yield {"type": "alarm", **site, "raised": True}
     yield {"type": "goodbye", "reason": "stopping"}
+    yield {"type": "hello", **site, "epoch": 3, "owner": "a1", "parallel": True, "shares_config": True}
+    for says in site_words():
+        yield {"type": "site", "says": says}
+
+
+def site_words():
+    """What a pair says about its configuration."""
+    zero, one = "00" * 32, "ab" * 32
+    head = {"revision": {"generation": 1, "id": one, "parent": zero, "content": "cd" * 32, "engine": "a1",
+                         "author": "x", "at_ms": 1, "note": "", "supersedes": "ef" * 32}, "ancestors": [zero, "ef" * 32]}
+    yield {"word": "piece", "text": '[acl]\ndefault = "permit"\n'}
+    yield from ({"word": word, "head": head} for word in ("head", "show"))
+    yield from ({"word": word, "since": zero, "head": head} for word in ("prepare", "offer"))
+    yield from ({"word": word, "id": one} for word in ("ready", "commit", "abort"))
+    yield {"word": "refuse", "id": one, "reasons": ["route[0].via: no; yes"]}
 
 
 def peer():
@@ -164,6 +179,12 @@ def api():
             {"command": "set_mode", "mode": "observe"}, {"command": "set_mode", "mode": "auto"})):
         yield f"command-{n}", json.dumps({"request": "command", "command": command}).encode()
     yield "shape", json.dumps({"request": "shape", "tunnel": "a1-b1", "class": "voice", "kbps": 1000}).encode()
+    who = {"author": "x", "note": ""}
+    for n, asked in enumerate((
+            {"site": "show"}, {"site": "history"}, {"site": "text", "generation": 3},
+            {"site": "apply", "path": "/site.toml", "from": 2, "alone": True, **who},
+            {"site": "rollback", "generation": 1, **who}, {"site": "resolve", "mine": False, **who})):
+        yield f"config-{n}", json.dumps({"request": "config", "config": asked}).encode()
     yield "ok", json.dumps({"ok": {"name": "a1", "values": [1, 2.5, None, True]}}).encode()
     yield "error", b'{"error":"no"}'
 
@@ -446,6 +467,28 @@ def wireguard():
     yield "short", bytes([0]) + head
 
 
+def site():
+    """Texts over the engine of configs/lab/a1.toml, a first line that says of which generation, and kept generations."""
+    texts = {
+        "routes": '[[route]]\nprefix = "10.9.0.0/24"\ngroup = "site-b"\n[[route]]\nprefix = "10.8.0.0/24"\nblackhole = true\n',
+        "via": '[[route]]\nprefix = "0.0.0.0/0"\nvia = "192.0.2.1"\n',
+        "covers": '[[route]]\nprefix = "192.0.2.20/32"\ngroup = "site-b"\n',
+        "acl": '[acl]\ndefault = "permit"\n[[acl.rule]]\naction = "deny"\nprotocol = "udp"\ndst_ports = "7"\ninterface = "lan"\n',
+        "prediction": '[prediction]\nmode = "observe"\nthreshold = 0.5\nmoves_max = 1\nmoves_minutes = 2\n',
+        "group": '[[group]]\nname = "site-b"\nsla_weight = 2.5\nmss_clamp = false\n',
+        "shaper": '[[group]]\nname = "site-b"\n[[group.shaper]]\nprotocol = "esp"\nrate_kbps = 100\n'
+                  '[[group.shaper.class]]\nname = "voice"\nrate_kbps = 8\n',
+        "own": '[engine]\nname = "x"\n[[tunnel]]\nname = "y"\n', "none": "", "unknown": "[acl]\nrules = 1\n[rout]\n",
+    }
+    for name, text in texts.items():
+        yield name, f"#! generation 3, by x at a1\n#! a2 has the same\n{text}".encode()
+    revision = {"generation": 1, "id": "ab" * 32, "parent": "00" * 32, "content": "cd" * 32, "engine": "a1",
+                "author": "x", "at_ms": 1, "note": ""}
+    for name, change in {"kept": {}, "supersedes": {"supersedes": "ef" * 32}, "high": {"generation": 2 ** 64 - 1}}.items():
+        head = {"revision": revision | change, "ancestors": ["12" * 32]}
+        yield name, json.dumps(head, separators=(",", ":")).encode() + b"\n" + texts["routes"].encode()
+
+
 def handshake():
     sizes = {1: 148, 2: 92, 3: 64, 4: 32}
     for kind, size in sizes.items():
@@ -463,8 +506,8 @@ def main():
     out = pathlib.Path(sys.argv[1])
     parsers = {"wire": lambda: ((p.stem, p.read_bytes()) for p in WIRE), "walk": walk, "esp": esp, "peer": peer,
                "api": api, "config": config, "routes": routes, "recording": recording, "model": model,
-               "state": state, "mirror": mirror, "shadow": shadow, "checks": checks, "handover": handover,
-               "table": table, "ramp": ramp, "filter": filters,
+                "state": state, "mirror": mirror, "shadow": shadow, "checks": checks, "handover": handover,
+                "site": site, "table": table, "ramp": ramp, "filter": filters,
                "wireguard": wireguard, "handshake": handshake}
     for parser, seeds in parsers.items():
         folder = out / parser

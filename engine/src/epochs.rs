@@ -10,15 +10,14 @@
 //! on from one to the other, as the far end's anti-replay window wants it: what one reserves, the other writes down
 //! ([`Epochs::reserve`]) before the first takes it.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::host::durable;
+use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::digest;
 use control::shadow::sas::KeyId;
 use dataplane::sa::Partition;
-use std::fs::{self, File, TryLockError};
-use std::io::Write as _;
+use std::fs::{self, File};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Sequence numbers taken at once: what a restart may leave unused, and what goes between two writes.
 const NUMBERS: u64 = 1 << 24;
@@ -71,8 +70,7 @@ impl Epochs {
         fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let name = format!("{:?}", key_id(key));
         let lock = folder.join(format!("{name}.lock"));
-        let held = File::create(&lock).with_context(|| format!("{} cannot be made", lock.display()))?;
-        take_lock(&held, &lock)?;
+        let held = durable::lock(&lock, "another process sends with this key")?;
         let file = folder.join(format!("{name}.epoch"));
         let (epoch, free, used) = match fs::read_to_string(&file) {
             Ok(text) => parse(&text).with_context(|| {
@@ -129,23 +127,6 @@ impl Epochs {
     }
 }
 
-/// A process that ends, or one that has just been forked, may have it a moment longer.
-fn take_lock(held: &File, name: &Path) -> Result<()> {
-    for _ in 0..PATIENCE_MS / 10 {
-        match held.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("{} cannot be locked", name.display()));
-            }
-        }
-    }
-    bail!("another process sends with this key ({})", name.display())
-}
-
-/// How long a lock is waited for.
-const PATIENCE_MS: u64 = 500;
-
 /// `epoch 3 free 50331649`, and ` lane 1 of 2` behind it for a key that two engines have.
 fn parse(text: &str) -> Option<(u16, u64, Lane)> {
     let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
@@ -161,15 +142,11 @@ fn parse(text: &str) -> Option<(u16, u64, Lane)> {
 
 /// Replaces the file whole, and returns once both it and its name are on disk.
 fn write(file: &Path, epoch: u16, free: u64, lane: Lane) -> std::io::Result<()> {
-    let new = file.with_extension("new");
-    let mut out = File::create(&new)?;
-    match lane {
-        Lane::ALONE => writeln!(out, "epoch {epoch} free {free}")?,
-        Lane { index, of } => writeln!(out, "epoch {epoch} free {free} lane {index} of {of}")?,
-    }
-    out.sync_all()?;
-    fs::rename(&new, file)?;
-    File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    let text = match lane {
+        Lane::ALONE => format!("epoch {epoch} free {free}\n"),
+        Lane { index, of } => format!("epoch {epoch} free {free} lane {index} of {of}\n"),
+    };
+    durable::replace(file, text.as_bytes())
 }
 
 #[cfg(test)]

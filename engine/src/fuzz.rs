@@ -3,10 +3,12 @@
 
 use crate::api::{Answer, Request};
 use crate::config::Config;
+use crate::config::site::OwnFile;
 use crate::mirror;
 use crate::peer::frame;
 use crate::plan::Plan;
 use crate::routes::Targets;
+use crate::site::Stamp;
 use cluster::wrap::Wrapped;
 use control::message::Message;
 use control::shadow::codec::{self, Entry, Frame};
@@ -130,6 +132,28 @@ pub fn handover(data: &[u8]) {
     crate::runtime::handover::fuzz(data);
 }
 
+/// A kept generation of a site's configuration: what is read fits together, and reads again as itself; and its text, laid over an
+/// engine's file, is taken or refused with reasons. So is any text.
+pub fn site(data: &[u8]) {
+    static OWN: LazyLock<OwnFile> = LazyLock::new(|| {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/lab/a1.toml");
+        OwnFile::load(std::path::Path::new(file)).expect("a lab's configuration")
+    });
+    if let Ok(version) = crate::site::parse(data, 1) {
+        let mut again = serde_json::to_vec(&version.head).expect("a head has JSON");
+        again.push(b'\n');
+        again.extend(version.text.as_bytes());
+        assert_eq!(crate::site::parse(&again, 1).expect("what was written"), version);
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let stamp = Stamp::read(text);
+    assert_eq!(Stamp::read(stamp.text), Stamp { generation: None, text: stamp.text });
+    match OWN.with_site(stamp.text) {
+        Ok(config) => drop(Plan::from_config(&config)),
+        Err(problems) => assert!(!problems.is_empty()),
+    }
+}
+
 /// What a server answers an application check: the first octet says which is asked and in pieces of which size it comes. The pieces
 /// change nothing.
 pub fn checks(data: &[u8]) {
@@ -185,6 +209,7 @@ mod tests {
         corpus("checks").iter().for_each(|data| super::checks(data));
         corpus("shadow").iter().for_each(|data| super::shadow(data));
         corpus("handover").iter().for_each(|data| super::handover(data));
+        corpus("site").iter().for_each(|data| super::site(data));
         #[cfg(feature = "wireguard")]
         corpus("handshake").iter().for_each(|data| super::handshake(data));
     }

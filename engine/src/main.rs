@@ -20,6 +20,7 @@ mod plan;
 mod routes;
 mod runtime;
 mod shadow;
+mod site;
 #[cfg(feature = "wireguard")]
 mod wireguard;
 

@@ -338,5 +338,11 @@ class Partition:
         """`deaf`: nothing reaches the engine. `mute`: nothing of it reaches anybody."""
         self._nft.run(f'add rule bridge {self.TABLE} cut {self.WAYS[way]} "{self.PORTS[engine]}" drop\n')
 
+    def part(self, one: str, other: str) -> None:
+        """These two no longer hear each other; everybody else hears both."""
+        for here, there in ((one, other), (other, one)):
+            ports = f'iifname "{self.PORTS[here]}" oifname "{self.PORTS[there]}"'
+            self._nft.run(f"add rule bridge {self.TABLE} cut {ports} drop\n")
+
     def heal(self) -> None:
         self._nft.run(f"flush chain bridge {self.TABLE} cut\n")

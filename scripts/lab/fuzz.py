@@ -23,7 +23,7 @@ PARSERS = {
     "wireguard": ("packet", 2048), "handshake": ("shell", 2048),
     "config": ("shell", 16384), "routes": ("shell", 2048), "peer": ("shell", 4096), "api": ("shell", 4096),
     "state": ("shell", 4096), "mirror": ("shell", 2048), "shadow": ("shell", 4096), "checks": ("shell", 2048),
-    "handover": ("shell", 4096),
+    "handover": ("shell", 4096), "site": ("shell", 8192),
     "recording": ("model", 8192), "model": ("model", 16384), "table": ("model", 8192), "ramp": ("model", 8192),
 }
 # SanitizerCoverage as LLVM has it, which the stable rustc can run; all of the fuzzers' own workspace is built so.

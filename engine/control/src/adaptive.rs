@@ -18,7 +18,7 @@ mod tests;
 pub(crate) use agreement::{Phase, Spare, Step};
 pub(crate) use choice::Candidate;
 
-use crate::config::{AdaptiveConfig, AdaptiveTunnel};
+use crate::config::{AdaptiveConfig, AdaptiveTunnel, RateRange};
 use crate::io::{GroupTraffic, TunnelTraffic};
 use crate::message::ParallelWord;
 use crate::status::{AdaptiveActions, AdaptiveStatus};
@@ -135,6 +135,12 @@ impl Adaptive {
             actions: AdaptiveActions::default(),
             config,
         }
+    }
+
+    /// The rates between which a tunnel's shaper is let go are others now.
+    pub fn set_range(&mut self, tunnel: TunnelId, range: RateRange) {
+        let known = self.config.tunnels.iter_mut().filter(|known| known.tunnel == tunnel);
+        known.for_each(|known| known.rate = Some(range));
     }
 
     fn known(&self, tunnel: TunnelId) -> Option<&AdaptiveTunnel> {

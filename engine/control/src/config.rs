@@ -181,6 +181,8 @@ pub struct HaConfig {
     pub lease: Nanos,
     /// What a standby without a witness does when its peer is silent.
     pub without_witness: WithoutWitness,
+    /// Whether the pair shares its configuration, see [`crate::replication`].
+    pub shares_config: bool,
     /// After so long without a fault the engine whose part is [`InitialRole::Active`] asks for the site back that it lost, or gave
     /// away because of a prediction; `None`: a person does.
     pub failback: Option<Nanos>,

@@ -2,7 +2,7 @@
 //! the model says, this file bounds what comes of it.
 
 use crate::config::PredictionConfig;
-use crate::io::Assessment;
+use crate::io::{Assessment, Policy};
 use dataplane::id::Nanos;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -109,6 +109,16 @@ impl FailureWatch {
     pub fn set_mode(&mut self, mode: crate::io::Mode) {
         self.config.mode = mode;
         self.said.clear();
+    }
+
+    /// What the configuration says now.
+    pub fn change_policy(&mut self, policy: Policy) {
+        let Policy { mode, threshold, moves_max, moves_window, sla_weights, rates: _ } = policy;
+        self.config =
+            PredictionConfig { threshold, moves_max, moves_window, sla_weights, ..self.config.clone() };
+        if let Some(mode) = mode {
+            self.set_mode(mode);
+        }
     }
 
     pub fn last(&self) -> &Assessment {

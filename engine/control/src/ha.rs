@@ -173,7 +173,8 @@ impl Ha {
 
     pub fn hello(&self) -> Message {
         let (site, owner) = (self.site.clone(), self.owner.clone());
-        Message::Hello { site, epoch: self.epoch, owner, parallel: true, checks: true }
+        let shares_config = self.config.as_ref().is_some_and(|config| config.shares_config);
+        Message::Hello { site, epoch: self.epoch, owner, parallel: true, checks: true, shares_config }
     }
 
     pub fn forward_until(&self) -> Nanos {

@@ -1,12 +1,14 @@
 //! The controller's whole outside: what it is fed and what it asks for. See `DESIGN` §6: no clock,
 //! socket, thread or randomness of its own, so every decision can be replayed.
 
+use crate::config::RateRange;
 use crate::message::{Message, SaParameters};
 use crate::mirror::MirrorReport;
 use crate::state::{Expected, Record, StateChange, StateKey};
 use dataplane::context::Version;
 use dataplane::id::{Epoch, GroupId, Nanos, Spi, TunnelId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// What the predictor says of this engine.
@@ -97,6 +99,23 @@ pub struct Forecast {
     pub upper: f64,
 }
 
+/// What a changed configuration says of prediction and of rates, see [`Input::Policy`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// How far prediction may go by itself, if that is what changed: a person may have set it otherwise since.
+    pub mode: Option<Mode>,
+    /// See [`crate::config::PredictionConfig::threshold`].
+    pub threshold: Option<f32>,
+    /// See [`crate::config::PredictionConfig::moves_max`].
+    pub moves_max: usize,
+    /// See `moves_max`.
+    pub moves_window: Nanos,
+    /// See [`crate::config::PredictionConfig::sla_weights`].
+    pub sla_weights: BTreeMap<GroupId, f32>,
+    /// Tunnels of adaptive groups whose rates are others now.
+    pub rates: Vec<(TunnelId, RateRange)>,
+}
+
 /// What the shell feeds to [`crate::Controller::step`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -138,6 +157,8 @@ pub enum Input {
     StoreLost { reason: String },
     /// What the store has for `region`: all of it, if `whole`, or what changed.
     StoreChanged { region: String, whole: bool, changes: Vec<StateChange> },
+    /// The configuration has changed while the engine runs.
+    Policy(Policy),
     /// A person says; answered by [`Output::Reply`] with the same `id`.
     Command { id: u64, command: OperatorCommand },
     /// The engine is asked to end: tell the peers.

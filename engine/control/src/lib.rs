@@ -20,6 +20,7 @@ pub mod io;
 pub mod message;
 pub mod mirror;
 mod peers;
+pub mod replication;
 mod rng;
 pub mod shadow;
 pub mod shared;

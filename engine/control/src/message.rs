@@ -2,6 +2,7 @@
 //! The sender's name is not in the message: it is the name in the certificate it proved.
 
 use crate::checks::CheckReport;
+use crate::replication::Word;
 use dataplane::id::{Epoch, Spi};
 use dataplane::sa::Algorithm;
 use serde::{Deserialize, Serialize};
@@ -117,7 +118,8 @@ pub const SAID_MAX: usize = 160;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Message {
     /// First message each way: who speaks for the site, as far as the sender knows.
-    /// `parallel`: the sender understands [`Message::Parallel`]; `checks`: [`Message::Checks`], and tells of its own.
+    /// `parallel`: the sender understands [`Message::Parallel`]; `checks`: [`Message::Checks`], and tells of its own;
+    /// `shares_config`: [`Message::Site`], and shares its site's configuration.
     Hello {
         site: String,
         epoch: Epoch,
@@ -126,7 +128,11 @@ pub enum Message {
         parallel: bool,
         #[serde(default)]
         checks: bool,
+        #[serde(default)]
+        shares_config: bool,
     },
+    /// About the configuration of their site; only to those who share it.
+    Site { says: Word },
     /// About a tunnel parallel to a configured one; only to those who understand it.
     Parallel { tunnel: Endpoints, says: ParallelWord },
     /// "Send me traffic of this tunnel under these SPIs": inbound SAs are installed, one a worker. The

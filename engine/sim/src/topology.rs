@@ -158,6 +158,7 @@ pub fn config(engine: &str, options: &Options, epoch_floor: u64, seed: u64) -> C
         witness: options.witness.then(|| "b1".to_owned()),
         lease: options.lease,
         without_witness: options.without_witness,
+        shares_config: false,
         failback: options.failback,
     });
     ControllerConfig {

@@ -37,21 +37,30 @@ pub enum ClientError {
 
 /// Asks the engine on `socket` one question.
 pub fn ask<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, ClientError> {
+    ask_within(socket, request, PATIENCE)
+}
+
+/// The same, for what may take the engine so long.
+pub fn ask_within<T: DeserializeOwned>(
+    socket: &Path,
+    request: &Request,
+    patience: Duration,
+) -> Result<T, ClientError> {
     let stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => ClientError::Denied(socket.to_owned()),
         _ => ClientError::NotRunning(socket.to_owned()),
     })?;
     let line = serde_json::to_string(request)?;
-    let answer =
-        converse(stream, &line).map_err(|error| ClientError::Silent { path: socket.to_owned(), error })?;
+    let answer = converse(stream, &line, patience)
+        .map_err(|error| ClientError::Silent { path: socket.to_owned(), error })?;
     match serde_json::from_str(&answer)? {
         Answer::Ok(value) => Ok(serde_json::from_value(value)?),
         Answer::Error(why) => Err(ClientError::Refused(why)),
     }
 }
 
-fn converse(mut stream: UnixStream, line: &str) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn converse(mut stream: UnixStream, line: &str, patience: Duration) -> io::Result<String> {
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{line}\n").as_bytes())?;
     let mut answer = String::new();

@@ -3,8 +3,10 @@
 
 use super::mirror::{MirrorReport, MirrorStatus};
 use super::shadow::{ShadowStatus, ShadowTarget};
+use super::site::ConfigStatus;
 use super::status::*;
 use super::switchover::{CheckState, Stage};
+use control::replication::Relation;
 use control::vrrp::VrrpState;
 use std::fmt::{Display, Write};
 
@@ -130,6 +132,9 @@ fn engine(page: &mut Page, status: &Status) {
     if let Some(store) = &status.store {
         page.gauge("store_ready", "1 while the state store answers.").sample(&[], u8::from(store.ready));
     }
+    if let Some(config) = &status.config {
+        configuration(page, config);
+    }
     if let Some(shadow) = &status.shadow {
         shadowing(page, shadow);
     }
@@ -150,6 +155,30 @@ fn access(page: &mut Page, access: &AccessStatus) {
     if let Some(nat) = &access.nat {
         page.gauge("nat_ports_in_use", "Outside ports given out.").sample(&[], nat.ports_in_use);
     }
+}
+
+fn configuration(page: &mut Page, config: &ConfigStatus) {
+    let is = |flag: bool| u8::from(flag);
+    let declined = matches!(
+        &config.relation,
+        Relation::Ahead { declined } | Relation::Behind { declined } if !declined.is_empty()
+    );
+    page.gauge("config_generation", "What the site's engines run alike.").sample(&[], config.generation);
+    let gauges = [
+        (
+            "config_in_sync",
+            "1 if the other engine of the site has the same.",
+            config.relation == Relation::InSync,
+        ),
+        ("config_conflict", "1 if both were changed while apart.", config.relation == Relation::Conflict),
+        ("config_declined", "1 if one engine cannot take what the other has.", declined),
+        ("config_damaged", "1 if a kept generation was damaged at the start.", config.alarm.is_some()),
+    ];
+    for (name, help, flag) in gauges {
+        page.gauge(name, help).sample(&[], is(flag));
+    }
+    page.counter("config_malformed_total", "Configurations that the other engine should not have sent.")
+        .sample(&[], config.malformed);
 }
 
 fn shadowing(page: &mut Page, shadow: &ShadowStatus) {

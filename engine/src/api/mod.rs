@@ -9,6 +9,7 @@ pub mod mirror;
 pub mod routes;
 pub mod server;
 pub mod shadow;
+pub mod site;
 pub mod status;
 pub mod switchover;
 #[cfg(test)]
@@ -23,10 +24,11 @@ use faults::Fault;
 use mirror::MirrorStatus;
 use routes::{RouteCount, RouteEntry, RouteRequest, RoutesWanted};
 use serde::{Deserialize, Serialize};
+use site::{SiteAsk, SiteRequest};
 use status::*;
 use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// One question to the runtime, with where the answer goes. A closed sender means nobody waits any more.
@@ -56,6 +58,8 @@ pub enum ApiRequest {
     Routes(RoutesWanted, oneshot::Sender<Vec<RouteEntry>>),
     /// How many routes there are.
     RouteCount(oneshot::Sender<RouteCount>),
+    /// About the site's configuration.
+    Site(SiteAsk),
     /// A person's command; the answer says what was done or why not.
     Command {
         /// What is asked.
@@ -123,6 +127,12 @@ pub enum Request {
         #[serde(rename = "routes")]
         request: RouteRequest,
     },
+    /// See [`ApiRequest::Site`].
+    Config {
+        /// What is asked.
+        #[serde(rename = "config")]
+        request: SiteRequest,
+    },
     /// See [`ApiRequest::Command`].
     Command {
         /// What is asked.
@@ -169,12 +179,12 @@ pub struct Stopping;
 #[derive(Clone, Debug)]
 pub struct ApiHandle {
     requests: mpsc::Sender<ApiRequest>,
-    targets: Arc<Targets>,
+    targets: watch::Receiver<Arc<Targets>>,
 }
 
 impl ApiHandle {
     /// Asks through `requests`; the runtime answers from its other end. Routes may lead to `targets`.
-    pub fn new(requests: mpsc::Sender<ApiRequest>, targets: Arc<Targets>) -> ApiHandle {
+    pub fn new(requests: mpsc::Sender<ApiRequest>, targets: watch::Receiver<Arc<Targets>>) -> ApiHandle {
         ApiHandle { requests, targets }
     }
 
@@ -203,6 +213,7 @@ impl ApiHandle {
                 self.ask(|reply| ApiRequest::Telemetry(since_ms, reply)).await.map(json)
             }
             Request::Routes { request } => Ok(self.routes(request).await),
+            Request::Config { request } => Ok(self.site(request).await),
             Request::Command { command } => {
                 let done = self.ask(|reply| ApiRequest::Command { command, reply }).await;
                 done.map(|done| done.map_or_else(Answer::Error, json))

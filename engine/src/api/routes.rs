@@ -1,12 +1,13 @@
 //! Questions about routes, and changes of them. Files are read and lines are understood here, off the control loop.
 
 use super::{Answer, ApiHandle, ApiRequest, Stopping, json};
-use crate::routes::{Batch, Mistake};
+use crate::routes::{Batch, Mistake, Targets};
 use dataplane::snapshot::NextHop;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// On the wire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,11 +80,11 @@ impl ApiHandle {
     pub(super) async fn routes(&self, request: RouteRequest) -> Answer {
         let done = match request {
             RouteRequest::Load { path } => self.load(path).await,
-            RouteRequest::Add { line } => match self.targets.route(&line) {
-                Ok((prefix, next_hop)) => self.change(vec![next_hop], (prefix, Some(0))).await,
+            RouteRequest::Add { line } => match self.targets().route(&line) {
+                Ok((prefix, next_hop)) => self.change_route(vec![next_hop], (prefix, Some(0))).await,
                 Err(mistake) => return refusal(&mistake),
             },
-            RouteRequest::Del { prefix } => match self.targets.prefix(&prefix) {
+            RouteRequest::Del { prefix } => match self.targets().prefix(&prefix) {
                 Ok(prefix) => self.withdraw(prefix).await,
                 Err(mistake) => return refusal(&mistake),
             },
@@ -93,8 +94,13 @@ impl ApiHandle {
         done.unwrap_or_else(|stopping| Answer::Error(stopping.to_string()))
     }
 
+    /// Those of the configuration in force.
+    fn targets(&self) -> Arc<Targets> {
+        self.targets.borrow().clone()
+    }
+
     async fn load(&self, path: PathBuf) -> Result<Answer, Stopping> {
-        let targets = self.targets.clone();
+        let targets = self.targets();
         let read = tokio::task::spawn_blocking(move || targets.load(&path)).await;
         let batch = match read {
             Ok(Ok(batch)) => batch,
@@ -106,7 +112,7 @@ impl ApiHandle {
         Ok(json(format!("{routes} routes accepted, {waiting} changes wait")))
     }
 
-    async fn change(
+    async fn change_route(
         &self,
         next_hops: Vec<NextHop>,
         change: (IpNet, Option<u32>),
@@ -122,7 +128,7 @@ impl ApiHandle {
         if found.first().is_none_or(|route| route.prefix != prefix) {
             return Ok(Answer::Error(format!("there is no route to {prefix}; see `foreshift routes show`")));
         }
-        self.change(vec![], (prefix, None)).await
+        self.change_route(vec![], (prefix, None)).await
     }
 }
 

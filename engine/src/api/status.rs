@@ -1,6 +1,7 @@
 //! What the running engine says of itself. Commands, `--json` and `/metrics` all show these.
 
 use super::shadow::ShadowStatus;
+use super::site::ConfigStatus;
 use super::switchover::{CheckStatus, SwitchoverStatus};
 mod link;
 
@@ -78,6 +79,9 @@ pub struct Status {
     /// How sessions are shadowed, if they are.
     #[serde(default)]
     pub shadow: Option<ShadowStatus>,
+    /// What the site's engines run alike, if they share it.
+    #[serde(default)]
+    pub config: Option<ConfigStatus>,
 }
 
 /// The state store.

@@ -117,6 +117,7 @@ pub fn status() -> Status {
             nat: Some(NatStatus { addresses: 1, ports_in_use: 8, exhausted: 0, untranslatable: 9 }),
         },
         shadow: None,
+        config: None,
         store: Some(StoreStatus {
             kind: "etcd".into(),
             region: "eu".into(),
@@ -230,6 +231,7 @@ async fn answer_all(mut requests: mpsc::Receiver<ApiRequest>) {
             ApiRequest::Decisions(reply) => drop(reply.send(Vec::new())),
             ApiRequest::Cluster(reply) => drop(reply.send(None)),
             ApiRequest::Mirror(reply) => drop(reply.send(Some(mirrored()))),
+            ApiRequest::Site(ask) => ask.refuse("nothing is shared"),
             ApiRequest::Telemetry(_, reply) => drop(reply.send(Vec::new())),
             ApiRequest::ChangeRoutes(batch, reply) => drop(reply.send(batch.changes.len())),
             ApiRequest::Routes(_, reply) => drop(reply.send(Vec::new())),
@@ -268,7 +270,7 @@ async fn questions_commands_and_nonsense_over_the_socket() {
     assert!(matches!(Server::bind(&path), Err(BindError::InUse(_))), "a live engine's socket is not taken");
     let (requests, receiver) = mpsc::channel(4);
     tokio::spawn(answer_all(receiver));
-    let serving = tokio::spawn(server.serve(ApiHandle::new(requests, Arc::default())));
+    let serving = tokio::spawn(server.serve(ApiHandle::new(requests, watch::channel(Arc::default()).1)));
     let client = path.clone();
     beside(move || {
         assert_eq!(ask::<Status>(&client, &Request::Status).expect("answered"), status());
@@ -313,7 +315,7 @@ async fn a_dead_engine_is_replaced_and_named_when_asked() {
     let (requests, receiver) = mpsc::channel(1);
     drop(receiver);
     let server = Server::bind(&path).expect("a stale socket is replaced");
-    let serving = tokio::spawn(server.serve(ApiHandle::new(requests, Arc::default())));
+    let serving = tokio::spawn(server.serve(ApiHandle::new(requests, watch::channel(Arc::default()).1)));
     let client = path.clone();
     let stopping = beside(move || ask::<Status>(&client, &Request::Status)).await.expect_err("stopping");
     assert!(stopping.to_string().contains("stopping"), "{stopping}");
@@ -339,7 +341,10 @@ async fn the_metrics_page_is_well_formed_and_says_what_the_structs_say() {
     let address = listener.local_addr().expect("its number");
     let (requests, receiver) = mpsc::channel(4);
     tokio::spawn(answer_all(receiver));
-    let serving = tokio::spawn(metrics_server::serve(listener, ApiHandle::new(requests, Arc::default())));
+    let serving = tokio::spawn(metrics_server::serve(
+        listener,
+        ApiHandle::new(requests, watch::channel(Arc::default()).1),
+    ));
     assert!(get(address, "/healthz").await.ends_with("ready\n"));
     let page = get(address, "/metrics").await;
     serving.abort();

@@ -3,6 +3,7 @@
 mod access;
 mod check;
 mod cluster;
+mod config;
 mod drill;
 mod explain;
 mod mirror;
@@ -20,8 +21,8 @@ mod tests;
 
 use crate::api::faults::Fault;
 use crate::api::status::Mode;
-use crate::config::Config;
 use crate::plan::Plan;
+use crate::site::Start;
 use crate::{bench, load, peer, runtime};
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -79,6 +80,8 @@ enum Command {
         #[command(flatten)]
         engine: Engine,
     },
+    /// Show and change what the engines of a site run alike
+    Config(config::Arguments),
     /// Change and list the routes of the running engine
     Routes(routes::Arguments),
     Predict(predict::Arguments),
@@ -180,7 +183,7 @@ pub fn main() -> Result<ExitCode> {
     use crate::api::status::OperatorCommand as Operator;
     match Cli::parse().command {
         Command::Run(RunArguments { file: File { config }, take_over }) => {
-            run(&Config::load(&config)?, take_over)?;
+            run(Start::load(&config, take_over)?, take_over)?;
         }
         Command::Check(File { config }) => return Ok(check::run(&config)),
         Command::Show(arguments) => show::run(&arguments)?,
@@ -192,6 +195,7 @@ pub fn main() -> Result<ExitCode> {
         Command::Explain(arguments) => explain::run(&arguments)?,
         Command::Approve { decision, engine } => remote::command(&engine, Operator::Approve { decision })?,
         Command::Mode { mode, engine } => remote::command(&engine, Operator::SetMode { mode: mode.into() })?,
+        Command::Config(arguments) => config::run(&arguments)?,
         Command::Routes(arguments) => routes::run(&arguments)?,
         Command::Predict(arguments) => predict::run(&arguments)?,
         Command::Fault { fault, level, engine } => remote::fault(&engine, fault, level)?,
@@ -208,13 +212,13 @@ pub fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run(config: &Config, take_over: bool) -> Result<()> {
-    let plan = Plan::from_config(config);
+fn run(Start { config, site }: Start, take_over: bool) -> Result<()> {
+    let plan = Plan::from_config(&config);
     start_log(plan.log_level.as_str());
     for doubt in config.warnings() {
         tracing::warn!("{doubt}");
     }
-    runtime::run(plan, take_over)
+    runtime::run(plan, site.map(|site| (site, config)), take_over)
 }
 
 /// To standard error; `RUST_LOG` overrides the configured level.

@@ -143,6 +143,11 @@ pub fn status(s: &Status) -> String {
     let owner = s.site_owner.as_ref().map(|owner| format!(", owner {owner}")).unwrap_or_default();
     line("role", format!("{role}, epoch {}{owner}", s.epoch));
     line("forwarding", yes(s.forwarding, "yes", "no: its lease has run out"));
+    if let Some(config) = &s.config {
+        let told = crate::site::told(&config.relation, None);
+        let alarm = config.alarm.as_ref().map(|alarm| format!("; ALARM: {alarm}")).unwrap_or_default();
+        line("config", format!("generation {}, {told}{alarm}", config.generation));
+    }
     line("peers up", if s.peers_up.is_empty() { "none".to_owned() } else { s.peers_up.join(" ") });
     let probability =
         s.probability.map_or("no opinion".to_owned(), |p| format!("{p:.3} within {} ms", s.horizon_ms));

@@ -4,6 +4,7 @@ use super::table::Table;
 use super::*;
 use crate::api::status::{Decision, Status, WorkerStatus};
 use crate::api::tests as samples;
+use crate::config::Config;
 use control::decision::Outcome;
 use dataplane::id::Nanos;
 
@@ -71,6 +72,28 @@ fn the_commands_of_the_readme_are_understood() {
     ] {
         let words = ["foreshift"].into_iter().chain(line.split(' '));
         assert!(Cli::try_parse_from(words).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn the_configuration_commands_are_understood() {
+    let parse = |line: &str| Cli::try_parse_from(["foreshift"].into_iter().chain(line.split(' ')));
+    for line in [
+        "config show -c a1.toml",
+        "config show 3 -c a1.toml",
+        "config show --json -s /run/a1.sock",
+        "config apply site.toml --note why -s /run/a1.sock",
+        "config apply site.toml --from 3 --alone -s /run/a1.sock",
+        "config diff site.toml -s /run/a1.sock",
+        "config diff --theirs -s /run/a1.sock",
+        "config history -s /run/a1.sock",
+        "config rollback 3 -s /run/a1.sock",
+        "config resolve --take theirs -s /run/a1.sock",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    for line in ["config apply -s x", "config diff -s x", "config resolve -s x"] {
+        assert!(parse(line).is_err(), "{line}");
     }
 }
 

@@ -12,6 +12,7 @@ mod problem;
 mod read;
 mod section;
 pub mod shadow;
+pub mod site;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -77,6 +78,8 @@ pub struct Config {
     pub mirror: Option<mirror::Mirror>,
     /// Who holds its sessions, and whose it holds.
     pub shadow: Option<shadow::Shadow>,
+    /// Where it keeps what it shares with the other engine of the site, if it does.
+    pub site: Option<site::Site>,
     /// How to talk to the running engine.
     pub api: Api,
     /// What is recorded.
@@ -104,40 +107,41 @@ type Names = BTreeMap<&'static str, Vec<String>>;
 impl Config {
     /// Reads and validates a file. Paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        Config::load_with_table(path).map(|(config, _)| config)
+    }
+
+    /// The same, with the tables as they are written.
+    fn load_with_table(path: &Path) -> Result<(Config, Table), ConfigErrors> {
         let in_file = |problems| ConfigErrors { file: Some(path.to_owned()), problems };
         let text = std::fs::read_to_string(path).map_err(|error| {
             let remedy = "name a readable file with -c";
             in_file(vec![Problem::new("file", format!("cannot be read: {error}"), remedy)])
         })?;
-        let mut config = Config::parse(&text).map_err(|errors| in_file(errors.problems))?;
+        let table = parse_table(&text).map_err(|problem| in_file(vec![problem]))?;
+        let mut config = check_table(&table, &digest(&text)).map_err(in_file)?;
         config.resolve_paths(path.parent().unwrap_or(Path::new("")));
-        Ok(config)
+        Ok((config, table))
     }
 
     /// Validates a text.
+    #[cfg(any(test, fuzzing))]
     pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
-        let mut problems = Vec::new();
-        let table = text.parse::<Table>().map_err(|error| {
-            let remedy = "correct the TOML there; further errors show after that";
-            let problem =
-                Problem::new(position(text, error.span()), error.message().replace('\n', ", "), remedy);
-            ConfigErrors { file: None, problems: vec![problem] }
-        })?;
-        let mut root = Section::new(&table, "", &mut problems);
-        let config = Config::sections(&mut root);
-        root.finish();
-        if let Some(config) = &config {
-            check::check(config, &names(&table), &mut problems);
-        }
-        match config {
-            Some(config) if problems.is_empty() => Ok(Config { digest: digest(text), ..config }),
-            _ => Err(ConfigErrors { file: None, problems }),
-        }
+        let of_text = |problems| ConfigErrors { file: None, problems };
+        let table = parse_table(text).map_err(|problem| of_text(vec![problem]))?;
+        check_table(&table, &digest(text)).map_err(of_text)
     }
 
     /// What is doubtful on this machine; nothing that keeps the engine from being configured.
     pub fn warnings(&self) -> Vec<Problem> {
         warn::warnings(self)
+    }
+
+    /// Every section that a file may have.
+    fn section_names() -> Vec<&'static str> {
+        let (nothing, mut problems) = (Table::new(), Vec::new());
+        let mut root = Section::new(&nothing, "", &mut problems);
+        let _ = Config::sections(&mut root);
+        root.asked().to_vec()
     }
 
     fn sections(s: &mut Section<'_>) -> Option<Config> {
@@ -159,6 +163,7 @@ impl Config {
         let (telemetry, icmp) = (default(s, "telemetry"), default(s, "icmp"));
         let (acl, sessions, nat) = (s.table("acl"), s.table("sessions"), s.table("nat"));
         let (cluster, mirror, shadow) = (s.table("cluster"), s.table("mirror"), s.table("shadow"));
+        let site = s.table("site");
         let (log, debug) = (default(s, "log"), default(s, "debug"));
         Some(Config {
             engine: engine?,
@@ -182,6 +187,7 @@ impl Config {
             cluster: cluster.flatten(),
             mirror: mirror.flatten(),
             shadow: shadow.flatten(),
+            site: site.flatten(),
             api: api?,
             telemetry: telemetry?,
             acl: acl.flatten(),
@@ -208,6 +214,7 @@ impl Config {
             [Some(&mut learning.store), learning.history.as_mut(), learning.recordings.as_mut()]
         });
         let optional = optional.into_iter().flatten().chain(learning.flatten());
+        let optional = optional.chain(self.site.iter_mut().map(|site| &mut site.keep));
         let all = control.chain(keys).chain(cluster).chain(optional).chain([&mut self.api.socket]);
         all.for_each(|path: &mut PathBuf| *path = folder.join(&*path));
     }
@@ -224,6 +231,34 @@ fn required<T: Read>(s: &mut Section<'_>, key: &'static str) -> Option<T> {
 fn default<T: Read>(s: &mut Section<'_>, key: &'static str) -> Option<T> {
     let written = s.table(key).flatten();
     written.or_else(|| section::read(&Table::new(), key.to_owned(), 0, &mut Vec::new()))
+}
+
+fn parse_table(text: &str) -> Result<Table, Problem> {
+    text.parse::<Table>().map_err(|error| {
+        let remedy = "correct the TOML there; further errors show after that";
+        Problem::new(position(text, error.span()), error.message().replace('\n', ", "), remedy)
+    })
+}
+
+/// Reads and validates tables; `digest` is that of the file.
+fn check_table(table: &Table, digest: &str) -> Result<Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut root = Section::new(table, "", &mut problems);
+    let config = Config::sections(&mut root);
+    root.finish();
+    if let Some(config) = &config {
+        check::check(config, &names(table), &mut problems);
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok(Config { digest: digest.to_owned(), ..config }),
+        _ => Err(problems),
+    }
+}
+
+/// A section as its table reads, for tests.
+#[cfg(test)]
+pub fn section_of<T: Read>(table: &Table, problems: &mut Vec<Problem>) -> Option<T> {
+    section::read(table, String::new(), 0, problems)
 }
 
 /// A value as its text reads, for tests.

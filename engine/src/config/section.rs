@@ -36,6 +36,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// The keys that were asked for so far.
+    pub fn asked(&self) -> &[&'static str] {
+        &self.asked
+    }
+
     /// Records that something about `key` is wrong.
     pub fn wrong(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(Problem::new(self.path_of(key), what, remedy));

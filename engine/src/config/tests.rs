@@ -8,6 +8,7 @@ mod cluster;
 mod learning;
 mod mirror;
 mod shadow;
+mod site;
 mod tunnels;
 mod vrrp;
 

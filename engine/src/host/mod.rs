@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cgroup;
+pub mod durable;
 mod kept_file;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ pub fn config(config: &Config) -> ControllerConfig {
         site: config.engine.site.to_string(),
         tunnels: config.tunnels.iter().zip(0..).map(|(t, id)| tunnel(config, t, TunnelId(id))).collect(),
         groups: config.groups.iter().zip(0..).map(|(g, id)| group(config, g, GroupId(id))).collect(),
-        ha: config.ha.as_ref().map(ha),
+        ha: config.ha.as_ref().map(|section| ha(section, config.site.is_some())),
         vrrp: super::vrrp::election(config),
         checks: config.checks.iter().map(application::control).collect(),
         bfd: config.bfd.iter().map(|bfd| bfd_config(config, bfd)).collect(),
@@ -145,8 +145,9 @@ fn prediction(config: &Config) -> PredictionConfig {
     }
 }
 
-fn ha(ha: &model::Ha) -> HaConfig {
+fn ha(ha: &model::Ha, shares_config: bool) -> HaConfig {
     HaConfig {
+        shares_config,
         initial: match ha.role {
             Role::Active => InitialRole::Active,
             Role::Standby => InitialRole::Standby,

@@ -14,6 +14,7 @@ use super::neighbors::Neighbors;
 use super::observe::Observing;
 use super::path_mtu::PathMtus;
 use super::sas::SecurityAssociations;
+use super::site::{SiteConfig, SiteEvent};
 use super::site_sas::Tools;
 use super::static_sas::StaticSas;
 use super::telemetry::{self, Sampler};
@@ -119,6 +120,8 @@ pub struct Engine {
     pub mirroring: Option<Mirroring>,
     /// What carries sessions between it and others, if anything does.
     pub shadow: Option<Shadow>,
+    /// What it runs alike with the other engine of the site, if they share it.
+    pub site: Option<SiteConfig>,
 }
 
 /// What comes from outside, beside the workers' events.
@@ -135,6 +138,8 @@ pub struct Sources {
     pub mirror: Arrivals,
     /// Processes that are ready to follow this one.
     pub successors: mpsc::Receiver<Successor>,
+    /// What was done for the site's configuration.
+    pub site: mpsc::Receiver<SiteEvent>,
 }
 
 impl Engine {
@@ -162,6 +167,7 @@ impl Engine {
                     self.input(input);
                     self.publish();
                 }
+                Some(event) = from.site.recv() => self.site_event(event),
                 Some(input) = from.checks.recv() => self.input(input),
                 Some(event) = from.mirror.sent.recv() => self.mirror_sent(event),
                 Some(event) = from.mirror.received.recv() => self.mirror_received(event),
@@ -213,6 +219,7 @@ impl Engine {
         self.observe_tick(now);
         self.mirror_tick(now);
         self.with_static_sas(|sas, tools| sas.tick(tools));
+        self.site_tick();
         self.publish();
     }
 
@@ -294,6 +301,9 @@ impl Engine {
     }
 
     fn peer_event(&mut self, event: PeerEvent) {
+        if self.site_peer_event(&event) {
+            return;
+        }
         match event {
             PeerEvent::Up { peer, session } => {
                 tracing::info!(peer = session.peer(), "control connection up");

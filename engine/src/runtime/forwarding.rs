@@ -122,6 +122,22 @@ impl Forwarding {
         tunnel.mtu = mtu;
     }
 
+    /// The configured way to a tunnel's far end. One that is seen elsewhere than configured keeps the way that it has.
+    pub fn set_way(&mut self, planned: &Tunnel) {
+        let tunnel = &mut self.tunnels[planned.id.index()];
+        if tunnel.remote == planned.remote && tunnel.interface == planned.interface {
+            self.dirty |= tunnel.next_hop != planned.next_hop;
+            tunnel.next_hop = planned.next_hop;
+        }
+    }
+
+    /// Whether TCP SYNs' MSS is lowered to fit a group's tunnels.
+    pub fn set_mss_clamp(&mut self, id: GroupId, clamp: bool) {
+        let group = &mut self.groups[id.index()];
+        self.dirty |= group.plan.mss_clamp != clamp;
+        group.plan.mss_clamp = clamp;
+    }
+
     /// Where a tunnel's far end is seen, behind its NAT or roaming. False, and nothing changed, if no route leads there
     /// but into a tunnel.
     pub fn set_far_end(&mut self, id: TunnelId, ip: IpAddr, port: u16) -> bool {

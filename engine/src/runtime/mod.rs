@@ -23,6 +23,7 @@ mod path_mtu;
 mod sas;
 mod shadow;
 mod shapers;
+mod site;
 mod site_sas;
 mod static_sas;
 mod status;
@@ -38,9 +39,11 @@ mod wrap_cost;
 
 use crate::api::{self, ApiHandle};
 use crate::checks;
+use crate::config::Config;
 use crate::peer::{KeyLog, PeerAddress, PeerConfig, PeerLinks};
 use crate::plan::{ControlPlan, PeerPlan, Plan};
 use crate::routes::Targets;
+use crate::site::Site;
 use anyhow::{Context as _, Result};
 use boot::{Base, first_routes};
 use cluster::StateStore;
@@ -48,7 +51,8 @@ use control::Controller;
 use control::config::{ControllerConfig, MemberKind};
 use control::handover::Ports;
 use dataplane::id::TunnelId;
-use engine::{Engine, Sources, unix_ms};
+pub use engine::unix_ms;
+use engine::{Engine, Sources};
 use handover::{Before, Instance, Offer, Resumed, Successors};
 use journal::Journal;
 use learning::Learning;
@@ -62,7 +66,7 @@ use std::fs::File;
 use std::sync::Arc;
 use telemetry::Sampler;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use traffic::TrafficWatch;
 
 /// Peer events and questions that may wait for the loop.
@@ -73,14 +77,14 @@ const WAITING: usize = 1024;
 ///
 /// # Errors
 /// If it cannot boot: what, where and what to do is in the chain.
-pub fn run(plan: Plan, take_over: bool) -> Result<()> {
+pub fn run(plan: Plan, shared: Option<(Site, Config)>, take_over: bool) -> Result<()> {
     // Dropped last: whoever follows waits for it.
     let (_instance, mut engine) = boot(plan, take_over)?;
     let ended = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("the control loop could not be started")?
-        .block_on(supervise(&mut engine));
+        .block_on(supervise(&mut engine, shared));
     let Engine { workers, devices, .. } = engine;
     workers.stop()?;
     drop(devices);
@@ -126,7 +130,7 @@ fn follow_behind(plan: Plan, offer: Offer, routes: Routes) -> Result<(Instance, 
 }
 
 /// The engine's loop with everything that talks to it.
-async fn supervise(engine: &mut Engine) -> Result<()> {
+async fn supervise(engine: &mut Engine, shared: Option<(Site, Config)>) -> Result<()> {
     let (peer_tx, peer_rx) = mpsc::channel(WAITING);
     let config = engine.plan.control.as_ref().map(|control| peer_config(&engine.plan.name, control));
     let (mirror_tx, mirror_rx) = mpsc::channel(1);
@@ -139,8 +143,9 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
         engine.start_mirror(links, &mut arrivals)?;
     }
     let (api_tx, api_rx) = mpsc::channel(WAITING);
-    let targets = Arc::new(Targets::new(&engine.plan.forwarding));
+    let (targets_tx, targets) = watch::channel(Arc::new(Targets::new(&engine.plan.forwarding)));
     let handle = ApiHandle::new(api_tx, targets);
+    let site_rx = engine.start_site(shared, targets_tx);
     let _serving = api::start(&engine.plan, handle).await.context("the API could not be started")?;
     let cluster = engine.plan.cluster.as_ref();
     let store = cluster.map(|cluster| StateStore::start(&engine.plan.name, cluster)).transpose()?;
@@ -168,6 +173,7 @@ async fn supervise(engine: &mut Engine) -> Result<()> {
         checks: check_rx,
         mirror: arrivals,
         successors,
+        site: site_rx,
     };
     engine.supervise(sources, links, stop).await
 }
@@ -196,10 +202,7 @@ fn assemble(plan: Plan, base: Base, static_sas: StaticSas, resumed: Option<Resum
     let (clock, mut workers, crypto) = (base.clock, base.workers, base.crypto);
     let (learning, model) = model(&plan)?;
     let recorder = plan.record.as_deref().map(|path| recorder(path, &plan)).transpose()?;
-    let key_log = plan
-        .export_esp_keys
-        .as_deref()
-        .map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())));
+    let key_log = key_log(&plan)?;
     let model = Arc::new(model);
     let mut config = controller_config(&plan)?;
     wrap_cost::measure(&mut config, &plan, &*crypto.provider, &clock);
@@ -212,6 +215,7 @@ fn assemble(plan: Plan, base: Base, static_sas: StaticSas, resumed: Option<Resum
     let shadow = shadow::start(&plan, &mut workers, clock, static_sas.keeper())?;
     Ok(Engine {
         shadow,
+        site: None,
         started_unix_ms: unix_ms() - clock.now().as_millis(),
         controller,
         traffic: TrafficWatch::new(&plan.adaptive, &model, clock.now()).context("group.adaptive.forecast")?,
@@ -240,12 +244,19 @@ fn assemble(plan: Plan, base: Base, static_sas: StaticSas, resumed: Option<Resum
         journal: Journal::new(recorder),
         store: None,
         mirroring: None,
-        key_log: key_log.transpose()?,
+        key_log,
         clock,
         workers,
         forwarding: base.forwarding,
         plan,
     })
+}
+
+/// Where ESP keys are written, if debugging asks for it.
+fn key_log(plan: &Plan) -> Result<Option<KeyLog>> {
+    let path = plan.export_esp_keys.as_deref();
+    path.map(|path| KeyLog::open(path).with_context(|| format!("debug.export_esp_keys: {}", path.display())))
+        .transpose()
 }
 
 /// The model, and what keeps it up to date where the plan says so.

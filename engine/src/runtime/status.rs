@@ -1,6 +1,7 @@
 //! Answers to those who ask: what the engine is doing, in the words of [`crate::api::status`].
 
 use super::engine::{Engine, unix_ms};
+use super::site::SiteConfig;
 use crate::api::ApiRequest;
 use crate::api::status::{
     Driver, DropsStatus, GroupStatus, MemberStatus, MovesStatus, PoolStatus, PortStatus, Role, Status,
@@ -35,6 +36,7 @@ impl Engine {
                 let _ = reply.send(self.forwarding.routes.summary().pending);
             }
             ApiRequest::Routes(wanted, reply) => drop(reply.send(self.routes(&wanted))),
+            ApiRequest::Site(ask) => self.site_ask(ask),
             ApiRequest::RouteCount(reply) => drop(reply.send(self.route_count())),
             ApiRequest::Shape { tunnel, class, kbps, reply } => {
                 let _ = reply.send(self.set_rate(&tunnel, class.as_deref(), kbps));
@@ -107,6 +109,7 @@ impl Engine {
             access: self.access(),
             store: self.store_status(),
             shadow: self.shadow_status(),
+            config: self.site.as_ref().map(SiteConfig::status),
         }
     }
 

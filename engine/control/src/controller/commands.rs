@@ -3,7 +3,7 @@
 use super::Controller;
 use super::switchover::Why;
 use crate::decision::{Decision, Outcome};
-use crate::io::{Assessment, OperatorCommand, Output};
+use crate::io::{Assessment, OperatorCommand, Output, Policy};
 use crate::status::Cause;
 use dataplane::id::Nanos;
 
@@ -50,6 +50,15 @@ impl Controller {
                 Ok(format!("mode is {}", format!("{mode:?}").to_lowercase()))
             }
         }
+    }
+
+    /// What the configuration says now. An alarm that is raised, and a proposal that waits, are judged by it from now on.
+    pub(super) fn change_policy(&mut self, policy: Policy) {
+        self.proposal = self.proposal.take().filter(|_| policy.mode.is_none());
+        for (tunnel, range) in &policy.rates {
+            self.adaptive.values_mut().for_each(|group| group.set_range(*tunnel, *range));
+        }
+        self.failure.change_policy(policy);
     }
 
     /// Moves everything to the other engine because somebody said so: only its readiness counts, and what mirrored traffic and

@@ -44,6 +44,7 @@ impl Controller {
             Input::StoreChanged { region, whole, changes } => {
                 self.store_changed(&region, whole, changes, out);
             }
+            Input::Policy(policy) => self.change_policy(policy),
             Input::Command { id, command } => {
                 let result = self.command(command, out);
                 out.push(Output::Reply { id, result });

@@ -93,6 +93,7 @@ fn config(me: usize, mode: Mode) -> ControllerConfig {
         witness: Some("b1".to_owned()),
         lease: Nanos::from_millis(400),
         without_witness: WithoutWitness::Hold,
+        shares_config: false,
         failback: None,
     };
     let far = if me < 2 { "b" } else { "a" };

@@ -103,6 +103,7 @@ impl Rig {
             epoch: Epoch(1),
             owner: None,
             parallel: true,
+            shares_config: false,
             checks: false,
         };
         rig.step(Some(Input::PeerUp { peer: peer.clone() }));

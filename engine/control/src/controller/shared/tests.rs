@@ -82,6 +82,7 @@ fn planned_moves_wait_for_the_store_and_say_so() {
         witness: None,
         lease: Nanos::from_millis(400),
         without_witness: WithoutWitness::DualActive,
+        shares_config: false,
         failback: None,
     };
     let mut a1 = Engine::new("a1", 10, Some(ha));
