@@ -310,7 +310,7 @@ impl Cluster {
             let probability = node.predictor.sample(n);
             let assessment = Assessment { probability, ..Assessment::default() };
             node.inbox.push_back(Input::Assessment(assessment).into());
-            if checks && n % 10 == 0 {
+            if checks && n.is_multiple_of(10) {
                 let outcome = if node.reaches { Ok(()) } else { Err("connection refused".to_owned()) };
                 let began = node.clock.local(now);
                 node.inbox.push_back(Input::Check { check: 0, began, outcome }.into());

@@ -13,7 +13,7 @@ pub use text::{Stamp, stamped, told};
 use crate::config::site::OwnFile;
 use crate::config::{Config, ConfigErrors};
 use crate::plan::Plan;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use control::replication::Version;
 use dataplane::acl::Acl;
 use dataplane::id::InterfaceId;
@@ -49,15 +49,20 @@ pub struct Site {
 }
 
 impl Start {
-    /// Reads an engine's file and, where it has `[site]`, what is kept of its site.
+    /// Reads an engine's file and, where it has `[site]`, what is kept of its site; `take_over`: while another process runs it.
     ///
     /// # Errors
     /// Every mistake in the file; what is wrong with the folder; or what of the site's generation does not fit the file.
-    pub fn load(path: &Path) -> Result<Start> {
+    pub fn load(path: &Path, take_over: bool) -> Result<Start> {
         let own = OwnFile::load(path)?;
         let Some(section) = own.config().site.clone() else {
             return Ok(Start { config: own.config().clone(), site: None });
         };
+        ensure!(
+            !take_over,
+            "[site] and --take-over do not go together: the process that runs keeps {} for itself; stop it, then start this one",
+            section.keep.display()
+        );
         let (kept, opened) = Kept::open(&section).context("site.keep")?;
         let config = own.with_site(&opened.version.text).map_err(|problems| {
             let generation = opened.version.head.revision.generation;
