@@ -134,9 +134,8 @@ impl SecurityAssociations {
     pub fn key_of(&self, tunnel: TunnelId, spi: Spi, inbound: bool) -> Option<(u64, &DerivedKey)> {
         let key = self.keys.get(&(tunnel, spi, inbound))?;
         let of_tunnel = self.inbound.range((tunnel, 0)..=(tunnel, u64::MAX));
-        let generation =
-            of_tunnel.filter(|(_, spis)| spis.contains(&spi)).map(|((_, generation), _)| *generation);
-        Some((generation.last().unwrap_or(0), key))
+        let newest = of_tunnel.rev().find(|(_, spis)| spis.contains(&spi));
+        Some((newest.map_or(0, |((_, generation), _)| *generation), key))
     }
 
     /// An SA with which another process of this engine was here before: inbound ones with their generation.
