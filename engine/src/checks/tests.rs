@@ -12,7 +12,8 @@ fn request(status: std::ops::RangeInclusive<u16>, body: Option<&str>) -> http::R
 #[test]
 fn http_answers_are_judged_by_status_and_body() {
     const OK: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nall is well\n";
-    type Case = (&'static [u8], std::ops::RangeInclusive<u16>, Option<&'static str>, Result<(), &'static str>);
+    type Case =
+        (&'static [u8], std::ops::RangeInclusive<u16>, Option<&'static str>, Result<(), &'static str>);
     let cases: [Case; 14] = [
         (OK, 200..=399, None, Ok(())),
         (OK, 200..=200, Some("is well"), Ok(())),
