@@ -114,6 +114,13 @@ pub enum Protocol {
     Direct,
 }
 
+impl Protocol {
+    /// Whether a gateway of another make is at the far end: it answers no probe and has no control connection.
+    pub const fn is_foreign(&self) -> bool {
+        matches!(self, Protocol::Fixed { probed: false, .. } | Protocol::WireGuard { probed: false })
+    }
+}
+
 /// The tunnels that reach one far site.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupConfig {

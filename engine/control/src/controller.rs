@@ -2,7 +2,7 @@
 
 use crate::adaptive::Adaptive;
 use crate::checks::Checks;
-use crate::config::{ControllerConfig, MemberKind, Protocol, TunnelConfig};
+use crate::config::{ControllerConfig, MemberKind, TunnelConfig};
 use crate::decision::{Decision, Outcome};
 use crate::failure::FailureWatch;
 use crate::ha::fence::SiteView;
@@ -100,10 +100,7 @@ impl Controller {
     pub fn new(config: ControllerConfig) -> Controller {
         let mut rng = SplitMix::new(config.seed);
         let mut path = |t: &TunnelConfig| {
-            let probed = !matches!(
-                t.protocol,
-                Protocol::Fixed { probed: false, .. } | Protocol::WireGuard { probed: false }
-            );
+            let probed = !t.protocol.is_foreign();
             (t.id, PathHealth::new(t.id, config.probe, probed, rng.fork()))
         };
         let health = config.tunnels.iter().map(&mut path).collect();

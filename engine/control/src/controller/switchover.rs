@@ -58,7 +58,7 @@ impl Controller {
             .config
             .tunnels
             .iter()
-            .filter(|t| self.is_own(t.id) && self.tunnel_up(t))
+            .filter(|t| self.is_own(t.id) && self.tunnel_up(t) && !t.protocol.is_foreign())
             .map(|t| t.peer.clone())
             .collect();
         if let Some(switchover) = &mut self.switchover {
