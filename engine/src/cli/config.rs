@@ -38,7 +38,7 @@ enum Action {
     },
     /// Let a file take the place of the generation that it was made from, at both engines or at none
     Apply {
-        /// TOML: [[route]], [acl], [prediction] and [[group]], as `config show` prints them
+        /// TOML: routes, the access list, prediction and groups, as `config show` prints them
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// That generation, if the file's first line does not say

@@ -155,7 +155,7 @@ class InPlace(GatewayLab):
 
     def test_a_new_process_that_is_killed_changes_nothing(self):
         old, traffic = self.engine.process, Traffic(self.topo, LOAD)
-        for after_s in (0.05, 0.3, 0.6):
+        for after_s in (0.02, 0.08, 0.2):
             new = self.begin()
             time.sleep(after_s)
             self.assertIsNone(old.poll(), "it was faster than this test: the cut is over")

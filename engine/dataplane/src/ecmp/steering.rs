@@ -14,8 +14,6 @@ const NEVER: u32 = 0;
 const HELD: TunnelId = TunnelId(u16::MAX);
 /// In place of a tunnel: the bucket's last packet was handed over by the other engine of the site.
 const LINK: TunnelId = TunnelId(u16::MAX - 1);
-/// What was handed over so long ago has left: far more than one cable takes.
-const LINK_GAP: Nanos = Nanos::from_millis(50);
 
 /// Why a bucket moved to another tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +89,8 @@ impl Slot {
                 self.seen = halves(self.seen().saturating_add(1));
                 Elsewhere::Waits
             }
-            LINK if longer_than(silent, LINK_GAP) => {
-                Elsewhere::Left(if silent > IDLE_TICKS { MoveKind::Idle } else { MoveKind::Gap })
-            }
+            // A shorter silence here says nothing: the next packet may be on the cable already.
+            LINK if silent > IDLE_TICKS => Elsewhere::Left(MoveKind::Idle),
             LINK if hold(Old::Link) => {
                 *self = Slot { current: HELD, seen: halves(1) };
                 Elsewhere::Waits

@@ -281,7 +281,14 @@ fn a_bucket_that_was_handed_over_is_held_for_the_cable() {
     assert_eq!(steer(&mut steering, 1003, true), Some(Steered::Waits), "the older one goes on alone");
     assert!(!steering.released(bucket, A, ms(1004), None) && steering.released(bucket, A, ms(1004), None));
     steering.handed_over(bucket, ms(2000));
-    assert_eq!(steer(&mut steering, 2060, true).map(sent), Some((A, None)), "long gone");
+    assert_eq!(
+        steer(&mut steering, 2060, true),
+        Some(Steered::Waits),
+        "one that was sent after it may be on the cable"
+    );
+    assert!(steering.released(bucket, A, ms(2061), None));
     steering.handed_over(bucket, ms(3000));
-    assert_eq!(steer(&mut steering, 3001, false).map(sent), Some((A, None)), "nobody is there to ask");
+    assert_eq!(steer(&mut steering, 4200, true).map(sent), Some((A, None)), "no flow was under way");
+    steering.handed_over(bucket, ms(5000));
+    assert_eq!(steer(&mut steering, 5001, false).map(sent), Some((A, None)), "nobody is there to ask");
 }

@@ -2,7 +2,7 @@
 //! [`control::handover`], which has the order and the reasons.
 //!
 //! Beside the API socket each engine listens at another one (`….handover`, mode 0600: keys go over it). What both processes say
-//! there is [`line`]; what goes over is [`state`]: the controller's state, SAs with their keys and counters, sessions with
+//! there is [`mod@line`]; what goes over is [`state`]: the controller's state, SAs with their keys and counters, sessions with
 //! their NAT bindings, neighbours, buckets, BFD sessions. The old process's part is [`give`], the new one's [`take`].
 //!
 //! A lock beside the socket says which process is the engine. The new one gets it when the old one is gone, and with it
