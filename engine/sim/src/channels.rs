@@ -60,13 +60,14 @@ impl Channels {
         let mut at = now.plus(link.delay);
         while link.loss < 1.0 && rng.chance(link.loss) {
             at = at.plus(RETRANSMIT);
+            channel.sound_since = None;
         }
         let way = &mut channel.ways[usize::from(back)];
         let at = at.max(way.back().map_or(Nanos(0), |(last, _)| *last));
         way.push_back((at, Learnt::Frame(octets)));
     }
 
-    /// For how long a channel has been up without a hitch.
+    /// For how long a channel has been up without a hitch: nothing was lost on the way, and nothing stood still.
     pub fn sound(&self, pair: Direction, now: Nanos) -> Nanos {
         let since = self.0.get(&pair).and_then(|channel| channel.sound_since);
         since.map_or(Nanos(0), |since| now.since(since))

@@ -17,6 +17,7 @@ pub mod shadows;
 use crate::hosts::PacketId;
 use crate::plane::tape::{Act, Use};
 use dataplane::id::Nanos;
+use deliveries::Arrival;
 
 /// What must not happen, and when it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,8 +127,14 @@ impl Checkers {
 
     /// A packet arrived at its host.
     pub fn delivered(&mut self, at: Nanos, packet: PacketId) {
+        let arrival = self.brought(at, packet);
+        self.planned.delivered(at, packet, arrival, &mut self.log);
+    }
+
+    /// A packet arrived of which an attacker had sent a copy: it may have been that one.
+    pub fn brought(&mut self, at: Nanos, packet: PacketId) -> Arrival {
         let arrival = self.deliveries.note(packet);
         self.replays.delivered(at, packet, arrival, &mut self.log);
-        self.planned.delivered(at, packet, arrival, &mut self.log);
+        arrival
     }
 }

@@ -1,4 +1,7 @@
 //! (5) While nothing is broken, whatever is moved, drained or rekeyed: nothing is lost, reordered or duplicated.
+//!
+//! What an attacker brings has no order: a packet of the partner that found no SA, before the site had an owner, is new to
+//! the window when its copy comes, and RFC 4303 §3.4.3 has it accepted.
 
 use super::deliveries::{Arrival, Deliveries};
 use super::{Log, Rule};

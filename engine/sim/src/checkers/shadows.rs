@@ -3,6 +3,8 @@
 //!
 //! What was accepted while the other engine could not be told, because it or the channel was down, is [excused](Shadows::excuses):
 //! an engine that takes over then only estimates how far the SA has come. How often that let a packet in again is counted.
+//! A channel that loses segments is not sound either: one that is lost twice is later than the quarter of a second after which an
+//! owner goes on though its shadow, as far as it knows connected, has not answered.
 
 use super::{Log, Rule};
 use dataplane::id::Nanos;

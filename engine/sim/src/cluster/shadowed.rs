@@ -1,6 +1,7 @@
 //! Between the engines of site a, which bring each other their sessions, and the partner, whose SA either of them may have.
 
 use super::Cluster;
+use super::wires::spi;
 use crate::channels::Learnt;
 use crate::network::Direction;
 use crate::plane::WORKERS;
@@ -99,9 +100,10 @@ impl Cluster {
         let Some(gateway) = self.hosts.gateway else { return };
         let talking = self.hosts.talking;
         for (to, frame) in self.partner.send(self.now, gateway, talking, &mut self.others) {
+            // What is to be opened comes to a worker that does not have the SA; what is to be sealed to the one that does.
+            let queue = if spi(&frame).is_some() { WORKERS - 1 } else { 0 };
             if let Some(plane) = &mut self.node_mut(to).plane {
-                // Not where its SA is.
-                plane.arrive(LAN, WORKERS - 1, &frame);
+                plane.arrive(LAN, queue, &frame);
             }
         }
     }

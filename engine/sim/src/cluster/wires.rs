@@ -114,7 +114,11 @@ impl Cluster {
                     if again.is_some_and(|seq| checkers.shadows.excuses(seq)) {
                         continue;
                     }
-                    checkers.delivered(now, packet);
+                    if self.partner.is_copied(packet) {
+                        checkers.brought(now, packet);
+                    } else {
+                        checkers.delivered(now, packet);
+                    }
                     if let Some(seq) = seq {
                         checkers.shadows.accepted(now, name, (seq, heard), sound, &mut checkers.log);
                     }
@@ -132,7 +136,7 @@ impl Cluster {
     }
 }
 
-fn spi(frame: &[u8]) -> Option<Spi> {
+pub(super) fn spi(frame: &[u8]) -> Option<Spi> {
     let esp = frame.get(23) == Some(&IS_ESP);
     frame.get(ESP_AT..)?.first_chunk().copied().filter(|_| esp).map(|spi| Spi(u32::from_be_bytes(spi)))
 }

@@ -165,7 +165,7 @@ impl Plane {
                         Some(Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt })
                     }
                     Event::InboundInstalled(spi) => self.sas.installs.inbound_installed(spi),
-                    Event::OutboundInstalled(tunnel, spi) => {
+                    Event::OutboundInstalled(tunnel, spi) if tunnel != THIRD => {
                         self.sas.installs.outbound_installed(worker, tunnel, spi)
                     }
                     Event::SoftLimit(tunnel) if tunnel != THIRD => Some(Input::SaSoftLimit { tunnel }),
