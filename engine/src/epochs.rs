@@ -14,6 +14,7 @@ use crate::host::durable;
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::digest;
 use control::shadow::sas::KeyId;
+use control::shadow::takeover::Disk;
 use dataplane::sa::Partition;
 use std::fs::{self, File};
 use std::num::NonZeroU16;
@@ -126,9 +127,9 @@ impl Epochs {
         Ok(())
     }
 
-    /// No number above this was accepted of what comes back, by any engine.
-    pub fn accepted(&self) -> u64 {
-        self.accepted
+    /// What the disk says of both directions, of all engines that have the key.
+    pub fn disk(&self) -> Disk {
+        Disk { accepted: self.accepted, free: self.free }
     }
 
     /// Numbers up to this may be accepted of what comes back: written down, for good.
@@ -247,7 +248,7 @@ mod tests {
         assert!(second.contains("another process"), "{second}");
         let file = epochs.file.clone();
         drop(epochs);
-        assert_eq!(Epochs::open(&folder, &key, Lane::ALONE).unwrap().accepted(), 77);
+        assert_eq!(Epochs::open(&folder, &key, Lane::ALONE).unwrap().disk().accepted, 77);
         // What one engine alone has used, the epochs of two do not know.
         let shared = Epochs::open(&folder, &key, Lane { index: 0, of: 2 }).unwrap_err().to_string();
         assert!(shared.contains("take a new key"), "{shared}");

@@ -1,12 +1,12 @@
 //! A worker: it polls its queues and runs the packet's whole walk.
 
-mod ahead;
 mod commands;
 pub mod handover;
 mod held;
 mod marked;
 mod observed;
 mod shaped;
+mod shared;
 mod transmit;
 
 use crate::batch::{Batch, Slot};
@@ -76,7 +76,7 @@ pub struct Worker<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     ports: Vec<Q>,
     tx: Vec<Burst<Q::Packet>>,
     held: HoldQueue<Slot<Q::Packet>>,
-    ahead: ahead::Ahead<Q::Packet>,
+    waiting: shared::Waiting<Q::Packet>,
     fragments: Reassembly<Q::Packet>,
     clock: C,
     snapshots: mailbox::Receiver<Snapshot>,
@@ -110,8 +110,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             sas: SaTable {
                 inbound,
                 outbound: (0..tunnels).map(|_| None).collect(),
-                watched: ArrayVec::new(),
-                ahead: ArrayVec::new(),
+                shared: ArrayVec::new(),
+                waits: ArrayVec::new(),
                 keypairs: (0..tunnels).map(|_| Keypairs::default()).collect(),
             },
             sequences: vec![TunnelSequence::default(); tunnels].into(),
@@ -133,7 +133,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             tx: parts.ports.iter().map(|_| ArrayVec::new()).collect(),
             ports: parts.ports,
             held: HoldQueue::new(PATIENCE),
-            ahead: Box::default(),
+            waiting: Box::default(),
             fragments: Reassembly::new(),
             clock: parts.clock,
             snapshots: links.snapshots,
@@ -194,8 +194,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 self.join_tunnelled::<OBSERVED>(batch);
             }
             self.stage::<OBSERVED>(Point::Decap, batch, decap::decap);
-            if !self.context.sas.ahead.is_empty() {
-                self.wait_for_limit(batch);
+            if !self.context.sas.waits.is_empty() {
+                self.wait_for_sas(batch);
             }
         }
         self.onward::<OBSERVED>(batch);
@@ -418,8 +418,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if self.context.marks.round().is_some() {
             self.release_marked();
         }
-        if !self.context.sas.watched.is_empty() {
-            self.report_accepted(now);
+        if !self.context.sas.shared.is_empty() {
+            self.report_reached(now);
+            self.give_up_late();
         }
         if !self.context.bfd.is_empty() {
             keepalive::poll(&mut self.context);
@@ -442,7 +443,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
 
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.held.len() + self.fragments.held() + self.ahead.len();
+        let mut waiting = self.held.len() + self.fragments.held() + self.waiting.len();
         waiting += self.context.marks.len() + self.shapers.waiting();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {

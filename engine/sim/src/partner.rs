@@ -14,7 +14,6 @@ use dataplane::sa::{InboundSa, Limits, OutboundSa, SaKey};
 use dataplane::wire::Protocol;
 use dataplane::wire::TrafficClass;
 use dataplane::wire::ipv4::{Fragmentation, Ipv4Fields};
-use std::collections::HashSet;
 
 /// The flow of packets from site a's host to the one behind the partner.
 pub const OUT: u32 = 64;
@@ -44,8 +43,7 @@ pub struct Partner {
     /// Time between two packets.
     pub spacing: Nanos,
     due: Nanos,
-    captured: Vec<(PacketId, Vec<u8>)>,
-    copied: HashSet<PacketId>,
+    captured: Vec<Vec<u8>>,
     /// Chance of an attack in a millisecond.
     pub attacks: f64,
 }
@@ -69,7 +67,6 @@ impl Partner {
             spacing: Nanos::from_millis(1000),
             due: Nanos(0),
             captured: Vec::new(),
-            copied: HashSet::new(),
             attacks: 0.02,
         }
     }
@@ -93,19 +90,18 @@ impl Partner {
             frames.push((gateway, outer.clone()));
             self.sent.iter_mut().for_each(|sent| *sent += 1);
             if self.captured.len() < KEPT {
-                self.captured.push((back, outer));
+                self.captured.push(outer);
             } else {
                 let place = rng.below(KEPT as u64) as usize;
-                self.captured[place] = (back, outer);
+                self.captured[place] = outer;
             }
         }
         if !self.captured.is_empty() && rng.chance(self.attacks) {
             // The newest ones are those that a new owner knows least of.
             let among = if rng.chance(0.7) { 12 } else { KEPT };
             let back = rng.below(self.captured.len().min(among) as u64);
-            let (packet, again) = &self.captured[self.captured.len() - 1 - back as usize];
+            let again = &self.captured[self.captured.len() - 1 - back as usize];
             frames.push((*rng.pick(&["a1", "a2"]), again.clone()));
-            self.copied.insert(*packet);
         }
         frames.into_iter().map(|(to, packet)| (to, framed(engine_mac(to, 0), &packet))).collect()
     }
@@ -128,11 +124,6 @@ impl Partner {
         fields.write(header).expect("room for an IPv4 header");
         payload.copy_from_slice(inner.data());
         outer
-    }
-
-    /// Whether the attacker has sent a copy of a packet.
-    pub fn is_copied(&self, packet: PacketId) -> bool {
-        self.copied.contains(&packet)
     }
 
     /// Whether a frame is for it.

@@ -34,6 +34,10 @@ impl Engine {
             Output::Role { owner, epoch } => {
                 tracing::info!(owner, %epoch, "role");
                 self.forwarding.set_owner(owner);
+                if !owner {
+                    // Packets go to the next owner before the SAs that they would have needed do.
+                    self.publish();
+                }
                 if let Some(shadow) = self.shadow.as_ref().filter(|_| owner) {
                     shadow.renew();
                 }

@@ -227,7 +227,6 @@ impl Shared {
         let sa = InboundSa::resumed(spi, key, window, esp.esn).context("inbound SA")?;
         let inbound = Command::InstallInbound(Box::new(Inbound { tunnel, sa }));
         ensure!(tools.workers.command(WORKER, inbound), "the worker is stuck");
-        ensure!(tools.workers.command(WORKER, Command::Watch(spi)), "the worker is stuck");
         tracing::info!(spi = spi.0, above = top, "static SA taken over, inbound");
         Ok(())
     }

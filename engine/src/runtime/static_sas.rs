@@ -91,8 +91,10 @@ impl StaticSas {
                 parameters: SaParameters { algorithm: esp.algorithm, esn: esp.esn },
                 size: esp.replay_window,
             };
-            let accepted = epochs.lock().unwrap_or_else(PoisonError::into_inner).accepted();
-            let site = Some(Shared { sa: SiteSa::new(about, accepted), key_in });
+            let share = Command::Share { spi: plan.spi_in, tunnel };
+            ensure!(workers.command(WORKER, share), "the worker is stuck");
+            let disk = epochs.lock().unwrap_or_else(PoisonError::into_inner).disk();
+            let site = Some(Shared { sa: SiteSa::new(about, disk), key_in });
             return Ok(Sending { key, epochs, renewing: false, site });
         }
         let opening = SaKey::new(provider, esp.algorithm, &key_in)?;

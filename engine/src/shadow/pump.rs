@@ -100,7 +100,12 @@ impl Pump {
             Event::Frame(Link::To(to), frame) => self.exchange.answered(to, frame, now),
             Event::Frame(Link::From(from), frame) => {
                 let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-                self.exchange.brought((from, frame), now, &mut shared.sas[from], &mut self.keep);
+                let brought = self.exchange.brought((from, frame), now, &mut shared.sas[from]);
+                // The control loop does not wait for the disk.
+                drop(shared);
+                let Some(brought) = brought else { return };
+                let kept = brought.reserved.iter().try_for_each(&mut self.keep);
+                self.exchange.kept(brought, kept.map_err(|error| format!("{error:#}")));
             }
         }
     }

@@ -34,8 +34,8 @@ pub enum Output {
     Close(Link, String),
     /// The shadow of this number has some of our changes.
     Acknowledged(usize, Acknowledged),
-    /// What [`Exchange::sa`] or [`Exchange::limit`] was given under this ticket is with every shadow that is connected; false
-    /// if none is.
+    /// What [`Exchange::sa`] or [`Exchange::limit`] was given under this ticket is with every shadow that is connected and not
+    /// [behind](Sender::is_behind); false if none is.
     Settled(u64, bool),
 }
 
@@ -58,6 +58,14 @@ struct Hand {
     #[expect(clippy::vec_box, reason = "boxes go through the rings, and come back")]
     spare: Vec<Box<Batch>>,
     given: usize,
+}
+
+/// What an engine has brought, and what has to be done before it is acknowledged.
+pub struct Brought {
+    from: usize,
+    tasks: Vec<Task>,
+    /// What it reserves anew: to be written down for good.
+    pub reserved: Vec<SaState>,
 }
 
 /// A ticket that waits until the shadows have everything up to these batches.
@@ -153,27 +161,33 @@ impl Exchange {
         self.settle();
     }
 
-    /// An engine that brings its sessions says this. What it says of SAs goes to `sas`; what it reserves anew is given to `keep`,
-    /// which writes it down for good, before that is acknowledged.
-    pub fn brought<E: std::fmt::Display>(
+    /// An engine that brings its sessions says this; what it says of SAs goes to `sas`. `None` where that makes no sense, and the
+    /// channel is closed.
+    pub fn brought(
         &mut self,
         (from, frame): (usize, Frame),
         now: Nanos,
         sas: &mut ShadowedSas,
-        keep: impl FnMut(&SaState) -> Result<(), E>,
-    ) {
-        let Exchange { sources, hands, ours, outputs, .. } = self;
-        let source = &mut sources[from];
+    ) -> Option<Brought> {
         let mut tasks = Vec::new();
-        let taken = source.receiver.take(frame, ours, now, (sas, &mut tasks));
-        let kept = match taken {
-            Ok(()) => sas.take_reserved().iter().try_for_each(keep).map_err(|error| format!("{error:#}")),
-            Err(error) => Err(error.to_string()),
-        };
+        match self.sources[from].receiver.take(frame, &self.ours, now, (sas, &mut tasks)) {
+            Ok(()) => Some(Brought { from, tasks, reserved: sas.take_reserved() }),
+            Err(error) => {
+                self.close_channel(Link::From(from), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// What was reserved is written down, or why not.
+    pub fn kept(&mut self, brought: Brought, kept: Result<(), String>) {
+        let Brought { from, tasks, .. } = brought;
         if let Err(reason) = kept {
             self.close_channel(Link::From(from), reason);
             return;
         }
+        let Exchange { sources, hands, outputs, .. } = self;
+        let source = &mut sources[from];
         for hand in hands.iter_mut() {
             hand.queue.extend(tasks.iter().map(|&task| (source.number, task)));
         }
@@ -249,7 +263,11 @@ impl Exchange {
 
     fn await_shadows(&mut self, ticket: Option<u64>) {
         let Some(ticket) = ticket else { return };
-        let of = |(to, sender): (usize, &Option<Sender>)| Some((to, sender.as_ref()?.horizon()));
+        // One that is behind may have been left out, and knows nothing of the SA before a round names it.
+        let follows = |sender: &&Sender| !sender.is_behind();
+        let of = |(to, sender): (usize, &Option<Sender>)| {
+            Some((to, sender.as_ref().filter(follows)?.horizon()))
+        };
         let horizons = self.targets.iter().enumerate().filter_map(of).collect();
         self.waiting.push(Waiting { horizons, ticket });
         self.settle();

@@ -4,7 +4,7 @@
 //! Taking it goes in steps: the window to go on with is found (the exact one of an engine that hands over is worth waiting
 //! for); the worker opens what comes but accepts nothing new; the shadows write down what is reserved, both ways; then the
 //! worker sends, and accepts up to the limit. The limit stays as little ahead as what comes allows, because a crash makes
-//! everything up to it unusable.
+//! everything up to it unusable. Nothing of that loses a packet: the worker keeps what it cannot open, accept or seal yet.
 
 use super::sas::{Floor, KeyId, SaState, SaWindow, ShadowedSas, patience, to_keep, unheard};
 use crate::message::SaParameters;
@@ -103,6 +103,15 @@ struct Inbound {
     sinking: bool,
 }
 
+/// What a new process finds on its disk, of all the engines that may have the SA.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk {
+    /// No number of what comes above this was accepted.
+    pub accepted: u64,
+    /// Numbers of what leaves from here on are nobody's yet.
+    pub free: u64,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct SiteSa {
@@ -116,6 +125,7 @@ pub struct SiteSa {
     leaving: bool,
     /// Where this engine itself has ended, how fast it was, and when.
     last: Option<(SaWindow, u32, Nanos)>,
+    began: Disk,
     /// The disk says that no number above this was accepted.
     kept: u64,
     /// Since when no shadow notes anything.
@@ -124,11 +134,12 @@ pub struct SiteSa {
 }
 
 impl SiteSa {
-    /// One that nobody here uses yet; the disk says that numbers up to `kept` may have been accepted.
-    pub fn new(about: About, kept: u64) -> SiteSa {
+    /// One that nobody here uses yet.
+    pub fn new(about: About, began: Disk) -> SiteSa {
         SiteSa {
             about,
-            kept,
+            began,
+            kept: began.accepted,
             pace: Pace::default(),
             inbound: None,
             taking: None,
@@ -238,18 +249,18 @@ impl SiteSa {
     fn window(&self, now: Nanos, known: Option<&ShadowedSas>, since: Nanos) -> Option<ReplayWindow> {
         let (size, esn) = (self.about.size, self.about.parameters.esn);
         let heard = known.is_some_and(|sas| sas.is_heard(now));
+        let own = match &self.last {
+            Some((own, ..)) => own.top,
+            None if self.is_told_of_all(known) => 0,
+            None => self.began.accepted,
+        };
         let above = match known.and_then(|sas| sas.floor(self.about.key_in, now)) {
-            Some(Floor::Exact(window))
-                if self.last.as_ref().is_none_or(|(own, ..)| window.top >= own.top) =>
-            {
+            Some(Floor::Exact(window)) if window.top >= own => {
                 return Some(ReplayWindow::resumed(&window, size, esn));
             }
             Some(Floor::Above(_)) if heard && now.since(since) < HANDOVER => return None,
-            Some(Floor::Above(above)) => above,
-            Some(Floor::Exact(_)) => 0,
-            // A process that has heard nothing and done nothing yet.
-            None if self.last.is_none() => self.kept,
-            None => 0,
+            Some(Floor::Above(above)) => above.max(own),
+            Some(Floor::Exact(_)) | None => own,
         };
         let Some((own, rate, ended)) = &self.last else {
             return Some(if above > 0 {
@@ -265,6 +276,13 @@ impl SiteSa {
             above if above > own.top => ReplayWindow::above(above, size, esn),
             _ => ReplayWindow::resumed(own, size, esn),
         })
+    }
+
+    /// Whether the other engine has had the SA after this engine's former life: then it knows what that one accepted, and more
+    /// exactly than the disk. Who has it later has reserved higher numbers.
+    fn is_told_of_all(&self, known: Option<&ShadowedSas>) -> bool {
+        let said = known.and_then(|sas| sas.state(self.about.key_in));
+        said.is_some_and(|said| said.reserved >= self.began.free)
     }
 
     fn go_on_taking(&mut self, now: Nanos, actions: &mut Vec<Action>) {

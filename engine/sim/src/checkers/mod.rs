@@ -131,7 +131,7 @@ impl Checkers {
         self.planned.delivered(at, packet, arrival, &mut self.log);
     }
 
-    /// A packet arrived of which an attacker had sent a copy: it may have been that one.
+    /// A packet arrived that bears no order.
     pub fn brought(&mut self, at: Nanos, packet: PacketId) -> Arrival {
         let arrival = self.deliveries.note(packet);
         self.replays.delivered(at, packet, arrival, &mut self.log);

@@ -41,8 +41,16 @@ impl Cluster {
                 node.told.tunnels.insert(tunnel, (up, fenced));
             }
             Output::Role { owner, epoch } => {
-                plane.set_owner(owner, node.clock.local(now));
+                plane.forwarding.set_owner(owner);
                 node.told.role = Some((owner, epoch));
+                if !owner {
+                    self.publish(name);
+                }
+                let node = self.node_mut(name);
+                let local = node.clock.local(now);
+                if let Some(plane) = &mut node.plane {
+                    plane.set_owner(owner, local);
+                }
             }
             Output::ForwardUntil(until) => {
                 plane.set_forward_until(until);

@@ -9,7 +9,6 @@ use crate::plane::forwarding::LAN;
 use crate::plane::site_sa::Shadowing;
 use control::shadow::codec::Frame;
 use control::shadow::exchange::{Link, Output};
-use std::convert::Infallible;
 
 /// Who brings sessions to whom.
 pub const PAIRS: [Direction; 2] = [("a1", "a2"), ("a2", "a1")];
@@ -60,10 +59,12 @@ impl Cluster {
                 let frame = Frame::decode(&octets[4..]).expect("as encoded");
                 match link {
                     Link::To(to) => exchange.answered(to, frame, local),
-                    Link::From(from) => exchange.brought((from, frame), local, known, |state| {
-                        Shadowing::keep(disk, state);
-                        Ok::<(), Infallible>(())
-                    }),
+                    Link::From(from) => {
+                        let brought = exchange.brought((from, frame), local, known);
+                        let brought = brought.expect("as another exchange said it");
+                        brought.reserved.iter().for_each(|state| Shadowing::keep(disk, state));
+                        exchange.kept(brought, Ok(()));
+                    }
                 }
             }
         }

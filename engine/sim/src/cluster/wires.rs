@@ -100,13 +100,14 @@ impl Cluster {
             if let Some(packet) = packet {
                 checkers.owners.forwarded(now, node, packet, &mut checkers.log);
             }
+            let to = engine_of(&frame).filter(|to| *to != name);
             if port == LAN && self.partner.is_for(&frame) {
                 if let Some(packet) = self.partner.hear(&frame) {
                     checkers.delivered(now, packet);
                 }
                 continue;
             }
-            if port == LAN {
+            if port == LAN && to.is_none() {
                 if let Some(packet) = self.hosts.hear(name, &frame) {
                     checkers.owners.delivered(now, node, packet, &mut checkers.log);
                     let seq = partner::number_of(packet);
@@ -114,23 +115,25 @@ impl Cluster {
                     if again.is_some_and(|seq| checkers.shadows.excuses(seq)) {
                         continue;
                     }
-                    if self.partner.is_copied(packet) {
-                        checkers.brought(now, packet);
-                    } else {
+                    let Some(seq) = seq else {
                         checkers.delivered(now, packet);
-                    }
-                    if let Some(seq) = seq {
-                        checkers.shadows.accepted(now, name, (seq, heard), sound, &mut checkers.log);
-                    }
+                        continue;
+                    };
+                    checkers.brought(now, packet);
+                    checkers.shadows.accepted(now, name, (seq, heard), sound, &mut checkers.log);
                 }
                 continue;
             }
             if let Some(packet) = packet.filter(|_| port == LINK) {
                 checkers.loops.sent(now, name, packet, &mut checkers.log);
             }
-            if let Some(to) = engine_of(&frame).filter(|to| *to != name) {
+            if let Some(to) = to {
                 self.network.send_frame(now, (name, to), (port, frame), &mut self.rng);
             }
+        }
+        if let Some(gateway) = self.hosts.gateway {
+            let planes = self.nodes.values_mut().filter_map(|node| node.plane.as_mut());
+            planes.for_each(|plane| plane.forwarding.set_gateway(gateway));
         }
         self.checkers.conservation.polled(now, &self.nodes[name], &mut self.checkers.log);
     }

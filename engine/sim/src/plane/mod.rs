@@ -21,7 +21,7 @@ use dataplane::snapshot::Snapshot;
 use dataplane::worker::{Clock, Worker, WorkerParts};
 use forwarding::Forwarding;
 use sas::Sas;
-use site_sa::{Disk, Shadowing};
+use site_sa::{Disk, FROM_PARTNER, Shadowing};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -95,6 +95,7 @@ impl Plane {
             links.push(control);
         }
         let shadowing = engine.starts_with('a').then(|| {
+            let _ = links[0].commands.push(Command::Share { spi: FROM_PARTNER, tunnel: THIRD });
             Shadowing::new(Exchange::new(Vec::new(), (1, 1), Vec::new()), recorder.clone(), disk, sabotage)
         });
         let (tape, sas) = (recorder.0.clone(), Sas::new(recorder, sabotage));
@@ -190,9 +191,8 @@ impl Plane {
         }
     }
 
-    /// The engine owns its site from now on, or does not any more.
+    /// The engine owns its site from now on, or does not any more: its shared SA's part of that.
     pub fn set_owner(&mut self, owner: bool, now: Nanos) {
-        self.forwarding.set_owner(owner);
         if let Some(shadowing) = &mut self.shadowing {
             shadowing.owner(owner, &mut self.links, now);
         }

@@ -7,7 +7,7 @@ use crate::topology::THIRD;
 use control::message::SaParameters;
 use control::shadow::exchange::Exchange;
 use control::shadow::sas::{KeyId, SaState, ShadowedSas, to_keep};
-use control::shadow::takeover::{About, Action, SiteSa, left_out};
+use control::shadow::takeover::{self, About, Action, SiteSa, left_out};
 use dataplane::id::{Nanos, Spi};
 use dataplane::links::ControlLinks;
 use dataplane::message::{Command, Event, Inbound, Retired};
@@ -22,8 +22,8 @@ pub const FROM_PARTNER: Spi = Spi(0x1000);
 /// Of both SAs.
 pub const PARAMETERS: SaParameters = SaParameters { algorithm: Algorithm::Aes256Gcm, esn: true };
 
-/// Sequence numbers taken at once: few, so that they run out often.
-const NUMBERS: u64 = 256;
+/// Sequence numbers taken at once: few, so that they run out often, but as workers report every 256 that they do.
+const NUMBERS: u64 = 1024;
 
 /// The key of what arrives under an SPI, the same in every life.
 pub fn keymat(spi: Spi) -> Vec<u8> {
@@ -114,7 +114,7 @@ impl Shadowing {
         Shadowing {
             exchange,
             known: ShadowedSas::default(),
-            site: SiteSa::new(about, disk.accepted),
+            site: SiteSa::new(about, takeover::Disk { accepted: disk.accepted, free: disk.free }),
             recorder,
             sabotage,
             renewing: false,
@@ -191,10 +191,7 @@ impl Shadowing {
         let key = key_id(FROM_PARTNER);
         for action in actions {
             let command = match action {
-                Action::InstallInbound(window) => {
-                    let _ = links[0].commands.push(self.install(window));
-                    Command::Watch(FROM_PARTNER)
-                }
+                Action::InstallInbound(window) => self.install(window),
                 Action::InstallOutbound(part) => {
                     self.renewing = true;
                     self.send_within(part)
