@@ -70,8 +70,10 @@ fn a_planned_handover_loses_nothing() {
         cluster.hosts.talking = false;
         cluster.run_ms(1000);
         for flow in [OUT, BACK] {
-            let lost: Vec<u32> =
-                missing(&cluster, flow, cluster.partner.sent[0]).into_iter().filter(|n| *n >= began).collect();
+            let lost: Vec<u32> = missing(&cluster, flow, cluster.partner.sent[0])
+                .into_iter()
+                .filter(|n| *n >= began)
+                .collect();
             assert_eq!(lost, [0; 0], "every {spacing_ms} ms, flow {flow}\n{}", cluster.story());
         }
         cluster.end();

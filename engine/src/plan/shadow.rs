@@ -46,7 +46,8 @@ impl ShadowPlan {
 /// The way to the other engine of the site, for a group whose SAs the owner of the site has.
 pub fn to_owner(config: &Config, group: &model::Group) -> Option<TunnelId> {
     let of_owner = |tunnel: &model::Tunnel| {
-        let of_gateway = config.gateway.as_ref().is_some_and(|gateway| gateway.addresses.contains(&tunnel.local));
+        let of_gateway =
+            config.gateway.as_ref().is_some_and(|gateway| gateway.addresses.contains(&tunnel.local));
         of_gateway && tunnel.protocol.static_sa().is_some()
     };
     let members = || config.tunnels.iter().filter(|tunnel| group.members.contains(&tunnel.name));

@@ -265,9 +265,8 @@ impl Exchange {
         let Some(ticket) = ticket else { return };
         // One that is behind may have been left out, and knows nothing of the SA before a round names it.
         let follows = |sender: &&Sender| !sender.is_behind();
-        let of = |(to, sender): (usize, &Option<Sender>)| {
-            Some((to, sender.as_ref().filter(follows)?.horizon()))
-        };
+        let of =
+            |(to, sender): (usize, &Option<Sender>)| Some((to, sender.as_ref().filter(follows)?.horizon()));
         let horizons = self.targets.iter().enumerate().filter_map(of).collect();
         self.waiting.push(Waiting { horizons, ticket });
         self.settle();

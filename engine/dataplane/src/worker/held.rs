@@ -17,7 +17,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     pub(super) fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
         match meta.egress {
             Egress::Unknown => return self.wait_for_mark(packet, meta),
-            Egress::Tunnel(tunnel) => return self.wait_for_sa(Wait::ToSeal(tunnel), Slot { packet, meta: *meta }),
+            Egress::Tunnel(tunnel) => {
+                return self.wait_for_sa(Wait::ToSeal(tunnel), Slot { packet, meta: *meta });
+            }
             _ => {}
         }
         let Some((interface, ip)) = neighbor_of(&self.context, meta) else {

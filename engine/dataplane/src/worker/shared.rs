@@ -95,11 +95,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     }
 
     /// Lets those go of which `ready` is true, as many as there are now, in their order.
-    fn let_go(
-        &mut self,
-        ready: impl Fn(Wait) -> bool,
-        go: impl Fn(&mut Self, &mut Batch<Q::Packet>),
-    ) {
+    fn let_go(&mut self, ready: impl Fn(Wait) -> bool, go: impl Fn(&mut Self, &mut Batch<Q::Packet>)) {
         let mut left = self.waiting.iter().filter(|waits| ready(waits.wait)).count();
         while left > 0 {
             let mut released = Batch::default();

@@ -255,7 +255,9 @@ fn packets_wait_for_a_shared_sa_that_is_on_its_way() {
     assert_eq!((out, b.counters().held.get()), (vec![1, 2], 0));
     assert_eq!(deliver(&mut b, &frames[2..]).len(), 1);
 
-    let Some(Retired::Outbound(outbound)) = taken(&mut a, Command::RemoveOutbound(tunnel)) else { panic!("no SA") };
+    let Some(Retired::Outbound(outbound)) = taken(&mut a, Command::RemoveOutbound(tunnel)) else {
+        panic!("no SA")
+    };
     a.command(0, Command::Share { spi: Spi(0x1001), tunnel });
     let plain = |n: u16| frame(engine_mac(1, 0), host_mac(), None, &Ip::between(1, 2, false).udp(n, 8));
     for n in 4..=5 {

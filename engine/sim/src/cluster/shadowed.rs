@@ -3,12 +3,16 @@
 use super::Cluster;
 use super::wires::spi;
 use crate::channels::Learnt;
+use crate::checkers::Checkers;
+use crate::hosts::PacketId;
 use crate::network::Direction;
 use crate::plane::WORKERS;
 use crate::plane::forwarding::LAN;
-use crate::plane::site_sa::Shadowing;
+use crate::plane::site_sa::{Shadowing, number_to_partner};
+use crate::plane::tape::{Act, Use};
 use control::shadow::codec::Frame;
 use control::shadow::exchange::{Link, Output};
+use dataplane::id::Nanos;
 
 /// Who brings sessions to whom.
 pub const PAIRS: [Direction; 2] = [("a1", "a2"), ("a2", "a1")];
@@ -18,7 +22,52 @@ pub fn other(name: &str) -> Option<&'static str> {
     PAIRS.into_iter().find(|pair| pair.0 == name).map(|pair| pair.1)
 }
 
+/// What the other engine of the site knows of the shared SA, and for how long they have known of each other.
+pub(super) struct Known {
+    reserved: u64,
+    limit: u64,
+    sound: Nanos,
+}
+
+impl Known {
+    /// A worker of `engine` has sealed something.
+    pub(super) fn sealed(&self, at: Nanos, engine: &str, entry: Use, checkers: &mut Checkers) {
+        if let (Act::Sealed, Some(seq)) = (entry.act, number_to_partner(entry.key, entry.iv)) {
+            let Checkers { shadows, log, .. } = checkers;
+            shadows.sent(at, engine, (seq, self.reserved), self.sound, log);
+        }
+    }
+
+    /// A packet of the partner, under this number, has come from `engine` to its host.
+    pub(super) fn accepted(
+        &self,
+        at: Nanos,
+        engine: &str,
+        (packet, seq): (PacketId, u64),
+        checkers: &mut Checkers,
+    ) {
+        if checkers.deliveries.has(packet) && checkers.shadows.excuses(seq) {
+            return;
+        }
+        checkers.brought(at, packet);
+        let Checkers { shadows, log, .. } = checkers;
+        shadows.accepted(at, engine, (seq, self.limit), self.sound, log);
+    }
+}
+
 impl Cluster {
+    /// What the engine beside `name` knows.
+    pub(super) fn known_beside(&self, name: &'static str) -> Known {
+        let Some(other) = other(name) else { return Known { reserved: 0, limit: 0, sound: Nanos(0) } };
+        let node = &self.nodes[other];
+        let shadowing = node.plane.as_ref().and_then(|plane| plane.shadowing.as_ref());
+        Known {
+            reserved: node.disk.free(),
+            limit: shadowing.map_or(0, Shadowing::heard_limit),
+            sound: self.channels.sound((name, other), self.now),
+        }
+    }
+
     /// All channels of an engine break.
     pub(crate) fn cut_channels(&mut self, name: &str) {
         for pair in PAIRS.into_iter().filter(|pair| pair.0 == name || pair.1 == name) {

@@ -1,15 +1,15 @@
 //! Frames: from hosts and other engines into ports, through workers, and out again.
 
-use super::{Cluster, shadowed};
+use super::Cluster;
 use crate::hosts::{self, PacketId};
 use crate::node::Node;
 use crate::partner;
 use crate::plane::WORKERS;
 use crate::plane::forwarding::{LAN, LINK};
-use crate::plane::site_sa::{Shadowing, is_from_partner, number_to_partner};
+use crate::plane::site_sa::is_from_partner;
 use crate::plane::tape::Act;
 use crate::topology::{ENGINES, engine_of};
-use dataplane::id::{Nanos, PortId, Spi};
+use dataplane::id::{PortId, Spi};
 
 /// Where ESP stands in a frame without options, and what names it in the IP header (RFC 4303 §2).
 const ESP_AT: usize = 34;
@@ -71,10 +71,7 @@ impl Cluster {
         let uses = std::mem::take(&mut *plane.tape.lock().expect("one thread"));
         let sent: Vec<_> = std::iter::from_fn(|| plane.depart()).collect();
         let node = &self.nodes[name];
-        let other = shadowed::other(name).map(|other| &self.nodes[other]);
-        let sound = other.map_or(Nanos(0), |other| self.channels.sound((name, other.name), now));
-        let heard = other.and_then(|other| other.plane.as_ref()?.shadowing.as_ref());
-        let heard = heard.map_or(0, Shadowing::heard_limit);
+        let known = self.known_beside(name);
         let checkers = &mut self.checkers;
         for entry in uses {
             match (entry.act, entry.packet) {
@@ -84,10 +81,7 @@ impl Cluster {
                 (Act::Opened, Some(packet)) => checkers.owners.opened(node, packet),
                 _ => {}
             }
-            if let (Act::Sealed, Some(seq)) = (entry.act, number_to_partner(entry.key, entry.iv)) {
-                let (reserved, sound) = (other.map_or(0, |other| other.disk.free()), sound);
-                checkers.shadows.sent(now, name, (seq, reserved), sound, &mut checkers.log);
-            }
+            known.sealed(now, name, entry, checkers);
             // What the partner sealed may be opened before it is accepted, and again elsewhere if it never was: what arrives
             // at the host counts.
             if entry.act == Act::Sealed || !is_from_partner(entry.key) {
@@ -110,17 +104,10 @@ impl Cluster {
             if port == LAN && to.is_none() {
                 if let Some(packet) = self.hosts.hear(name, &frame) {
                     checkers.owners.delivered(now, node, packet, &mut checkers.log);
-                    let seq = partner::number_of(packet);
-                    let again = seq.filter(|_| checkers.deliveries.has(packet));
-                    if again.is_some_and(|seq| checkers.shadows.excuses(seq)) {
-                        continue;
+                    match partner::number_of(packet) {
+                        Some(seq) => known.accepted(now, name, (packet, seq), checkers),
+                        None => checkers.delivered(now, packet),
                     }
-                    let Some(seq) = seq else {
-                        checkers.delivered(now, packet);
-                        continue;
-                    };
-                    checkers.brought(now, packet);
-                    checkers.shadows.accepted(now, name, (seq, heard), sound, &mut checkers.log);
                 }
                 continue;
             }
