@@ -34,8 +34,8 @@ pub enum Output {
     Close(Link, String),
     /// The shadow of this number has some of our changes.
     Acknowledged(usize, Acknowledged),
-    /// What [`Exchange::sa`] or [`Exchange::limit`] was given under this ticket is with every shadow that is connected and not
-    /// [behind](Sender::is_behind); false if none is.
+    /// What [`Exchange::sa`] or [`Exchange::limit`] was given under this ticket is with every shadow that is connected and
+    /// [told](Sender::is_told); false if none is.
     Settled(u64, bool),
 }
 
@@ -263,10 +263,9 @@ impl Exchange {
 
     fn await_shadows(&mut self, ticket: Option<u64>) {
         let Some(ticket) = ticket else { return };
-        // One that is behind may have been left out, and knows nothing of the SA before a round names it.
-        let follows = |sender: &&Sender| !sender.is_behind();
-        let of =
-            |(to, sender): (usize, &Option<Sender>)| Some((to, sender.as_ref().filter(follows)?.horizon()));
+        let of = |(to, sender): (usize, &Option<Sender>)| {
+            Some((to, sender.as_ref().filter(|sender| sender.is_told())?.horizon()))
+        };
         let horizons = self.targets.iter().enumerate().filter_map(of).collect();
         self.waiting.push(Waiting { horizons, ticket });
         self.settle();

@@ -47,6 +47,8 @@ pub struct Sender {
     /// When it last acknowledged something, or began to have something to acknowledge.
     moved: Nanos,
     behind: bool,
+    /// Something was left out, or nothing said yet: what it knows of SAs is not to be relied on.
+    gap: bool,
     /// When the last batch was made.
     closed: Nanos,
 }
@@ -63,6 +65,7 @@ impl Sender {
             open_entries: 0,
             moved: now,
             behind: true,
+            gap: true,
             closed: now,
         }
     }
@@ -93,6 +96,7 @@ impl Sender {
         if self.octets + self.open.len() >= BUDGET {
             self.behind |= self.is_stuck(now);
             if self.behind {
+                self.gap = true;
                 return None;
             }
         }
@@ -149,7 +153,12 @@ impl Sender {
 
     /// A round begins: from here on it gets everything.
     pub fn begins(&mut self) {
-        self.behind = false;
+        (self.behind, self.gap) = (false, false);
+    }
+
+    /// It is told whatever is said of SAs, and has been since a round has named them.
+    pub fn is_told(&self) -> bool {
+        !self.gap
     }
 
     /// A report of the workers was lost.

@@ -1,4 +1,5 @@
 use super::codec::{Entry, Frame, entries};
+use super::exchange::{Exchange, Link, Output};
 use super::receiver::Receiver;
 use super::sas::{KeyId, SaState, SaWindow, ShadowedSas};
 use super::sender::{Rounds, Sender};
@@ -336,4 +337,39 @@ fn what_a_window_accepted_stays_accepted() {
     }
     let floor = ReplayWindow::above(above, size, false);
     assert!((1..=above).all(|n| floor.check(n as u32).is_err()) && floor.check(above as u32 + 1).is_ok());
+}
+
+/// What is asked before a round has named the SAs nobody has noted: the shadow may not know the SA.
+#[test]
+fn a_shadow_notes_what_is_reserved_once_it_was_told_of_the_sas() {
+    let now = Nanos::from_millis(1000);
+    let mut exchange = Exchange::new(Vec::new(), (1, 0), Vec::new());
+    let settled = |exchange: &mut Exchange, acknowledge: bool| {
+        exchange.step(now);
+        let mut outputs: Vec<Output> = exchange.outputs().collect();
+        let last = outputs.iter().rev().find_map(|output| match output {
+            Output::Send(_, Frame::Batch { number, .. }) => Some(*number),
+            _ => None,
+        });
+        if let Some(number) = last.filter(|_| acknowledge) {
+            exchange.answered(0, Frame::Ack { number }, now);
+            outputs.extend(exchange.outputs());
+        }
+        let of =
+            |output| if let Output::Settled(ticket, noted) = output { Some((ticket, noted)) } else { None };
+        outputs.into_iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let state = sa(10);
+    exchange.sa(state, Some(1), now);
+    assert_eq!(settled(&mut exchange, false), [(1, false)], "there is none");
+    exchange.up(Link::To(0), now);
+    exchange.limit(state.key_in, (20, 1), Some(2), now);
+    assert_eq!(settled(&mut exchange, true), [(2, false)], "it knows no SA yet");
+    exchange.limit(state.key_in, (30, 1), Some(3), now);
+    assert_eq!(settled(&mut exchange, false), []);
+    exchange.limit(state.key_in, (40, 1), Some(4), now);
+    assert_eq!(settled(&mut exchange, true), [(3, true), (4, true)]);
+    exchange.limit(state.key_in, (50, 1), Some(5), now);
+    exchange.down(Link::To(0));
+    assert_eq!(settled(&mut exchange, true), [(5, false)], "it is gone");
 }
