@@ -123,6 +123,11 @@ impl ReplayWindow {
         self.top
     }
 
+    /// Accepts nothing at all until a [limit](Self::set_limit) is set, not even what came late.
+    pub fn close(&mut self) {
+        self.limit = 0;
+    }
+
     /// Accepts nothing above `limit` from now on, or nothing new, if it has accepted more already. Returns what is in force.
     pub fn set_limit(&mut self, limit: u64) -> u64 {
         self.limit = limit.max(self.top);
@@ -152,10 +157,10 @@ impl ReplayWindow {
         self.admit(seq)?;
         let mask = self.ring.len() - 1;
         let (word, top_word) = (seq / 64, self.top / 64);
+        if seq > self.limit {
+            return Err(ReplayError::Ahead);
+        }
         if seq > self.top {
-            if seq > self.limit {
-                return Err(ReplayError::Ahead);
-            }
             let new = (word - top_word).min(self.ring.len() as u64);
             for n in 1..=new {
                 self.ring[(top_word + n) as usize & mask] = 0;

@@ -239,7 +239,8 @@ impl SiteSa {
         let since = self.taking.map_or(now, |taking| taking.since);
         let Some(mut window) = self.window(now, known, since) else { return false };
         let top = window.top();
-        window.set_limit(top);
+        // What came late counts as well: who dies before its shadow knows that it had the SA may have accepted it.
+        window.close();
         self.pace = Pace::default();
         self.inbound = Some(Inbound { limit: top, reached: top, asked: None, sinking: false });
         actions.push(Action::InstallInbound(window));
@@ -273,8 +274,8 @@ impl SiteSa {
         let silence = known.and_then(|sas| sas.silence(now)).unwrap_or(Nanos::MAX).min(now.since(*ended));
         let own_above = own.top.saturating_add(if heard { 0 } else { unheard(*rate, silence) });
         Some(match above.max(own_above) {
-            above if above > own.top => ReplayWindow::above(above, size, esn),
-            _ => ReplayWindow::resumed(own, size, esn),
+            above if heard && above == own.top => ReplayWindow::resumed(own, size, esn),
+            above => ReplayWindow::above(above, size, esn),
         })
     }
 

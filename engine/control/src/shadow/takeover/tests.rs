@@ -234,6 +234,19 @@ fn a_new_process_goes_on_behind_the_last_owner() {
         let Some(Action::InstallInbound(window)) = actions.first() else { panic!("{actions:?}") };
         assert_eq!(window.top(), expected, "{reserved} {window_ends}");
     }
+    // Nothing is accepted before a limit is set, not even what came late.
+    let (mut site, mut actions) = (SiteSa::new(ABOUT, began), Vec::new());
+    let (mut known, now) = (ShadowedSas::default(), Nanos::from_millis(10_000));
+    known.set(SaState { reserved: 3_000, ..SiteSa::new(ABOUT, began).state(part(1), 5, now) }, now);
+    let mut late = ReplayWindow::new(ABOUT.size, true);
+    late.accept(9).expect("new");
+    known.released(ABOUT.key_in, late.state(), now);
+    site.take(part(3), now);
+    site.tick(now, Some(&known), &mut actions);
+    let Some(Action::InstallInbound(window)) = actions.first_mut() else { panic!("{actions:?}") };
+    assert_eq!((window.accept(8), window.accept(9)), (Err(ReplayError::Ahead), Err(ReplayError::Duplicate)));
+    window.set_limit(9);
+    assert_eq!(window.accept(8), Ok(()));
     // Nobody has said anything.
     let (mut site, mut actions) = (SiteSa::new(ABOUT, began), Vec::new());
     site.take(part(3), Nanos(1));
