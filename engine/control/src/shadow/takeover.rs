@@ -256,8 +256,12 @@ impl SiteSa {
             None => self.began.accepted,
         };
         let above = match known.and_then(|sas| sas.floor(self.about.key_in, now)) {
-            Some(Floor::Exact(window)) if window.top >= own => {
+            Some(Floor::Exact(window)) if window.top > own || own == 0 => {
                 return Some(ReplayWindow::resumed(&window, size, esn));
+            }
+            // Whoever had it last may have accepted late ones alone, and nothing says who that was.
+            Some(Floor::Exact(window)) if window.top == own => {
+                return Some(ReplayWindow::above(own, size, esn));
             }
             Some(Floor::Above(_)) if heard && now.since(since) < HANDOVER => return None,
             Some(Floor::Above(above)) => above.max(own),

@@ -219,7 +219,7 @@ proptest! {
 fn a_new_process_goes_on_behind_the_last_owner() {
     let began = Disk { accepted: 50, free: 2_000 };
     for (reserved, window_ends, expected) in
-        [(1_000, 10, 50), (1_000, 70, 70), (2_000, 10, 10), (3_000, 70, 70)]
+        [(1_000, 10, 50), (1_000, 50, 50), (1_000, 70, 70), (2_000, 10, 10), (3_000, 70, 70)]
     {
         let now = Nanos::from_millis(10_000);
         let (mut known, mut site) = (ShadowedSas::default(), SiteSa::new(ABOUT, began));
