@@ -176,7 +176,7 @@ impl Pump {
         for (to, row) in status.to.iter_mut().enumerate() {
             let sender = self.exchange.sender(to);
             row.connected = sender.is_some();
-            row.in_sync = sender.is_some_and(|sender| !sender.is_behind());
+            row.in_sync = sender.is_some_and(Sender::is_whole);
             row.pending = sender.map_or(0, Sender::pending);
             row.acknowledged = self.sent[to];
             row.lag_p50_us = self.lags[to].quantile(0.5);

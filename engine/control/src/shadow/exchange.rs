@@ -307,8 +307,13 @@ impl Exchange {
         }
         if self.hands.is_empty() {
             self.rounds.without_workers(now);
-            self.add(&Entry::RoundEnds, now, now);
+            self.end_round(now);
         }
+    }
+
+    fn end_round(&mut self, now: Nanos) {
+        self.add(&Entry::RoundEnds, now, now);
+        self.targets.iter_mut().flatten().for_each(Sender::ended);
     }
 
     /// As much as every shadow has room for. Without a shadow reports are thrown away: a round will tell it everything.
@@ -324,7 +329,7 @@ impl Exchange {
                     Report::Flow(at, change) => self.add(&Entry::Flow(change), at, now),
                     Report::RoundEnds(round) => {
                         if self.rounds.worker_ended(round, now) {
-                            self.add(&Entry::RoundEnds, now, now);
+                            self.end_round(now);
                         }
                     }
                 }

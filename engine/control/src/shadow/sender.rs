@@ -49,6 +49,8 @@ pub struct Sender {
     behind: bool,
     /// Something was left out, or nothing said yet: what it knows of SAs is not to be relied on.
     gap: bool,
+    /// The batch with the end of the round that it needed, once that has ended.
+    whole_from: Option<u64>,
     /// When the last batch was made.
     closed: Nanos,
 }
@@ -66,6 +68,7 @@ impl Sender {
             moved: now,
             behind: true,
             gap: true,
+            whole_from: None,
             closed: now,
         }
     }
@@ -153,7 +156,22 @@ impl Sender {
 
     /// A round begins: from here on it gets everything.
     pub fn begins(&mut self) {
+        if self.behind {
+            self.whole_from = None;
+        }
         (self.behind, self.gap) = (false, false);
+    }
+
+    /// The end of a round was added.
+    pub fn ended(&mut self) {
+        if !self.behind && self.whole_from.is_none() {
+            self.whole_from = Some(self.horizon());
+        }
+    }
+
+    /// It has acknowledged all of the round that it needed: it misses nothing but what is on its way.
+    pub fn is_whole(&self) -> bool {
+        !self.behind && self.whole_from.is_some_and(|number| self.settled() > number)
     }
 
     /// It is told whatever is said of SAs, and has been since a round has named them.

@@ -323,6 +323,37 @@ fn a_shadow_that_acknowledges_nothing_holds_nobody_back_for_long() {
 }
 
 #[test]
+fn a_shadow_is_whole_when_it_has_acknowledged_the_round_that_it_needed() {
+    let now = Nanos::from_millis(1_000);
+    let mut sender = Sender::new(now);
+    let change = Entry::Flow(FlowChange::Ended(key(2)));
+    let mut tell = |sender: &mut Sender| {
+        let _ = sender.add(&change, now, now);
+        let _ = sender.close(now);
+        sender.horizon()
+    };
+    sender.ended();
+    assert!(!sender.is_whole(), "that round began before it was there");
+    sender.begins();
+    let first = tell(&mut sender);
+    sender.acknowledged(first, now);
+    assert!(!sender.is_whole(), "the round goes on");
+    let last = tell(&mut sender);
+    sender.ended();
+    assert!(!sender.is_whole(), "its end is on the way");
+    sender.acknowledged(last, now);
+    assert!(sender.is_whole());
+    // Another one's round, and changes on their way, take nothing from it; what was lost does.
+    sender.begins();
+    tell(&mut sender);
+    assert!(sender.is_whole());
+    sender.missed();
+    assert!(!sender.is_whole());
+    sender.begins();
+    assert!(!sender.is_whole());
+}
+
+#[test]
 fn what_a_window_accepted_stays_accepted() {
     use dataplane::replay::{ReplayWindow, WindowSize};
     let size = WindowSize::new(128).expect("a size");
