@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use predictor::lifecycle::{History, MODEL, Outcome, Store, StoreError, read, retrain};
 use predictor::recording::{EventKind, Run, RunKind};
-use predictor::train::{Options, Trained, train};
+use predictor::train::{Label, Meaning, Options, Scores, Series, Trained, judge, train};
 use predictor::{Metric, Model, TelemetrySample};
 
 mod synthetic;
@@ -137,6 +137,23 @@ fn own(seed: u64) -> Vec<Run> {
     let mut runs = synthetic::runs(seed, 4);
     runs.iter_mut().for_each(|run| run.header.run = format!("own-{}", run.header.run));
     runs
+}
+
+/// Nobody notes in an engine's own history when a fault began.
+#[test]
+fn who_foresees_a_failure_of_the_own_history_gives_no_false_alarm() {
+    const HORIZON_MS: u64 = 10_000;
+    let mut run = synthetic::run(9, RunKind::Ramp, "loss", 0);
+    run.events.retain(|event| event.event != EventKind::Inject);
+    let series = [Series::new(&run, HORIZON_MS)];
+    let judged = |alarming: &dyn Fn(Label) -> bool| {
+        let scores: Scores = series[0].labels.iter().map(|label| f32::from(alarming(*label))).collect();
+        let figures = judge(&series, &[scores], 0.5, Meaning::Probability);
+        (figures.foreseen, figures.false_alarms)
+    };
+    assert_eq!(judged(&|label| label == Label::Failing), ((1, 1), 0), "within the horizon it is right");
+    assert_eq!(judged(&|label| label == Label::Healthy), ((1, 0), 1), "earlier it is not");
+    assert_eq!(judged(&|_| false), ((1, 0), 0));
 }
 
 #[test]

@@ -18,8 +18,8 @@ SHA256 = "e54ce8fe13adc5d747be7553513657fae78f796e0bd459e122c280cc06ce4daf"
 SOURCES = "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main\n"
 INSIDE = "/tests/pcap/"
 KEPT = ROOT / "target" / "captures"
-# What replays them, for cargo.
-TEST = ("test", "-p", "foreshift-dataplane", "--test", "capture", "--", "--ignored", "--nocapture")
+# What replays them, for cargo: of the whole workspace, as built for its other tests.
+TEST = ("test", "--workspace", "--test", "capture", "--", "--ignored", "--nocapture")
 
 
 def fetch(kept: Path) -> Path:

@@ -136,6 +136,13 @@ class Engine:
         """received, originated, transmitted, held, dropped by reason, of all workers since the start; the pools."""
         return self.ask("drops")
 
+    def up(self) -> bool:
+        """Ready, and so are its tunnels."""
+        with contextlib.suppress(LabError):
+            status = self.status()
+            return status is not None and status.ready and all(t["state"] == "up" for t in self.tunnels().values())
+        return False
+
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
@@ -178,10 +185,8 @@ class Engines:
 
 
 def _settled(engine: Engine) -> bool:
-    status = engine.status()
-    if status is None or not status.ready or (engine.name == "a1" and engine.in_pair and not status.owner):
-        return False
-    return all(t["state"] == "up" for t in engine.tunnels().values())
+    owns = engine.name != "a1" or not engine.in_pair or ((status := engine.status()) is not None and status.owner)
+    return owns and engine.up()
 
 
 class StatusLog:

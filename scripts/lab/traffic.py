@@ -83,6 +83,11 @@ class Result:
     def longest_gap_ms(self) -> float:
         return max(s.longest_gap_ms for s in self.streams)
 
+    def __str__(self) -> str:
+        download = f"; the download stalled {self.tcp.stalled_ms:.0f} ms" if self.tcp else ""
+        return (f"{self.total('lost')} of {self.total('sent')} packets lost, {self.total('reordered')} reordered, "
+                f"{self.total('duplicated')} duplicated, longest gap {self.longest_gap_ms:.0f} ms{download}")
+
 
 class Traffic:
     """Starts on construction; `finish()` stops the senders, lets the network drain and judges."""

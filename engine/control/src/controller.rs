@@ -82,6 +82,8 @@ pub struct Controller {
     silent: BTreeSet<usize>,
     /// What shadows say of mirrored traffic.
     mirror: mirror::Mirror,
+    /// What the standby does not hold yet of this engine's sessions.
+    sessions_missing: Option<String>,
     /// Groups all of whose own tunnels are down, and since when.
     down_since: BTreeMap<GroupId, Nanos>,
     published: publish::Published,
@@ -141,6 +143,7 @@ impl Controller {
             settled_at: Nanos(0),
             silent: BTreeSet::new(),
             mirror: mirror::Mirror::default(),
+            sessions_missing: None,
             down_since: BTreeMap::new(),
             published: publish::Published::default(),
             elections: config.vrrp.clone().map(|vrrp| vrrp::Elections::new(vrrp, config.ha.is_some())),

@@ -149,6 +149,8 @@ pub enum Input {
     /// What a shadow says of mirrored traffic, about once a second: the standby of this engine's, or with `own` this engine
     /// of the active's.
     Mirror { own: bool, report: Box<MirrorReport> },
+    /// What the other engine of the site does not hold yet of the sessions that are shadowed to it, for people; none: nothing.
+    Shadowing { missing: Option<String> },
     /// An attempt of an application check, by its place in the configuration, that began then has ended.
     Check { check: usize, began: Nanos, outcome: Result<(), String> },
     /// The state store answers, for the first time or again; what was written before may be lost.

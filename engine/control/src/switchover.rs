@@ -22,7 +22,7 @@ use std::collections::BTreeSet;
 const SOFT_FAULT: Nanos = Nanos::from_millis(150);
 /// Loss on our own path above which there is no time to lose.
 pub(crate) const OWN_LOSS_URGENT: f32 = 0.05;
-/// How long the target's checks may take to have an opinion before anything moves.
+/// How long the target's checks may take to have an opinion, and its sessions to be complete, before anything moves.
 const PREWARM: Nanos = Nanos::from_millis(10_000);
 
 /// What the controller shall do.
@@ -238,9 +238,13 @@ impl Switchover {
         if let Some(order) = self.urgent(sight) {
             return order;
         }
-        let unknown = sight.checks_unknown().filter(|_| !self.begin.overrule && !hurry(sight));
-        match unknown {
-            Some(unknown) if sight.now.since(self.way.since()) >= PREWARM => Order::RollBack(unknown),
+        let late = sight.now.since(self.way.since()) >= PREWARM;
+        let missing = sight.sessions_missing.as_ref();
+        // What the target does not hold when this engine fails is lost either way.
+        let waited_for = missing.filter(|_| !(late && sight.alarm)).cloned();
+        let patient = !self.begin.overrule && !hurry(sight);
+        match sight.checks_unknown().or(waited_for).filter(|_| patient) {
+            Some(unknown) if late => Order::RollBack(unknown),
             Some(unknown) => {
                 self.waits_for = unknown;
                 Order::Wait
@@ -248,7 +252,9 @@ impl Switchover {
             None => match sight.checks_fault().filter(|_| !self.begin.overrule) {
                 Some(fault) => Order::RollBack(fault),
                 None => {
-                    self.way.go(sight.now, Stage::MirrorCheck, "the target is ready");
+                    let ready = missing.map(|missing| format!("not waited for any longer: {missing}"));
+                    let ready = ready.unwrap_or_else(|| "the target is ready".to_owned());
+                    self.way.go(sight.now, Stage::MirrorCheck, ready);
                     self.mirror_check(sight)
                 }
             },

@@ -359,6 +359,7 @@ impl Engine {
         let said = assessment(&prediction, alarm_from, self.sampler.busy_share());
         self.input(Input::Assessment(said));
         self.tell_traffic(now, &sample);
+        self.tell_shadowing();
         self.publish();
     }
 

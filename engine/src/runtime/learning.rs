@@ -13,7 +13,7 @@ use predictor::recording::EventKind;
 use predictor::{Model, Prediction, Predictor, Quality, TelemetrySample, Vitals};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 /// Notes that may wait for a thread that is held up by the disk: twelve seconds of samples. More are not kept.
@@ -25,8 +25,8 @@ enum Note {
     Sample(Box<(TelemetrySample, Option<Vitals>)>),
     Failed(u64, EventKind),
     Recovered,
-    /// A challenger has won, or why it has not.
-    Decided(String, Result<(), String>),
+    /// The duel is over; the challenger's name if it has won.
+    Over(Option<String>),
 }
 
 /// What the keeper tells.
@@ -47,6 +47,8 @@ pub struct Learning {
     slo: SloWatch,
     shadow: Option<Shadow>,
     shadow_ms: u64,
+    /// How a duel ended, until the keeper takes it: unlike an interval it must not be lost.
+    over: Option<Note>,
 }
 
 #[derive(Debug)]
@@ -77,6 +79,7 @@ impl Learning {
             slo: SloWatch::default(),
             shadow: None,
             shadow_ms: plan.shadow.as_millis() as u64,
+            over: None,
         };
         Ok((learning, champion))
     }
@@ -101,9 +104,16 @@ impl Learning {
             Seen::Recovered => self.note(Note::Recovered),
         }
         self.shadow(sample, peers, said, champion);
+        self.over = self.over.take().and_then(|over| self.tell(over));
         while let Ok(news) = self.news.try_recv() {
             match news {
-                News::Champion(model) => self.crown(model, champion),
+                News::Champion(model) => {
+                    self.crown(model, champion);
+                    // Its duel was with another.
+                    if self.shadow.take().is_some() {
+                        self.over = Some(Note::Over(None));
+                    }
+                }
                 News::Challenger(model) => {
                     tracing::info!(model = model.description().name, "a challenger runs in shadow");
                     let duel = Duel::new(model.description().horizon_ms, self.shadow_ms);
@@ -117,7 +127,6 @@ impl Learning {
         let (new, old) = (&model.description().name, &champion.model().description().name);
         tracing::warn!(model = new, instead_of = old, "another model predicts from now on");
         champion.replace(Arc::new(model));
-        self.shadow = None;
     }
 
     /// Asks the challenger as well; what it says goes nowhere but into the duel.
@@ -146,20 +155,32 @@ impl Learning {
         let Some(verdict) = duel.verdict() else { return };
         let model = Arc::clone(predictor.model());
         let name = model.description().name.clone();
-        match &verdict {
-            Ok(()) => self.crown((*model).clone(), champion),
-            Err(why) => tracing::info!(model = name, why, "the challenger has lost"),
-        }
         self.shadow = None;
-        self.note(Note::Decided(name, verdict));
+        let winner = match verdict {
+            Ok(()) => {
+                self.crown((*model).clone(), champion);
+                Some(name)
+            }
+            Err(why) => {
+                tracing::info!(model = name, why, "the challenger has lost");
+                None
+            }
+        };
+        self.over = Some(Note::Over(winner));
     }
 
     /// A keeper that is held up, or gone, is no reason to wait.
     fn note(&self, note: Note) {
-        if let Some(notes) = &self.notes
-            && notes.try_send(note).is_err()
-        {
+        if self.tell(note).is_some() {
             tracing::debug!("the learning thread is held up: an interval is not kept");
+        }
+    }
+
+    /// The note again if it could not be told.
+    fn tell(&self, note: Note) -> Option<Note> {
+        match self.notes.as_ref()?.try_send(note) {
+            Err(TrySendError::Full(note)) => Some(note),
+            Ok(()) | Err(TrySendError::Disconnected(_)) => None,
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::engine::Engine;
 use super::workers::Workers;
-use crate::api::shadow::ShadowStatus;
+use crate::api::shadow::{ShadowStatus, ShadowTarget};
 use crate::peer::{PeerAddress, PeerConfig};
 use crate::plan::{ControlPlan, Plan, ShadowPlan};
 use crate::shadow::{Ends, Keep, Shadow, ShadowConfig};
 use anyhow::{Context as _, Result};
+use control::io::Input;
 use dpdk::Clock;
 
 /// Starts it, if the plan wants it.
@@ -31,6 +32,19 @@ pub fn start(plan: &Plan, workers: &mut Workers, clock: Clock, keep: Keep) -> Re
     Ok(Some(started))
 }
 
+/// What a target does not hold yet.
+fn missing(target: &ShadowTarget) -> Option<String> {
+    match target {
+        ShadowTarget { connected: false, engine, .. } => {
+            Some(format!("sessions cannot be shadowed to {engine}: its shadowing channel is not connected"))
+        }
+        ShadowTarget { in_sync: false, engine, pending, .. } => {
+            Some(format!("{engine} does not hold all sessions yet: {pending} changes are on their way"))
+        }
+        _ => None,
+    }
+}
+
 /// The identity of the control connections, and who is known there.
 fn identity(name: &str, control: &ControlPlan, shadow: &ShadowPlan) -> PeerConfig {
     let known = control.peers.iter().filter(|peer| {
@@ -47,6 +61,13 @@ fn identity(name: &str, control: &ControlPlan, shadow: &ShadowPlan) -> PeerConfi
 }
 
 impl Engine {
+    /// Tells the controller what the other engine of the site does not hold yet of the sessions that are shadowed to it.
+    pub fn tell_shadowing(&mut self) {
+        let (Some(shadow), Some(ha)) = (&self.shadow, &self.plan.controller.ha) else { return };
+        let missing = shadow.status().to.iter().find(|to| to.engine == ha.peer).and_then(missing);
+        self.input(Input::Shadowing { missing });
+    }
+
     /// How shadowing goes.
     pub fn shadow_status(&self) -> Option<ShadowStatus> {
         let sum = |of: fn(&dataplane::telemetry::SessionCounters) -> u64| {

@@ -1,35 +1,24 @@
-"""A lab for a class of tests; after every test packets are conserved and the pools are full."""
+"""Labs for classes of tests; after every test packets are conserved and the pools are full."""
 import contextlib
 import re
 import subprocess
 import time
 import unittest
 
-from ..engines import Engine
+from ..engines import Engine, Engines
 from ..progress import Progress
 from ..scenario import Scenario
 from ..shell import run, stop
 from ..topology import HOST_B4, HOST_B6, Topology
+from ..traffic import Result
 
 SETTLE_S = 5.0
 
 
-class EngineLab(unittest.TestCase):
-    """Override `change` to edit the engines' configurations, `topology` for other namespaces."""
-    scenario: Scenario
-    topology = Topology
-
-    @classmethod
-    def change(cls, config: dict) -> dict:
-        config["prediction"] = {"mode": "observe"}
-        return config
-
-    @classmethod
-    def setUpClass(cls):
-        cls.scenario = Scenario(cls.__name__, "death", cls.change, Progress(), topology=cls.topology)
-        cls.scenario.__enter__()
-        cls.addClassCleanup(cls.scenario.__exit__)
-        cls.topo, cls.engines = cls.scenario.topo, cls.scenario.engines
+class LabTest(unittest.TestCase):
+    """What a test does with engines and hosts, however they came to be."""
+    topo: Topology
+    engines: Engines
 
     def tearDown(self):
         for engine in self.engines:
@@ -52,6 +41,18 @@ class EngineLab(unittest.TestCase):
             return max(0, sum(p["in_use"] for p in c["pools"]) - c["held"])
         self.assertEqual(settle(missing, lambda m: m == 0), 0, f"{engine.name}: buffers are missing")
 
+    def assert_untouched(self, result: Result, *told) -> None:
+        """Nothing of the traffic was lost, reordered or duplicated; `told` says what was going on."""
+        lost = sorted((round(at), way) for way, s in enumerate(result.streams) for at in s.lost_at_ms)
+        drops = {e.name: e.packet_counts()["dropped"] for e in self.engines if e.alive()}
+        self.assertGreater(result.total("sent"), 0)
+        self.assertEqual([result.total(n) for n in ("lost", "reordered", "duplicated")], [0, 0, 0],
+                         f"{told}; lost {lost[:40]}; {drops}")
+
+    def assert_up(self, engine: Engine, within_s: float) -> None:
+        """The engine becomes ready, with all its tunnels."""
+        self.assertTrue(settle(engine.up, bool, within_s), engine.last_words())
+
     def host(self, node: str, *argv: str, check=True, timeout=60) -> str:
         """Run a command on a host; its stdout and stderr."""
         done = run(*self.topo.exec(node, *argv), check=check, timeout=timeout)
@@ -65,11 +66,11 @@ class EngineLab(unittest.TestCase):
         return self.host("ha", "ping", "-n", "-c", "5", "-i", "0.2", "-W", "2", *options, address, check=check)
 
     @contextlib.contextmanager
-    def capture(self, node: str, port: str, expression: str):
+    def capture(self, node: str, port: str, expression: str, *options: str):
         """Capture at a port for the block; yields the file's path, complete when the block has ended."""
         path = self.topo.dir / f"{node}-{port}.pcap"
         process = subprocess.Popen(
-            self.topo.exec(node, "tcpdump", "-U", "-n", "-i", port, "-w", str(path), "-Z", "root", expression),
+            self.topo.exec(node, "tcpdump", "-U", "-n", *options, "-i", port, "-w", str(path), "-Z", "root", expression),
             stderr=subprocess.PIPE, text=True)
         self.topo.on_close(stop, process)
         process.stderr.readline()  # "listening on": the socket is open
@@ -79,6 +80,24 @@ class EngineLab(unittest.TestCase):
         finally:
             stop(process)
             process.stderr.close()
+
+
+class EngineLab(LabTest):
+    """Override `change` to edit the engines' configurations, `topology` for other namespaces."""
+    scenario: Scenario
+    topology = Topology
+
+    @classmethod
+    def change(cls, config: dict) -> dict:
+        config["prediction"] = {"mode": "observe"}
+        return config
+
+    @classmethod
+    def setUpClass(cls):
+        cls.scenario = Scenario(cls.__name__, "death", cls.change, Progress(), topology=cls.topology)
+        cls.scenario.__enter__()
+        cls.addClassCleanup(cls.scenario.__exit__)
+        cls.topo, cls.engines = cls.scenario.topo, cls.scenario.engines
 
 
 def settle(read, good, within_s: float = SETTLE_S):

@@ -22,7 +22,7 @@ class Drill(EngineLab):
         for text in said:
             self.assertIn("a2 owns the site after", text)
             self.assertIn("a1 owns the site after", text)
-        self.assertEqual((result.total("lost"), result.total("reordered"), result.total("duplicated")), (0, 0, 0))
+        self.assert_untouched(result)
         decisions = self.engines["a1"].decisions()
         rehearsed = next(d for d in decisions if d.action == "shift a1 -> a2" and d.rule.startswith("probability"))
         told = self.engines["a1"].command("explain", str(rehearsed.id)).stdout

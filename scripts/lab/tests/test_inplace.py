@@ -14,7 +14,7 @@ from ..rig import alone
 from ..shell import run, stop
 from ..topology import Link, Topology
 from ..traffic import Load, Traffic
-from .base import settle
+from .base import LabTest
 from .test_shadow import MANY, POOL, Talk
 
 TIMES, WITHIN_S = 3, 60.0
@@ -33,7 +33,7 @@ class TwoGateways(Topology):
     engines = ("a1", "b1")
 
 
-class GatewayLab(unittest.TestCase):
+class GatewayLab(LabTest):
     """Two gateways, and what it takes to replace the first."""
     @classmethod
     def setUpClass(cls):
@@ -73,64 +73,27 @@ class GatewayLab(unittest.TestCase):
         self.topo.on_close(stop, process, 5.0)
         return process
 
-    def ready(self) -> None:
-        def up():
-            status = self.engine.status()
-            return status is not None and status.ready and all(
-                t["state"] == "up" for t in self.engine.tunnels().values())
-        self.assertTrue(settle(up, bool, WITHIN_S), self.engine.last_words())
-
     def replace(self) -> None:
         old, new = self.engine.process, self.begin()
         self.assertEqual(old.wait(WITHIN_S), 0, self.engine.last_words(30))
         self.engine.process = new
-        self.ready()
+        self.assert_up(self.engine, WITHIN_S)
 
     def judge(self, traffic: Traffic, what: str):
         """Prints what the traffic has come to."""
         result = traffic.finish()
-        print(f"\n  {what}: {result.total('lost')} of {result.total('sent')} packets lost, "
-              f"{result.total('reordered')} reordered, {result.total('duplicated')} duplicated, longest gap "
-              f"{result.longest_gap_ms:.0f} ms; the download stalled {result.tcp.stalled_ms:.0f} ms", flush=True)
+        print(f"\n  {what}: {result}", flush=True)
         told = ("state given", "has arrived meanwhile", "goes on itself", "may be forwarded by both")
         log = self.engine.last_words(1000).splitlines()
         print("\n".join(line for line in log if any(words in line for words in told)), flush=True)
         return result
-
-    def assert_nothing_lost(self, result) -> None:
-        lost = sorted((round(at), way) for way, s in enumerate(result.streams) for at in s.lost_at_ms)
-        drops = {e.name: e.packet_counts()["dropped"] for e in self.engines}
-        self.assertEqual((result.total("lost"), result.total("reordered"), result.total("duplicated")), (0, 0, 0),
-                         f"lost {lost[:40]}; {drops}")
-
-    def assert_conserved(self) -> None:
-        def difference():
-            c = self.engine.packet_counts()
-            return c["received"] + c["originated"] - c["transmitted"] - sum(c["dropped"].values()) - c["held"]
-        self.assertEqual(settle(difference, lambda d: d == 0), 0)
-
-    @contextlib.contextmanager
-    def esp(self):
-        """All ESP on the WAN."""
-        path = self.topo.dir / "wan.pcap"
-        process = subprocess.Popen(
-            self.topo.exec("b1", "tcpdump", "-U", "-n", "-B", "65536", "-s", "0", "-i", "wan0", "-w", str(path),
-                           "-Z", "root", "esp"), stderr=subprocess.PIPE, text=True)
-        self.topo.on_close(stop, process)
-        process.stderr.readline()
-        try:
-            yield path
-            time.sleep(0.5)
-        finally:
-            stop(process)
-            process.stderr.close()
 
     def replaced(self, times: int):
         """Replaces it under all traffic: connections live on and no nonce repeats. What the streams have come to."""
         talk = Talk(self)
         self.addCleanup(talk.close)
         self.assertEqual(talk.flows(WITHIN_S).get("open"), MANY)
-        with self.esp() as path:
+        with self.capture("b1", "wan0", "esp", "-B", "65536", "-s", "0") as path:
             traffic = Traffic(self.topo, LOAD)
             time.sleep(2)
             for _ in range(times):
@@ -140,7 +103,7 @@ class GatewayLab(unittest.TestCase):
         live = talk.flows(WITHIN_S)
         print(f"  {live['open']} of {MANY} connections talk, ended {live['ended']}", flush=True)
         self.assertEqual((live["open"], live["ended"]), (MANY, []))
-        self.assert_conserved()
+        self.assert_conserved(self.engine)
         verdict = nonces.check([path], sas(self.topo))
         print(f"  {verdict.packets} ESP packets, {verdict.nonces} nonces, {len(verdict.repeats)} repeated, "
               f"{verdict.forged} that opened under no key, {verdict.unknown_spi} of unknown SPIs", flush=True)
@@ -151,7 +114,7 @@ class GatewayLab(unittest.TestCase):
 
 class InPlace(GatewayLab):
     def test_a_gateway_is_replaced_three_times_under_traffic(self):
-        self.assert_nothing_lost(self.replaced(TIMES))
+        self.assert_untouched(self.replaced(TIMES))
 
     def test_a_new_process_that_is_killed_changes_nothing(self):
         old, traffic = self.engine.process, Traffic(self.topo, LOAD)
@@ -162,9 +125,9 @@ class InPlace(GatewayLab):
             new.send_signal(signal.SIGKILL)
             new.wait()
             time.sleep(1)
-        self.assert_nothing_lost(self.judge(traffic, "three new processes killed while they got ready"))
+        self.assert_untouched(self.judge(traffic, "three new processes killed while they got ready"))
         self.assertIsNone(old.poll())
-        self.assert_conserved()
+        self.assert_conserved(self.engine)
         self.replace()
 
     def test_only_itself_is_followed(self):
@@ -177,7 +140,7 @@ class InPlace(GatewayLab):
         done = run(*self.topo.exec("a1", binary(), "run", "-c", self.engine.config), check=False, timeout=WITHIN_S)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("run --take-over", done.stdout + done.stderr)
-        self.ready()
+        self.assert_up(self.engine, WITHIN_S)
 
 
 class TwoWorkers(GatewayLab):
@@ -193,7 +156,7 @@ class TwoWorkers(GatewayLab):
         return config
 
     def test_two_workers_are_replaced_three_times_under_traffic(self):
-        self.assert_nothing_lost(self.replaced(TIMES))
+        self.assert_untouched(self.replaced(TIMES))
 
 
 class Exclusive(GatewayLab):

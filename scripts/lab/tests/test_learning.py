@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -15,7 +16,9 @@ from .base import settle
 
 # One of them is held out to judge by: the newest quarter.
 FAILURES = 4
-CALM_S = 18
+CALM_S = 15
+# How long a failure may take to be seen: three seconds of loss where nobody is in the way.
+FAILS_WITHIN_S = 30
 # What an engine in the field has a day and an hour for.
 RETRAIN_S, SHADOW_S = 45, 15
 LOSS = 0.3
@@ -61,6 +64,45 @@ def keep(store: Path, name: str, model: bytes) -> Path:
     return file
 
 
+class Trainings:
+    """Watches what an engine trains, from enter to exit: a process of its own that gets the CPU when nobody else wants it. Here it is
+    then helped, for a laboratory is never idle."""
+
+    def __init__(self, engine):
+        self._engine, self._end = engine, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.seen: set[int] = set()
+
+    def _run(self) -> None:
+        while not self._end.wait(0.05):
+            for pid in map(int, said(self._engine, r"a challenger is trained pid=(\d+)")[-1:]):
+                with contextlib.suppress(OSError):
+                    self._look_at(pid)
+
+    def _look_at(self, pid: int) -> None:
+        """The training, once it is the engine's own program and the engine's child."""
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        idle = os.sched_getscheduler(pid) == os.SCHED_IDLE
+        if words[1:3] == ["predict", "retrain"] and idle and parent == self._engine.process.pid:
+            self.seen.add(pid)
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
+
+
+def said(engine, pattern: str) -> list[str]:
+    """What an engine's log says, without its colours."""
+    return re.findall(pattern, re.sub(r"\x1b\[[0-9;]*m", "", engine.log.read_text(errors="replace")))
+
+
 class Learning(unittest.TestCase):
     def setUp(self):
         exits = contextlib.ExitStack()
@@ -72,76 +114,53 @@ class Learning(unittest.TestCase):
         (self.dir / "recorded").mkdir()
 
     def test_it_learns_from_its_failures_and_obeys_a_person(self):
-        for nth in range(FAILURES):
-            self.fail_once(nth)
-        challenger = self.challenger_trained()
-        self.duel(challenger)
-        self.a_damaged_model_is_refused(challenger)
-        self.back_by_name(challenger)
+        with Trainings(self.a1) as trainings:
+            recorders = [self.fail_once(nth) for nth in range(FAILURES)]
+            champion = self.a_challenger_takes_over(trainings)
+        self.a_damaged_model_is_refused(champion)
+        self.back_by_name(champion)
+        self.assertEqual([recorder.wait(60) for recorder in recorders], [0] * FAILURES)
         self.recordings_can_be_replayed_and_learnt_from()
 
     def failures(self) -> int:
         return len(list((self.dir / "history").glob("*.failed.jsonl")))
 
-    def fail_once(self, nth: int) -> None:
+    def fail_once(self, nth: int) -> subprocess.Popen:
         """Calm, then a lossy path until the engine itself calls that a failure, then recovery. It is recorded from outside too."""
         whole = lambda: [part for part in (self.dir / "history").glob("*.jsonl") if ".failed" not in part.name]
         self.assertTrue(settle(whole, bool, within_s=60), f"it has not recovered: {self.a1.last_words()}")
         before = self.failures()
         out = self.dir / "recorded" / f"loss-{nth}.jsonl"
         recorder = subprocess.Popen(
-            [binary(), "predict", "record", "-s", self.a1.socket, "--out", out, "--seconds", str(CALM_S + 12),
+            [binary(), "predict", "record", "-s", self.a1.socket, "--out", out, "--seconds", str(CALM_S + FAILS_WITHIN_S),
              "--kind", "ramp", "--fault", "link-loss"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.rig.topo.on_close(recorder.kill)
         time.sleep(CALM_S)
         self.rig.wan(loss=LOSS)
-        failed = settle(self.failures, lambda n: n > before, within_s=30)
+        failed = settle(self.failures, lambda n: n > before, within_s=FAILS_WITHIN_S)
         self.rig.wan(loss=0.0)
         self.assertGreater(failed, before, f"no failure by its own measure: {self.a1.last_words()}")
-        self.assertEqual(recorder.wait(60), 0)
+        return recorder
 
     def log(self, pattern: str) -> list[str]:
-        text = re.sub(r"\x1b\[[0-9;]*m", "", self.a1.log.read_text(errors="replace"))
-        return re.findall(pattern, text)
+        return said(self.a1, pattern)
 
-    def challenger_trained(self) -> str:
-        """A process of its own trains when nobody else wants the CPU; here it is then helped, for a laboratory is never idle."""
-        seen: set[int] = set()
-        deadline = time.monotonic() + 2 * RETRAIN_S + 180
-        while time.monotonic() < deadline and not self.log(r"a challenger runs in shadow"):
-            time.sleep(0.05)
-            for pid in map(int, self.log(r"a challenger is trained pid=(\d+)")[-1:]):
-                with contextlib.suppress(OSError):
-                    seen |= self.look_at(pid)
-        told = "\n".join(self.log(r".*learning.*|.*challenger.*"))
-        self.assertTrue(seen, f"no training was seen: {told}")
-        names = self.log(r"a challenger runs in shadow model=\"?([\w.-]+)")
-        self.assertTrue(names, told + self.a1.last_words())
-        self.assertRegex(names[0], r"^own-\d+$")
-        self.assertEqual((self.store / "champion").read_text().strip(), "hopeless", "in shadow it decides nothing")
-        return names[0]
-
-    def look_at(self, pid: int) -> set[int]:
-        """The training, once it is the engine's own program."""
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-        if words[1:3] != ["predict", "retrain"] or os.sched_getscheduler(pid) != os.SCHED_IDLE:
-            return set()
-        self.assertEqual(parent, self.a1.process.pid)
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))
-        return {pid}
-
-    def duel(self, challenger: str) -> None:
-        verdict = r"another model predicts from now on|the challenger has lost.*"
-        decided = settle(lambda: self.log(verdict), bool, within_s=SHADOW_S + 60)
-        self.assertEqual(decided, ["another model predicts from now on"], self.a1.last_words())
-        champion = settle(lambda: (self.store / "champion").read_text().strip(), lambda name: name == challenger)
-        self.assertEqual(champion, challenger)
+    def a_challenger_takes_over(self, trainings: Trainings) -> str:
+        """One that is better on what the engine lived through last runs in shadow, and wins there; who loses is followed by another."""
+        shadow, over = r"a challenger runs in shadow", r"another model predicts from now on"
+        won = settle(lambda: self.log(over), bool, within_s=2 * RETRAIN_S + 240)
+        told = "\n".join(self.log(r".*(?:challenger|another model).*"))
+        self.assertTrue(trainings.seen, f"no training was seen: {told}")
+        self.assertEqual(len(won), 1, told + self.a1.last_words())
+        self.assertEqual(self.log(f"{shadow}|{over}")[0], shadow, "in shadow it decides nothing")
+        champion = settle(lambda: (self.store / "champion").read_text().strip(), lambda name: name != "hopeless")
+        self.assertRegex(champion, r"^own-\d+$")
+        self.assertIn(champion, self.log(shadow + r" model=\"?([\w.-]+)"))
         listed = run(binary(), "predict", "models", "-c", self.a1.config).stdout
         print(f"\n{listed}", flush=True)
-        self.assertRegex(listed, rf"\*\s+{challenger}")
-        self.assertTrue((self.store / challenger / "card.md").exists(), "every model has its card")
+        self.assertRegex(listed, rf"\*\s+{champion}")
+        self.assertTrue((self.store / champion / "card.md").exists(), "every model has its card")
+        return champion
 
     def a_damaged_model_is_refused(self, champion: str) -> None:
         file = self.store / "hopeless" / "model.safetensors"
@@ -153,8 +172,8 @@ class Learning(unittest.TestCase):
         self.assertEqual((self.store / "champion").read_text().strip(), champion)
         # Not even if somebody writes the name past the command.
         (self.store / "champion").write_text("hopeless\n")
-        said = settle(lambda: self.log(r"the model in use stays.*"), bool, within_s=10)
-        self.assertTrue(said, self.a1.last_words())
+        stays = settle(lambda: self.log(r"the model in use stays.*"), bool, within_s=10)
+        self.assertTrue(stays, self.a1.last_words())
         self.assertEqual(len(self.log(r"another model predicts from now on")), 1)
         self.assertIsNotNone(self.a1.status().probability, "it still predicts")
         (self.store / "champion").write_text(f"{champion}\n")

@@ -22,16 +22,11 @@ class Upgrade(EngineLab):
         self._replace("a2")
         self.wait(2)
         result, took = traffic.finish(), time.monotonic() - begin
-        print(f"\n  both engines of the site replaced in {took:.0f} s: {result.total('lost')} of {result.total('sent')} packets "
-              f"lost, {result.total('reordered')} reordered, {result.total('duplicated')} duplicated, longest gap "
-              f"{result.longest_gap_ms:.0f} ms; the download stalled {result.tcp.stalled_ms:.0f} ms", flush=True)
+        print(f"\n  both engines of the site replaced in {took:.0f} s: {result}", flush=True)
         for name, before in processes.items():
             self.assertNotEqual(self.engines[name].process.pid, before)
         self.assertTrue(self.engines["a1"].status().owner)
-        lost = [(round(at), way) for way, s in enumerate(result.streams) for at in s.lost_at_ms]
-        drops = {e.name: e.packet_counts()["dropped"] for e in self.engines}
-        self.assertEqual((result.total("lost"), result.total("reordered"), result.total("duplicated")), (0, 0, 0),
-                         f"{self.steps}; lost {sorted(lost)}; {drops}")
+        self.assert_untouched(result, self.steps)
 
     def _step(self, *what: str) -> None:
         self.steps.append((round(now_ms()), *what))
@@ -54,8 +49,4 @@ class Upgrade(EngineLab):
         engine.process.wait(PATIENCE_S)
         self._step(name, "gone")
         engine.start()
-
-        def ready():
-            status = engine.status()
-            return status is not None and status.ready and all(t["state"] == "up" for t in engine.tunnels().values())
-        self.assertTrue(settle(ready, bool, within_s=PATIENCE_S), engine.last_words())
+        self.assert_up(engine, PATIENCE_S)

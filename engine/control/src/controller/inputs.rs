@@ -37,6 +37,7 @@ impl Controller {
             Input::PeerUp { peer } => self.peer_up(&peer, out),
             Input::PeerDown { peer } => self.peer_down(&peer),
             Input::Message { peer, message } => self.message(&peer, &message, out),
+            Input::Shadowing { missing } => self.sessions_missing = missing,
             Input::Mirror { own, report } => self.mirror_report(own, *report, out),
             Input::Check { check, began, outcome } => self.check_result(check, began, outcome, out),
             Input::StoreReady => self.store_ready(out),

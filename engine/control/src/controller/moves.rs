@@ -323,6 +323,7 @@ impl Controller {
             imminent: self.failure.imminent(),
             alarm: self.failure.raised_at().is_some(),
             lingers: self.now < self.linger_until,
+            sessions_missing: self.sessions_missing.clone(),
             mirror: self.mirror_fault(),
             checks: self.checks.sight(self.now),
             mute: self.checks.other_is_mute(),

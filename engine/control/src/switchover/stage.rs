@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// The target is made sure of: connected, its paths up, what its application checks say known.
+    /// The target is made sure of: connected, its paths up, what its application checks say known, what is shadowed
+    /// to it there.
     Prewarm,
     /// What it makes of mirrored traffic is looked at.
     MirrorCheck,

@@ -77,6 +77,8 @@ pub(crate) struct Sight {
     pub alarm: bool,
     /// What still reaches this engine goes on to the new owner.
     pub lingers: bool,
+    /// What the target does not hold yet of the sessions that are shadowed to it.
+    pub sessions_missing: Option<String>,
     /// What mirrored traffic says against the target.
     pub mirror: Option<String>,
     /// The application checks, as both see them.

@@ -18,6 +18,7 @@ pub(super) fn sight(ms: u64) -> Sight {
         imminent: false,
         alarm: false,
         lingers: false,
+        sessions_missing: None,
         mirror: None,
         checks: Vec::new(),
         mute: false,
@@ -225,6 +226,29 @@ fn what_the_target_says_of_applications_is_waited_for_but_not_for_long() {
         Order::HandOver,
         "an older version tells nothing"
     );
+}
+
+#[test]
+fn sessions_that_the_target_does_not_hold_are_waited_for() {
+    let told = |ms| Sight { sessions_missing: (ms < 3000).then(|| "a2 is still told".into()), ..sight(ms) };
+    let (_, order, ms) = run(&mut switchover(Cause::Manual), 0, told);
+    assert!(order == Order::HandOver && ms >= 7000, "{order:?} {ms}");
+    let never = |ms| Sight { sessions_missing: Some("a2 is still told".into()), ..sight(ms) };
+    let (percents, order, ms) = run(&mut switchover(Cause::Manual), 0, never);
+    assert_eq!((percents, order, ms), (vec![], Order::RollBack("a2 is still told".into()), 10_000));
+    // What it does not hold when this engine dies is lost anyway.
+    let alarmed = |ms| Sight { alarm: true, ..never(ms) };
+    let mut s = switchover(Cause::Predicted);
+    let (_, order, ms) = run(&mut s, 0, alarmed);
+    assert!(order == Order::HandOver && ms > 10_000, "{order:?} {ms}");
+    assert_eq!(s.way.passages()[1].reason, "not waited for any longer: a2 is still told");
+    let hurried = |ms| Sight { imminent: true, ..never(ms) };
+    let (_, order, ms) = run(&mut switchover(Cause::Predicted), 0, hurried);
+    assert!(order == Order::HandOver && ms < 10_000, "{order:?} {ms}");
+    let mut overruled = switchover(Cause::Manual);
+    overruled.begin.overrule = true;
+    let (_, order, ms) = run(&mut overruled, 0, never);
+    assert!(order == Order::HandOver && ms < 10_000, "{order:?} {ms}");
 }
 
 #[test]

@@ -37,6 +37,8 @@ pub struct Keeper {
     /// A name in the store that was refused: said once.
     refused: Option<String>,
     training: Option<Child>,
+    /// A challenger runs in shadow: until the duel is over nothing is trained, for a newer one would take its place half-way.
+    in_shadow: bool,
     train_at: Instant,
 }
 
@@ -60,6 +62,7 @@ impl Keeper {
             champion: None,
             refused: None,
             training: None,
+            in_shadow: false,
             train_at,
         };
         let champion = keeper.chosen();
@@ -95,13 +98,16 @@ impl Keeper {
                 history.recovered();
                 Ok(())
             }),
-            Note::Decided(name, Ok(())) => match self.store.promote(&name) {
-                Ok(_) => self.champion = Some(name),
-                Err(error) => {
-                    tracing::error!(%error, "the new champion is not kept: it is gone with a restart")
+            Note::Over(winner) => {
+                self.in_shadow = false;
+                let Some(name) = winner else { return };
+                match self.store.promote(&name) {
+                    Ok(_) => self.champion = Some(name),
+                    Err(error) => {
+                        tracing::error!(%error, "the new champion is not kept: it is gone with a restart")
+                    }
                 }
-            },
-            Note::Decided(..) => {}
+            }
         }
     }
 
@@ -116,8 +122,10 @@ impl Keeper {
     }
 
     fn look(&mut self) {
-        if let Some(model) = self.chosen() {
-            self.send(News::Champion(model));
+        if let Some(model) = self.chosen()
+            && !self.send(News::Champion(model))
+        {
+            self.champion = None; // it is tried again
         }
         if let Some(training) = &mut self.training {
             match training.try_wait() {
@@ -126,7 +134,7 @@ impl Keeper {
             }
             self.trained();
         }
-        if self.history.is_some() && Instant::now() >= self.train_at {
+        if self.history.is_some() && !self.in_shadow && Instant::now() >= self.train_at {
             self.train_at = Instant::now() + self.plan.retrain;
             self.train();
         }
@@ -188,7 +196,7 @@ impl Keeper {
         let said = String::from_utf8_lossy(&output.stdout);
         match said.lines().last().map(serde_json::from_str) {
             Some(Ok(Trained::Challenger(name))) => match self.store.load(&name) {
-                Ok(model) => self.send(News::Challenger(model)),
+                Ok(model) => self.in_shadow = self.send(News::Challenger(model)),
                 Err(error) => tracing::error!(%error, "the challenger is refused"),
             },
             Some(Ok(Trained::Kept(why))) => tracing::info!(why, "no challenger"),
@@ -196,10 +204,12 @@ impl Keeper {
         }
     }
 
-    /// The control loop takes news ten times a second; two that wait are enough.
-    fn send(&self, news: News) {
-        if self.tell.try_send(news).is_err() {
+    /// Whether the news was taken: the control loop looks ten times a second, two that wait are enough.
+    fn send(&self, news: News) -> bool {
+        let taken = self.tell.try_send(news).is_ok();
+        if !taken {
             tracing::warn!("the control loop takes no news of models");
         }
+        taken
     }
 }

@@ -168,6 +168,32 @@ fn a_challenger_takes_over_only_if_it_wins_in_shadow() {
 }
 
 #[test]
+fn nothing_is_trained_while_a_challenger_runs_in_shadow() {
+    let folder = Folder::new("patience");
+    let plan = LearningPlan { retrain: Duration::ZERO, shadow: Duration::from_secs(3600), ..folder.plan() };
+    let better = sanguine("patient");
+    let name = Model::from_bytes(&better).expect("a model").description().name.clone();
+    folder.keep(&name, &better);
+    let said = folder.0.join("trainings");
+    let (mut learning, _) =
+        start(&folder, &plan, &format!("{{\"challenger\":\"{name}\"}}' | tee -a '{}", said.display()));
+    let trainings = || fs::read_to_string(&said).map_or(0, |lines| lines.lines().count());
+    let mut predictor = champion();
+    let for_some_time = |learning: &mut Learning, predictor: &mut Predictor| {
+        let started = Instant::now();
+        until(learning, predictor, |_| started.elapsed() > Duration::from_secs(4));
+    };
+    for_some_time(&mut learning, &mut predictor);
+    assert_eq!(trainings(), 1, "its duel goes on");
+    // A person chooses another model: that duel is over.
+    folder.keep("chosen", &sanguine("chosen"));
+    folder.choose("chosen");
+    for_some_time(&mut learning, &mut predictor);
+    assert!(named(&predictor).starts_with("chosen"));
+    assert_eq!(trainings(), 2, "and the next one has begun");
+}
+
+#[test]
 fn a_training_that_fails_or_lies_changes_nothing() {
     for says in [
         "{\"kept\":\"too little\"}",

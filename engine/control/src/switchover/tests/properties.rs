@@ -13,6 +13,7 @@ fn anything(rng: &mut SplitMix, ms: u64) -> Sight {
     seen.imminent = often(false);
     seen.alarm = often(false);
     seen.mirror = often(false).then(|| "differs".to_owned());
+    seen.sessions_missing = often(false).then(|| "not all sessions".to_owned());
     seen.mute = often(false);
     if !often(true) {
         seen.target.path = None;
