@@ -5,7 +5,7 @@
 
 use super::TrainError;
 use super::dataset::{Label, Series};
-use super::figures::average_precision;
+use super::figures::{average_precision, calm_until};
 use super::fit::{self, Plan, Steps};
 use super::logistic::{self, Cases, How};
 use crate::calibrate::{Interval, Scored, VennAbers};
@@ -270,10 +270,10 @@ struct Warning {
 impl Warning {
     fn of(series: &Series, lasting: &[f32]) -> Self {
         let faulty = series.kind != RunKind::Calm;
-        let calm_until = if faulty { series.inject_ms } else { series.failure_ms };
+        let calm_until = calm_until(series);
         let mut warning = Self { calm: 0.0, failing: (faulty && series.failure_ms.is_some()).then_some(0.0) };
         for ((at, label), p) in series.at_ms.iter().zip(&series.labels).zip(lasting) {
-            if calm_until.is_none_or(|until| *at < until) {
+            if *at < calm_until {
                 warning.calm = if *label == Label::Healthy { warning.calm.max(*p) } else { warning.calm };
             } else if series.failure_ms.is_some_and(|failure| *at < failure) {
                 warning.failing = warning.failing.map(|highest| highest.max(*p));

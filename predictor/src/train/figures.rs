@@ -313,7 +313,7 @@ fn alarms(judged: &[(&Series, &Scores)], threshold: f64) -> Alarms {
 
 /// When the time ends in which an alarm is false (ms). A fault that was injected is no calm, even if it never gets as far as a failure;
 /// of a failure in the engine's own history nobody knows when it began, and who alarms within the horizon is right.
-fn calm_until(s: &Series) -> u64 {
+pub(crate) fn calm_until(s: &Series) -> u64 {
     let foreseeable = || s.labels.iter().position(|label| *label == Label::Failing).map(|step| s.at_ms[step]);
     let bad = s.inject_ms.or_else(foreseeable).filter(|_| s.kind != RunKind::Calm);
     bad.or(s.failure_ms).unwrap_or(u64::MAX)
