@@ -127,8 +127,9 @@ pub struct Card {
     pub epochs: usize,
     /// Area under precision and recall on the training runs, each judged without its kind of fault: all judges together, then each.
     pub left_out: Vec<(String, f64)>,
-    /// Failures of training runs, each judged without its kind of fault, and how many of them the alarm foresaw.
-    pub left_out_alarms: (usize, usize),
+    /// Failures of training runs, each judged without its kind of fault, and how many of them the alarm foresaw; `None`: the model is
+    /// older than this figure, and its threshold is the highest probability in calm, and a tenth.
+    pub left_out_alarms: Option<(usize, usize)>,
     /// Figures by detector, the model first.
     pub figures: Vec<(String, Figures)>,
 }
@@ -181,11 +182,11 @@ impl Card {
              AdamW), boosted trees that rise with bad news, boosted trees that know the metrics by name, logistic regression, drift, \
              correlation. They are weighed, and the sum is calibrated (Venn–Abers, and the time left by conformal prediction), by what they \
              say of each kind of fault when fitted without it. Weights at the longest horizon: {weights}. AUC-PR on kinds so left \
-             out: {left_out}. Of {failed} failures so left out the alarm foresaw {foreseen}. By whole runs, within each kind in order of time: {train} train, {test} test. \
+             out: {left_out}.{foreseen} By whole runs, within each kind in order of time: {train} train, {test} test. \
              Never trained on: faults {faults}; loads {loads}.\n\n\
              ## Figures on the test runs\n{table}\n\
-             The model alarms by P(failure within {within} s), which foresaw most of the failures that were left out. Its threshold has twice the odds \
-             of the lowest at which no calm training run alarmed when it was left out; the others got their best F1 threshold on the training runs. An alarm takes two steps in a row; a run counts as foreseen when one \
+             The model alarms by P(failure within {within} s). Its threshold is {spare} at which no calm training run alarmed when it \
+             was left out; the others got their best F1 threshold on the training runs. An alarm takes two steps in a row; a run counts as foreseen when one \
              comes between the start of the fault and the failure. In brackets: nine of ten resamplings of whole runs. The lists of \
              runs are in `card.json`.\n",
             name = d.name,
@@ -203,8 +204,13 @@ impl Card {
             seed = d.seed,
             epochs = self.epochs,
             weights = weights.join(", "),
-            failed = self.left_out_alarms.0,
-            foreseen = self.left_out_alarms.1,
+            foreseen = self.left_out_alarms.map_or_else(String::new, |(failed, foreseen)| format!(
+                " Of {failed} failures so left out the alarm foresaw {foreseen}, no horizon more."
+            )),
+            spare = match self.left_out_alarms {
+                Some(_) => "of twice the odds of the lowest",
+                None => "the lowest",
+            },
             within = d.alarm_within_ms as f64 / 1e3,
             left_out = left_out.join(", "),
             train = self.split.train.len(),

@@ -154,7 +154,7 @@ pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Resul
         split: SplitCard::new(&split, &options.held_out),
         epochs: options.epochs,
         left_out,
-        left_out_alarms: alarm.foreseen,
+        left_out_alarms: Some(alarm.foreseen),
         figures: Vec::new(),
     };
     let sets = Sets::new(&card.split, [split.train, split.test].concat());
