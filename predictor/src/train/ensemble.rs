@@ -255,7 +255,7 @@ pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble) -> Ala
 fn lasting(said: &Said, ensemble: &Ensemble, horizon: usize) -> Vec<f32> {
     let mut before = 0.0f32;
     let probability = |said| ensemble.interval(horizon, said).map_or(0.0, Interval::probability);
-    said.iter().map(|said| probability(said)).map(|p| std::mem::replace(&mut before, p).min(p)).collect()
+    said.iter().map(probability).map(|p| std::mem::replace(&mut before, p).min(p)).collect()
 }
 
 /// The highest that was said of one run.
