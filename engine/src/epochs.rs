@@ -14,6 +14,7 @@ use crate::host::durable;
 use anyhow::{Context as _, Result, ensure};
 use aws_lc_rs::digest;
 use control::shadow::sas::KeyId;
+use control::shadow::takeover::Disk;
 use dataplane::sa::Partition;
 use std::fs::{self, File};
 use std::num::NonZeroU16;
@@ -58,6 +59,8 @@ pub struct Epochs {
     epoch: u16,
     /// The first number that nobody has taken.
     free: u64,
+    /// No number above this was accepted of the SA that comes back, as far as anybody has written it down.
+    accepted: u64,
     _lock: File,
 }
 
@@ -72,11 +75,11 @@ impl Epochs {
         let lock = folder.join(format!("{name}.lock"));
         let held = durable::lock(&lock, "another process sends with this key")?;
         let file = folder.join(format!("{name}.epoch"));
-        let (epoch, free, used) = match fs::read_to_string(&file) {
+        let (epoch, free, accepted, used) = match fs::read_to_string(&file) {
             Ok(text) => parse(&text).with_context(|| {
                 format!("{} is damaged: take a new key, and never this one again", file.display())
             })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (0, 1, lane),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => (0, 1, 0, lane),
             Err(error) => {
                 return Err(error).with_context(|| format!("{} cannot be read", file.display()));
             }
@@ -90,7 +93,7 @@ impl Epochs {
             lane.index + 1,
             lane.of
         );
-        Ok(Epochs { file, lane, epoch, free, _lock: held })
+        Ok(Epochs { file, lane, epoch, free, accepted, _lock: held })
     }
 
     /// Takes the next part of the key, and writes down that it is taken.
@@ -102,8 +105,7 @@ impl Epochs {
         let (first, end) = (self.free, self.free + NUMBERS);
         let highest = if esn { 1 << 48 } else { 1 << 32 };
         ensure!(end <= highest, "the sequence numbers of the key are used up: both ends need a new one");
-        write(&self.file, epoch.get(), end, self.lane)
-            .with_context(|| format!("{} cannot be written", self.file.display()))?;
+        self.write(epoch.get(), end, self.accepted)?;
         (self.epoch, self.free) = (epoch.get(), end);
         Ok(Partition { epoch, first, count: NUMBERS })
     }
@@ -119,34 +121,63 @@ impl Epochs {
     /// If it cannot be written: then the other engine must not use them.
     pub fn reserve(&mut self, end: u64) -> Result<()> {
         if end > self.free {
-            write(&self.file, self.epoch, end, self.lane)
-                .with_context(|| format!("{} cannot be written", self.file.display()))?;
+            self.write(self.epoch, end, self.accepted)?;
             self.free = end;
         }
         Ok(())
     }
+
+    /// What the disk says of both directions, of all engines that have the key.
+    pub fn disk(&self) -> Disk {
+        Disk { accepted: self.accepted, free: self.free }
+    }
+
+    /// Numbers up to this may be accepted of what comes back: written down, for good.
+    ///
+    /// # Errors
+    /// If it cannot be written: then none above the last that was may be accepted.
+    pub fn keep_accepted(&mut self, accepted: u64) -> Result<()> {
+        if accepted > self.accepted {
+            self.write(self.epoch, self.free, accepted)?;
+            self.accepted = accepted;
+        }
+        Ok(())
+    }
+
+    fn write(&self, epoch: u16, free: u64, accepted: u64) -> Result<()> {
+        write(&self.file, (epoch, free, accepted), self.lane)
+            .with_context(|| format!("{} cannot be written", self.file.display()))
+    }
 }
 
-/// `epoch 3 free 50331649`, and ` lane 1 of 2` behind it for a key that two engines have.
-fn parse(text: &str) -> Option<(u16, u64, Lane)> {
+/// `epoch 3 free 50331649`, and behind it for a key that two engines have ` lane 1 of 2`, and ` accepted 7` where that is known.
+fn parse(text: &str) -> Option<(u16, u64, u64, Lane)> {
     let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
-    let (epoch, free, lane) = match words[..] {
-        ["epoch", epoch, "free", free] => (epoch, free, Lane::ALONE),
-        ["epoch", epoch, "free", free, "lane", index, "of", of] => {
-            (epoch, free, Lane { index: index.parse().ok()?, of: of.parse().ok()? })
+    let ["epoch", epoch, "free", free, rest @ ..] = &words[..] else { return None };
+    let (lane, rest) = match rest {
+        ["lane", index, "of", of, rest @ ..] => {
+            (Lane { index: index.parse().ok()?, of: of.parse().ok()? }, rest)
         }
+        rest => (Lane::ALONE, rest),
+    };
+    let accepted = match rest {
+        [] => 0,
+        ["accepted", accepted] => accepted.parse().ok()?,
         _ => return None,
     };
-    Some((epoch.parse().ok()?, free.parse().ok()?, lane)).filter(|(.., lane)| lane.index < lane.of)
+    Some((epoch.parse().ok()?, free.parse().ok()?, accepted, lane)).filter(|(.., lane)| lane.index < lane.of)
 }
 
 /// Replaces the file whole, and returns once both it and its name are on disk.
-fn write(file: &Path, epoch: u16, free: u64, lane: Lane) -> std::io::Result<()> {
-    let text = match lane {
-        Lane::ALONE => format!("epoch {epoch} free {free}\n"),
-        Lane { index, of } => format!("epoch {epoch} free {free} lane {index} of {of}\n"),
-    };
-    durable::replace(file, text.as_bytes())
+fn write(file: &Path, (epoch, free, accepted): (u16, u64, u64), lane: Lane) -> std::io::Result<()> {
+    let mut text = format!("epoch {epoch} free {free}");
+    if lane != Lane::ALONE {
+        text += &format!(" lane {} of {}", lane.index, lane.of);
+    }
+    if accepted > 0 {
+        text += &format!(" accepted {accepted}");
+    }
+    durable::replace(file, (text + "\n").as_bytes())
 }
 
 #[cfg(test)]
@@ -211,20 +242,23 @@ mod tests {
         let (folder, key) = (folder("sure"), [7; 36]);
         let mut epochs = Epochs::open(&folder, &key, Lane::ALONE).unwrap();
         epochs.take(false).unwrap();
+        epochs.keep_accepted(77).unwrap();
+        epochs.keep_accepted(7).unwrap();
         let second = Epochs::open(&folder, &key, Lane::ALONE).unwrap_err().to_string();
         assert!(second.contains("another process"), "{second}");
         let file = epochs.file.clone();
         drop(epochs);
+        assert_eq!(Epochs::open(&folder, &key, Lane::ALONE).unwrap().disk().accepted, 77);
         // What one engine alone has used, the epochs of two do not know.
         let shared = Epochs::open(&folder, &key, Lane { index: 0, of: 2 }).unwrap_err().to_string();
         assert!(shared.contains("take a new key"), "{shared}");
         // RFC 4303 §3.3.3: without ESN, 2^32 numbers are all there are.
-        write(&file, 9, (1 << 32) - NUMBERS + 1, Lane::ALONE).unwrap();
+        write(&file, (9, (1 << 32) - NUMBERS + 1, 0), Lane::ALONE).unwrap();
         let mut epochs = Epochs::open(&folder, &key, Lane::ALONE).unwrap();
         assert!(epochs.take(false).unwrap_err().to_string().contains("used up"));
         assert_eq!(epochs.take(true).unwrap().epoch.get(), 10, "with ESN there are more");
         drop(epochs);
-        write(&file, u16::MAX, 1, Lane::ALONE).unwrap();
+        write(&file, (u16::MAX, 1, 0), Lane::ALONE).unwrap();
         assert!(
             Epochs::open(&folder, &key, Lane::ALONE)
                 .unwrap()

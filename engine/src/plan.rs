@@ -175,6 +175,8 @@ pub struct GroupPlan {
     pub members: Vec<TunnelId>,
     /// Whether TCP SYNs' MSS is lowered to fit.
     pub mss_clamp: bool,
+    /// Where packets go while another engine owns the site, and has the members' SAs.
+    pub to_owner: Option<TunnelId>,
 }
 
 /// A tunnel, beyond its encapsulation.
@@ -346,6 +348,7 @@ fn forwarding(config: &Config) -> ForwardingPlan {
         site: group.site.to_string(),
         members: group.members.iter().map(|name| tunnel_id(config, name)).collect(),
         mss_clamp: group.mss_clamp,
+        to_owner: shadow::to_owner(config, group),
     };
     ForwardingPlan {
         interfaces: config

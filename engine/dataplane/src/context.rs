@@ -90,6 +90,8 @@ pub struct Meta {
     pub reverse: NextHopId,
     /// Where it goes.
     pub egress: Egress,
+    /// It waits for its SA ([`Wait`]).
+    pub waits: bool,
     /// Made or turned round here: no TTL is taken.
     pub own: bool,
     /// The source it gets when it leaves (NAT).
@@ -125,6 +127,7 @@ impl Meta {
         route: NextHopId::NONE,
         reverse: NextHopId::NONE,
         egress: Egress::Unknown,
+        waits: false,
         own: false,
         source: None,
         trace: Tag::NONE,
@@ -154,23 +157,53 @@ pub struct SaTable {
     pub inbound: FxHashMap<Spi, Box<Inbound>>,
     /// By [`TunnelId`].
     pub outbound: Box<[Option<Box<OutboundSa>>]>,
-    /// Of the inbound ones, those that another engine may take over.
-    pub watched: ArrayVec<Watched, MAX_WATCHED>,
+    /// Those that another engine may have as well: here or not.
+    pub shared: ArrayVec<SharedSa, MAX_SHARED>,
+    /// What the packets of a burst wait for, in their order.
+    pub waits: ArrayVec<Wait, BURST>,
     /// WireGuard's, by [`TunnelId`].
     pub keypairs: Box<[Keypairs]>,
 }
 
-/// An inbound SA whose progress is reported.
+impl SaTable {
+    /// A packet finds no SA to leave under. If another engine may have it now, the packet waits until it is here.
+    ///
+    /// # Errors
+    /// If it is nobody else's.
+    #[cold]
+    pub fn without(&self, tunnel: TunnelId, meta: &mut Meta) -> Result<(), DropReason> {
+        if self.shared.iter().all(|shared| shared.tunnel != tunnel) {
+            return Err(DropReason::NoSa);
+        }
+        meta.egress = Egress::Tunnel(tunnel);
+        Ok(())
+    }
+}
+
+/// An SA pair that another engine may have. What inbound has come to is reported, and packets wait for what is not here.
 #[derive(Clone, Copy, Debug)]
-pub struct Watched {
-    /// It.
+pub struct SharedSa {
+    /// Of the inbound one.
     pub spi: Spi,
+    /// Of both.
+    pub tunnel: TunnelId,
     /// The highest sequence number that was reported, and when.
     pub reported: (u64, Nanos),
 }
 
+/// What a packet of a [`SharedSa`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The inbound SA: it is as it came.
+    ToOpen(Spi),
+    /// The inbound SA to accept this number: it has been opened.
+    ToAccept(Spi, u64),
+    /// The outbound SA: it is at the tunnel's entrance.
+    ToSeal(TunnelId),
+}
+
 /// Most of those on one worker.
-pub const MAX_WATCHED: usize = 64;
+pub const MAX_SHARED: usize = 64;
 
 /// Most inbound SAs on one worker; room for them is taken at start.
 pub const MAX_INBOUND: usize = 4096;

@@ -119,6 +119,9 @@ drop_reasons! {
     BadEncapsulation = "bad_encapsulation",
     /// Seen before, or older than the replay window (RFC 4303 §3.4.3).
     Replayed = "replayed",
+    /// New and authentic, of an SA that another engine may take over, but further ahead than that engine knows; too many
+    /// others wait until it does, or the SA went before it did.
+    Unreserved = "unreserved",
     /// A GRE sequence number that went back (RFC 2890 §2.2).
     OutOfSequence = "out_of_sequence",
     /// The ICV is wrong.

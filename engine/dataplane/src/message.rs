@@ -29,8 +29,11 @@ pub enum Command {
     RemoveInbound(Spi),
     /// Send nothing more for the tunnel.
     RemoveOutbound(TunnelId),
-    /// Report how far the SA of this SPI has come, whenever it has.
-    Watch(Spi),
+    /// The SA of this SPI, and the one that the tunnel sends under, may be another engine's: report how far it has come, whenever it
+    /// has, and let packets wait for those that are not here.
+    Share { spi: Spi, tunnel: TunnelId },
+    /// Accept no sequence number of this SPI above this; what is above it waits.
+    Limit(Spi, u64),
     /// The far end has started anew: its GRE sequence numbers begin again.
     ResetSequence(TunnelId),
     /// Send a STAMP probe inside a tunnel.
@@ -71,8 +74,10 @@ pub enum Event {
     InboundInstalled(Spi),
     /// The SA is in use.
     OutboundInstalled(TunnelId, Spi),
-    /// A watched SA has accepted this sequence number, and none above it.
-    Accepted(Spi, u64),
+    /// The highest sequence number that came under a shared SA, accepted or above its limit.
+    Reached(Spi, u64),
+    /// This limit of an SA is in force.
+    Limited(Spi, u64),
     /// The tunnel's outbound SA should be replaced soon.
     SoftLimit(TunnelId),
     /// A router on the way carries no larger outer packet than this, bytes (RFC 1191, RFC 8201). For ESP

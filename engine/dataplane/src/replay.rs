@@ -22,6 +22,9 @@ pub enum ReplayError {
     /// Right of the last extended sequence number.
     #[error("sequence number beyond 2^64")]
     Overflow,
+    /// Above the [limit](ReplayWindow::set_limit).
+    #[error("sequence number above the limit")]
+    Ahead,
 }
 
 /// A window size in packets.
@@ -70,6 +73,8 @@ impl WindowState {
 pub struct ReplayWindow {
     /// The highest accepted sequence number; 0 before the first.
     top: u64,
+    /// The highest sequence number that may be accepted.
+    limit: u64,
     size: WindowSize,
     esn: bool,
     /// Bit n of word w: number 64·w' + n was accepted, w' ≡ w modulo the ring's length.
@@ -81,7 +86,7 @@ impl ReplayWindow {
     pub fn new(size: WindowSize, esn: bool) -> ReplayWindow {
         // One word more than the window, as its left edge is rarely a word's; a power of two for the mask.
         let words = (size.0 as usize / 64 + 1).next_power_of_two();
-        ReplayWindow { top: 0, size, esn, ring: vec![0; words].into() }
+        ReplayWindow { top: 0, limit: u64::MAX, size, esn, ring: vec![0; words].into() }
     }
 
     /// Everything up to `floor` counts as accepted.
@@ -118,6 +123,17 @@ impl ReplayWindow {
         self.top
     }
 
+    /// Accepts nothing at all until a [limit](Self::set_limit) is set, not even what came late.
+    pub fn close(&mut self) {
+        self.limit = 0;
+    }
+
+    /// Accepts nothing above `limit` from now on, or nothing new, if it has accepted more already. Returns what is in force.
+    pub fn set_limit(&mut self, limit: u64) -> u64 {
+        self.limit = limit.max(self.top);
+        self.limit
+    }
+
     /// The whole sequence number of a packet that carries `seq_low`, if the window would take it.
     /// Call before the ICV is verified, and [`accept`](Self::accept) after.
     #[inline]
@@ -134,12 +150,16 @@ impl ReplayWindow {
     }
 
     /// Marks a number as seen, once its ICV was verified. Looks again, as another packet with the
-    /// same number may have been accepted since [`check`](Self::check).
+    /// same number may have been accepted since [`check`](Self::check). Only here the limit counts: what is above it is to be
+    /// authentic before anybody raises the limit for it.
     #[inline]
     pub fn accept(&mut self, seq: u64) -> Result<(), ReplayError> {
         self.admit(seq)?;
         let mask = self.ring.len() - 1;
         let (word, top_word) = (seq / 64, self.top / 64);
+        if seq > self.limit {
+            return Err(ReplayError::Ahead);
+        }
         if seq > self.top {
             let new = (word - top_word).min(self.ring.len() as u64);
             for n in 1..=new {

@@ -21,7 +21,7 @@ pub use key::{Keymat, SaKey, SaKeyError};
 
 use crate::id::Spi;
 use crate::packet::Packet;
-use crate::replay::{ReplayWindow, WindowSize, WindowState};
+use crate::replay::{ReplayError, ReplayWindow, WindowSize, WindowState};
 use crate::wire::Protocol;
 use crate::wire::esp::{Esp, HEADER_LENGTH, TRAILER_LENGTH, Trailer};
 use std::fmt;
@@ -53,6 +53,9 @@ pub enum SaError {
     /// Refused by the anti-replay window (RFC 4303 §3.4.3).
     #[error("replayed, or older than the anti-replay window")]
     Replay,
+    /// Authentic, new and opened, but above the limit of the window: [`InboundSa::ahead`] says more.
+    #[error("above what may be accepted")]
+    Ahead,
     /// The ICV is wrong (RFC 4303 §3.4.4.1).
     #[error("authentication failed")]
     Authentication,
@@ -236,13 +239,16 @@ pub struct InboundSa {
     key: Box<dyn AeadKey>,
     window: ReplayWindow,
     esn: bool,
+    /// See [`InboundSa::ahead`].
+    ahead: (u64, u8),
+    /// The highest number of all those.
+    wanted: u64,
 }
 
 impl InboundSa {
     /// Before its first packet.
     pub fn new(spi: Spi, key: SaKey, window: WindowSize, esn: bool) -> Result<InboundSa, SaConfigError> {
-        let key = key.into_aead();
-        Ok(InboundSa { spi: checked_spi(spi)?, key, window: ReplayWindow::new(window, esn), esn })
+        InboundSa::resumed(spi, key, ReplayWindow::new(window, esn), esn)
     }
 
     /// Where another engine, or a former self, has ended: what `window` says was accepted stays so.
@@ -252,7 +258,8 @@ impl InboundSa {
         window: ReplayWindow,
         esn: bool,
     ) -> Result<InboundSa, SaConfigError> {
-        Ok(InboundSa { spi: checked_spi(spi)?, key: key.into_aead(), window, esn })
+        let key = key.into_aead();
+        Ok(InboundSa { spi: checked_spi(spi)?, key, window, esn, ahead: (0, 0), wanted: 0 })
     }
 
     /// The SPI it listens to.
@@ -270,9 +277,29 @@ impl InboundSa {
         self.window.top()
     }
 
+    /// Accepts no sequence number above this from now on; returns what is in force.
+    pub fn set_limit(&mut self, limit: u64) -> u64 {
+        self.window.set_limit(limit)
+    }
+
+    /// The highest sequence number that came in an authentic packet, accepted or above the limit.
+    pub fn reached(&self) -> u64 {
+        self.top().max(self.wanted)
+    }
+
+    /// The last packet that was above the limit: its sequence number, and what is in it, 4 or 41.
+    pub fn ahead(&self) -> (u64, u8) {
+        self.ahead
+    }
+
+    /// Accepts the number of a packet that was above the limit.
+    pub fn accept(&mut self, seq: u64) -> Result<(), ReplayError> {
+        self.window.accept(seq)
+    }
+
     /// Turns an ESP packet, from its ESP header on, into the inner packet and returns what it is: 4
     /// or 41. Behind the inner packet there may be bytes beyond its total length (RFC 4303 §2.7).
-    /// On an error the packet is fit only to be dropped.
+    /// On an error the packet is fit only to be dropped, but for [`SaError::Ahead`].
     #[inline]
     pub fn open<P: Packet>(&mut self, packet: &mut P) -> Result<u8, SaError> {
         let data = packet.data_mut();
@@ -291,7 +318,10 @@ impl InboundSa {
         let aad = aad(self.spi, seq, self.esn);
         self.key.open(iv, aad, text, icv).map_err(|Forged| SaError::Authentication)?;
         // RFC 4303 §3.4.3: the window moves once the ICV is verified, whatever the packet holds.
-        self.window.accept(seq).map_err(|_| SaError::Replay)?;
+        let accepted = self.window.accept(seq);
+        if accepted.is_err_and(|error| error != ReplayError::Ahead) {
+            return Err(SaError::Replay);
+        }
         let whole = text.len();
         let trailer = Trailer::parse(text).map_err(|_| SaError::Padding)?;
         match trailer.next_header {
@@ -300,6 +330,11 @@ impl InboundSa {
             _ => return Err(SaError::NextHeader),
         }
         let cut = packet.adj(FRONT) && packet.trim(whole - trailer.payload_length + ICV_LENGTH);
+        if accepted.is_err() {
+            self.ahead = (seq, trailer.next_header.0);
+            self.wanted = self.wanted.max(seq);
+            return Err(SaError::Ahead);
+        }
         if cut { Ok(trailer.next_header.0) } else { Err(SaError::Truncated) }
     }
 }

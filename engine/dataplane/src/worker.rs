@@ -6,6 +6,8 @@ mod held;
 mod marked;
 mod observed;
 mod shaped;
+mod shared;
+mod transmit;
 
 use crate::batch::{Batch, Slot};
 use crate::bfd;
@@ -30,7 +32,7 @@ use crate::stage::parse::Ingress;
 use crate::stage::rewrite::rewrite;
 use crate::stage::steer::{Passage, steer};
 use crate::stage::{Verdict, bfd as keepalive, classify, decap, encap, forward, lookup, parse, reassemble};
-use crate::telemetry::{Counters, Latency};
+use crate::telemetry::Latency;
 use crate::wireguard::Keypairs;
 use arrayvec::ArrayVec;
 use rustc_hash::FxHashMap;
@@ -74,6 +76,7 @@ pub struct Worker<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> {
     ports: Vec<Q>,
     tx: Vec<Burst<Q::Packet>>,
     held: HoldQueue<Slot<Q::Packet>>,
+    waiting: shared::Waiting<Q::Packet>,
     fragments: Reassembly<Q::Packet>,
     clock: C,
     snapshots: mailbox::Receiver<Snapshot>,
@@ -107,7 +110,8 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             sas: SaTable {
                 inbound,
                 outbound: (0..tunnels).map(|_| None).collect(),
-                watched: ArrayVec::new(),
+                shared: ArrayVec::new(),
+                waits: ArrayVec::new(),
                 keypairs: (0..tunnels).map(|_| Keypairs::default()).collect(),
             },
             sequences: vec![TunnelSequence::default(); tunnels].into(),
@@ -129,6 +133,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             tx: parts.ports.iter().map(|_| ArrayVec::new()).collect(),
             ports: parts.ports,
             held: HoldQueue::new(PATIENCE),
+            waiting: Box::default(),
             fragments: Reassembly::new(),
             clock: parts.clock,
             snapshots: links.snapshots,
@@ -189,7 +194,16 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                 self.join_tunnelled::<OBSERVED>(batch);
             }
             self.stage::<OBSERVED>(Point::Decap, batch, decap::decap);
+            if !self.context.sas.waits.is_empty() {
+                self.wait_for_sas(batch);
+            }
         }
+        self.onward::<OBSERVED>(batch);
+    }
+
+    /// The walk of what is in no tunnel, or not any more.
+    #[inline]
+    fn onward<const OBSERVED: bool>(&mut self, batch: &mut Batch<Q::Packet>) {
         if access::is_needed(&self.context) && batch.metas().iter().any(reassemble::is_asked_about) {
             self.join_asked_about(batch);
         }
@@ -374,46 +388,6 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
-    /// Out, or held, or counted.
-    #[inline(always)]
-    fn send<const OBSERVED: bool>(
-        &mut self,
-        packet: Q::Packet,
-        meta: &Meta,
-        sent: Result<Option<PortId>, DropReason>,
-    ) {
-        if OBSERVED && self.eyes.follow(meta) {
-            self.look_at_end(&packet, meta, sent);
-        }
-        match sent {
-            Ok(Some(port)) => self.enqueue(port, packet),
-            Ok(None) => self.hold(packet, meta),
-            Err(reason) => self.context.count_drop(reason),
-        }
-    }
-
-    #[inline(always)]
-    fn enqueue(&mut self, port: PortId, packet: Q::Packet) {
-        if let Err(full) = self.tx[port.index()].try_push(packet) {
-            self.enqueue_after_flush(port, full.element());
-        }
-    }
-
-    fn enqueue_after_flush(&mut self, port: PortId, packet: Q::Packet) {
-        let tx = &mut self.tx[port.index()];
-        Self::flush(&mut self.ports[port.index()], tx, &self.context.counters);
-        if tx.try_push(packet).is_err() {
-            self.context.count_drop(DropReason::TxFull);
-        }
-    }
-
-    #[inline]
-    fn flush(port: &mut Q, tx: &mut Burst<Q::Packet>, counters: &Counters) {
-        let before = tx.len();
-        port.tx_burst(tx);
-        counters.transmitted.add((before - tx.len()) as u64);
-    }
-
     /// Time, snapshot, commands, neighbours: once a poll.
     #[inline]
     fn begin(&mut self) {
@@ -444,8 +418,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if self.context.marks.round().is_some() {
             self.release_marked();
         }
-        if !self.context.sas.watched.is_empty() {
-            self.report_accepted(now);
+        if !self.context.sas.shared.is_empty() {
+            self.report_reached(now);
+            self.give_up_late();
         }
         if !self.context.bfd.is_empty() {
             keepalive::poll(&mut self.context);
@@ -466,18 +441,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         self.fragments.sweep(now, &mut |reason| counters.dropped(reason).add(1));
     }
 
-    /// What waited in TX through a lapse of the lease.
-    #[cold]
-    fn discard_unsent(&mut self) {
-        for tx in &mut self.tx {
-            self.context.counters.dropped(DropReason::LeaseExpired).add(tx.len() as u64);
-            tx.clear();
-        }
-    }
-
     #[inline]
     fn finish(&mut self, received: usize) -> usize {
-        let mut waiting = self.held.len() + self.fragments.held();
+        let mut waiting = self.held.len() + self.fragments.held() + self.waiting.len();
         waiting += self.context.marks.len() + self.shapers.waiting();
         for (port, tx) in self.ports.iter_mut().zip(&mut self.tx) {
             if !tx.is_empty() {

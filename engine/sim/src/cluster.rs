@@ -2,14 +2,17 @@
 //! turns, in an order that the seed gives.
 
 mod orders;
+mod shadowed;
 mod shared;
 mod wires;
 
+use crate::channels::Channels;
 use crate::checkers::Checkers;
 use crate::faults::Fault;
 use crate::hosts::Hosts;
 use crate::network::{Arrival, ConnectionEvent, Direction, Link, Network};
 use crate::node::{Clock, Node, Told, Waiting};
+use crate::partner::Partner;
 use crate::plane::Plane;
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
@@ -35,12 +38,18 @@ pub struct Cluster {
     pub shared: Shared,
     /// Who sends packets through them.
     pub hosts: Hosts,
+    /// The gateway that has one SA pair with site a.
+    pub partner: Partner,
+    /// What site a's engines bring each other their sessions by.
+    pub channels: Channels,
     /// What watches them.
     pub checkers: Checkers,
     /// What went wrong when.
     pub history: Vec<(Nanos, Fault)>,
     options: Options,
     rng: Rng,
+    /// Of the partner and the channels: they came later, and older stories stay as they were.
+    others: Rng,
     processes: u64,
 }
 
@@ -63,8 +72,11 @@ impl Cluster {
             network: Network::new(&ENGINES),
             shared: Shared::new(options.sabotage),
             hosts: Hosts::new(options.flows, options.spacing, &mut rng),
+            partner: Partner::new(),
+            channels: Channels::new(&shadowed::PAIRS),
             checkers,
             history: Vec::new(),
+            others: Rng::new(options.seed ^ 0x9a27),
             options,
             rng,
             processes: 0,
@@ -108,7 +120,7 @@ impl Cluster {
         let node = self.node_mut(name);
         node.process = process;
         node.controller = Some(Controller::new(config));
-        node.plane = Some(Plane::new(name, node.clock.local(now), sabotage));
+        node.plane = Some(Plane::new(name, node.clock.local(now), node.disk, sabotage));
         node.paused = None;
         node.hung = 0;
         node.told = Told::default();
@@ -125,6 +137,8 @@ impl Cluster {
         node.controller = None;
         node.told = Told::default();
         node.inbox.clear();
+        self.cut_channels(name);
+        let node = self.node_mut(name);
         if let Some(plane) = node.plane.take() {
             let pool = plane.pool.clone();
             drop(plane);
@@ -144,7 +158,7 @@ impl Cluster {
         if clock_too {
             image.clock.offset -= image.clock.local(now).since(image.clock.local(then)).0;
         }
-        image.process = process;
+        (image.process, image.disk) = (process, node.disk);
         (image.next_tick, image.next_sample.0) = (now, now);
         image.decisions = std::mem::take(&mut node.decisions);
         *node = image;
@@ -252,7 +266,9 @@ impl Cluster {
             }
         }
         self.poll_store();
+        self.poll_channels();
         self.hosts_send();
+        self.partner_sends();
         self.poll_workers();
         for name in ENGINES {
             self.turn(name);
@@ -298,8 +314,10 @@ impl Cluster {
             return;
         }
         node.next_tick = now.plus(Nanos((3 + jitter) * MS));
+        let local = node.clock.local(now);
         if let Some(plane) = &mut node.plane {
-            node.inbox.extend(plane.events().into_iter().map(Waiting::Input));
+            node.inbox.extend(plane.events(local).into_iter().map(Waiting::Input));
+            plane.tick(&mut node.disk, local);
             if sabotage == Some(Sabotage::NoWindow) {
                 plane.sas.forget_windows(&mut plane.links);
             }

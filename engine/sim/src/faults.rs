@@ -58,6 +58,10 @@ pub enum Fault {
     Undrain(&'static str),
     /// A worker's SA nears its limit.
     SoftLimit(&'static str),
+    /// The channel that brings the first engine's sessions to the second breaks.
+    CutChannel(Direction),
+    /// The partner sends a packet every so many milliseconds from now on.
+    Pace(u64),
     /// The state store answers nobody, or does again.
     StoreOutage(bool),
     /// An engine does not reach the state store, or does again.
@@ -75,7 +79,7 @@ impl Fault {
     fn is_planned(self) -> bool {
         let told =
             matches!(self, Fault::Predict(..) | Fault::Drain(_) | Fault::Undrain(_) | Fault::SoftLimit(_));
-        told || self.is_of_store()
+        told || self.is_of_store() || matches!(self, Fault::CutChannel(_) | Fault::Pace(_))
     }
 
     /// Of the state store, which is on no packet's path.
@@ -134,6 +138,8 @@ impl Cluster {
             Fault::Reach(name, reaches) => self.node_mut(name).reaches = reaches,
             Fault::Drain(name) => self.command(name, OperatorCommand::Drain { overrule: false }),
             Fault::Undrain(name) => self.command(name, OperatorCommand::Undrain),
+            Fault::CutChannel(pair) => self.cut_channel(pair),
+            Fault::Pace(ms) => self.partner.spacing = Nanos::from_millis(ms),
             Fault::SoftLimit(name) => {
                 let input = Input::SaSoftLimit { tunnel: crate::topology::FIRST };
                 self.node_mut(name).inbox.push_back(input.into());
@@ -245,6 +251,15 @@ pub fn random(cluster: &Cluster, rng: &mut Rng) -> Fault {
         19 => Fault::Exhaust(name, rng.chance(0.5)),
         20 => Fault::Fill(name, rng.chance(0.5)),
         _ => Fault::SoftLimit(name),
+    }
+}
+
+/// Something that happens to what site a's engines share: the channels between them, or the partner whose SA they have.
+pub fn of_sessions(rng: &mut Rng) -> Fault {
+    if rng.chance(0.5) {
+        Fault::CutChannel(*rng.pick(&[("a1", "a2"), ("a2", "a1")]))
+    } else {
+        Fault::Pace(*rng.pick(&[1, 5, 20, 100, 1000, 1000]))
     }
 }
 

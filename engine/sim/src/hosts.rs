@@ -7,7 +7,7 @@ use dataplane::wire::ipv4::{Fragmentation, Ipv4Fields};
 use dataplane::wire::{MacAddr, Protocol, TrafficClass, udp};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 const MARK: [u8; 4] = *b"FSIM";
 const ETHERNET: usize = 14;
@@ -114,12 +114,18 @@ impl Hosts {
 
 /// The frame of a packet, to an engine.
 pub fn frame(packet: PacketId, to: &str) -> Vec<u8> {
-    let mut frame = vec![0; ETHERNET + IP + UDP + PAYLOAD];
-    let MacAddr(mac) = engine_mac(to, 0);
-    frame[..6].copy_from_slice(&mac);
-    frame[6..12].copy_from_slice(&HOST_MAC.0);
-    frame[12..14].copy_from_slice(&[0x08, 0x00]);
     let (src, dst) = if packet.flow.is_multiple_of(2) { (HOST_A, HOST_B) } else { (HOST_B, HOST_A) };
+    framed(engine_mac(to, 0), &packet_between(packet, src, dst))
+}
+
+/// An IPv4 packet from a host, in a frame to this address.
+pub fn framed(to: MacAddr, packet: &[u8]) -> Vec<u8> {
+    [&to.0, &HOST_MAC.0, &[0x08, 0x00][..], packet].concat()
+}
+
+/// A host's packet.
+pub fn packet_between(packet: PacketId, src: Ipv4Addr, dst: Ipv4Addr) -> Vec<u8> {
+    let mut ip = vec![0; IP + UDP + PAYLOAD];
     let fields = Ipv4Fields {
         traffic_class: TrafficClass(0),
         payload_length: (UDP + PAYLOAD) as u16,
@@ -130,12 +136,12 @@ pub fn frame(packet: PacketId, to: &str) -> Vec<u8> {
         src,
         dst,
     };
-    let (header, datagram) = frame[ETHERNET..].split_at_mut(IP);
+    let (header, datagram) = ip.split_at_mut(IP);
     fields.write(header).expect("room for an IPv4 header");
     datagram[UDP..UDP + 4].copy_from_slice(&MARK);
     datagram[UDP + 4..UDP + 8].copy_from_slice(&packet.flow.to_be_bytes());
     datagram[UDP + 8..].copy_from_slice(&packet.number.to_be_bytes());
     let ports = (1024 + (packet.flow % 60_000) as u16, 2000 + (packet.flow / 60_000) as u16);
     udp::write(datagram, (IpAddr::V4(src), ports.0), (IpAddr::V4(dst), ports.1)).expect("room for UDP");
-    frame
+    ip
 }

@@ -6,12 +6,14 @@
 //! steady stream would arrive, given what the workers were told.
 #![forbid(unsafe_code)]
 
+pub mod channels;
 pub mod checkers;
 pub mod cluster;
 pub mod faults;
 pub mod hosts;
 pub mod network;
 pub mod node;
+pub mod partner;
 pub mod plane;
 pub mod rng;
 pub mod sabotage;

@@ -1,6 +1,7 @@
 //! One engine: a real controller, and what its shell and workers were told.
 
 use crate::network::SaUse;
+use crate::plane::site_sa::Disk;
 use crate::plane::{Plane, WORKERS};
 use crate::store::client::Client;
 use control::Controller;
@@ -117,6 +118,8 @@ pub struct Node {
     pub next_sample: (Nanos, u64),
     /// What its workers and shell were told in this life.
     pub told: Told,
+    /// What is on its disk, whatever becomes of its process.
+    pub disk: Disk,
     /// Its way to the state store in this life.
     pub store: Client,
     /// All decisions of all its lives, with the true time.
@@ -142,6 +145,7 @@ impl Node {
             reaches: true,
             next_sample: (Nanos(0), 0),
             told: Told::default(),
+            disk: Disk::new(u16::from(name == "a2")),
             store: Client::default(),
             decisions: Vec::new(),
             replies: Vec::new(),

@@ -30,4 +30,6 @@ pub enum Sabotage {
     UntoldOutage,
     /// The watches of the state store lose what they should bring.
     DeafWatch,
+    /// A new owner begins with an empty window.
+    NoFloor,
 }

@@ -20,6 +20,9 @@ const WITHOUT_STORE: u64 = 8;
 const OF_STORE: f64 = 0.3;
 const RESTORED: f64 = 0.06;
 
+/// Or to what site a's engines bring each other.
+const OF_SESSIONS: f64 = 0.4;
+
 /// What became of a seed.
 pub struct Outcome {
     /// Rules that were broken.
@@ -51,6 +54,10 @@ pub struct Hazards {
     pub takeovers: u64,
     /// Ownership that was handed over, back to where it had been as well.
     pub handovers: u64,
+    /// Packets of the site's shared SA that were looked at while both engines knew of each other.
+    pub shadowed: u64,
+    /// Packets of it that were accepted again, as the engine that did could not have heard of the first time.
+    pub unheard: u64,
 }
 
 impl Hazards {
@@ -64,6 +71,8 @@ impl Hazards {
             partitions: faults(|fault| matches!(fault, Fault::Block(_))),
             takeovers: decisions().filter(|d| d.action.starts_with("takeover")).count() as u64,
             handovers: decisions().filter(|d| d.rule.starts_with("handed over by")).count() as u64,
+            shadowed: cluster.checkers.shadows.count,
+            unheard: cluster.checkers.shadows.again_unheard,
         }
     }
 
@@ -75,16 +84,19 @@ impl Hazards {
         self.partitions += more.partitions;
         self.takeovers += more.takeovers;
         self.handovers += more.handovers;
+        self.shadowed += more.shadowed;
+        self.unheard += more.unheard;
     }
 }
 
 impl fmt::Display for Hazards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hazards { keys, deaths, pauses, partitions, takeovers, handovers } = self;
+        let Hazards { keys, deaths, pauses, partitions, takeovers, handovers, shadowed, unheard } = self;
         write!(
             f,
             "{keys} keys; {deaths} deaths, {pauses} pauses, {partitions} partitions, {takeovers} takeovers, \
-             {handovers} handovers"
+             {handovers} handovers; of the shared SA {shadowed} packets were known to both engines, {unheard} accepted \
+             again by one that could not know"
         )
     }
 }
@@ -101,7 +113,7 @@ pub fn commit() -> String {
 /// Runs a seed from start to end.
 pub fn run(seed: u64) -> Outcome {
     // What is told of `others` came later than `rng`: a stream of its own leaves the older stories as they were.
-    let (mut rng, mut others) = (Rng::new(seed ^ 0x5eed), Rng::new(seed ^ 0x0c1e));
+    let (mut rng, mut others) = (Rng::new(seed ^ 0x5eed), [0x0c1e, 0x5a5a].map(|salt| Rng::new(seed ^ salt)));
     let mut cluster = Cluster::new(options(seed));
     if seed.is_multiple_of(CALM) {
         calm(&mut cluster, &mut rng, &mut others)
@@ -139,7 +151,7 @@ fn options(seed: u64) -> Options {
 }
 
 /// Paths of different delay, and everything that may be asked of a healthy cluster.
-fn calm(cluster: &mut Cluster, rng: &mut Rng, others: &mut Rng) {
+fn calm(cluster: &mut Cluster, rng: &mut Rng, [of_store, of_sessions]: &mut [Rng; 2]) {
     for name in ["a1", "a2"] {
         cluster.set_delay((name, "b1"), 1 + rng.below(20));
         cluster.set_delay(("b1", name), 1 + rng.below(20));
@@ -148,12 +160,19 @@ fn calm(cluster: &mut Cluster, rng: &mut Rng, others: &mut Rng) {
     cluster.run_ms(6000);
     cluster.hosts.talking = true;
     for _ in 0..6 {
-        harm_store(cluster, others);
+        harm_store(cluster, of_store);
+        harm_sessions(cluster, of_sessions);
         cluster.apply(faults::planned(rng));
         cluster.run_ms(rng.below(2500));
     }
     cluster.must_deliver(500);
     cluster.heal_store();
+}
+
+fn harm_sessions(cluster: &mut Cluster, rng: &mut Rng) {
+    if rng.chance(OF_SESSIONS) {
+        cluster.apply(faults::of_sessions(rng));
+    }
 }
 
 fn harm_store(cluster: &mut Cluster, rng: &mut Rng) {
@@ -164,11 +183,12 @@ fn harm_store(cluster: &mut Cluster, rng: &mut Rng) {
 }
 
 /// Everything that goes wrong, and then nothing any more.
-fn stormy(cluster: &mut Cluster, rng: &mut Rng, others: &mut Rng) {
+fn stormy(cluster: &mut Cluster, rng: &mut Rng, [others, of_sessions]: &mut [Rng; 2]) {
     cluster.hosts.talking = true;
     cluster.run_ms(rng.below(6000));
     for _ in 0..12 {
         harm_store(cluster, others);
+        harm_sessions(cluster, of_sessions);
         if others.chance(RESTORED) {
             let fault = faults::restored(cluster, others);
             cluster.apply(fault);

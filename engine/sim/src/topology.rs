@@ -25,7 +25,17 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 254);
 pub const HOST_A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 9);
 /// Site b's host.
 pub const HOST_B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 9);
-/// The MAC address of both.
+/// A gateway of another make on site a's LAN, which has one SA pair with the site, whichever engine owns that.
+pub const PARTNER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 20);
+/// Its MAC address.
+pub const PARTNER_MAC: MacAddr = MacAddr([2, 0xaa, 0, 0, 0, 20]);
+/// The host behind it.
+pub const HOST_P: Ipv4Addr = Ipv4Addr::new(10, 24, 0, 9);
+/// The tunnel to it, of site a's engines.
+pub const THIRD: TunnelId = TunnelId(2);
+/// The group of that tunnel.
+pub const PARTNERS: GroupId = GroupId(1);
+/// The MAC address of both sites' hosts.
 pub const HOST_MAC: MacAddr = MacAddr([2, 0xaa, 0, 0, 0, 9]);
 
 /// The region whose state store all engines share.

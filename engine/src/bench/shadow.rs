@@ -117,7 +117,7 @@ fn cold(arguments: &Arguments, folder: &Path) -> Result<(f64, u64)> {
     let lost_before = active.links.as_ref().map_or(0, |links| links.reports.overflow());
     let mut a1 = Side::start(folder, "a1", Some(address), active.links.take().into_iter().collect(), start)?;
     for n in 0..arguments.sas {
-        drop(a1.shadow.reserve(sa(n)));
+        a1.shadow.reserve(u64::from(n), sa(n));
     }
     let worker = active.run(Work::Poll);
     let began = Instant::now();
@@ -226,8 +226,8 @@ fn sa(n: u32) -> SaState {
         parameters: SaParameters { algorithm: Algorithm::Aes256Gcm, esn: true },
         epoch: 1,
         reserved: 1 << 24,
-        top: u64::from(n),
-        peak: 1000,
+        limit: u64::from(n),
+        rate: 1000,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Who holds whose sessions, as the runtime wants it, and the SAs that may move.
 
 use crate::config::Config;
+use crate::config::model::{self, Protocol};
 use crate::config::types::Name;
 use crate::epochs::Lane;
-use dataplane::id::Spi;
+use dataplane::id::{Spi, TunnelId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -40,6 +41,19 @@ impl ShadowPlan {
             sas: shadow.sas,
         })
     }
+}
+
+/// The way to the other engine of the site, for a group whose SAs the owner of the site has.
+pub fn to_owner(config: &Config, group: &model::Group) -> Option<TunnelId> {
+    let of_owner = |tunnel: &model::Tunnel| {
+        let of_gateway =
+            config.gateway.as_ref().is_some_and(|gateway| gateway.addresses.contains(&tunnel.local));
+        of_gateway && tunnel.protocol.static_sa().is_some()
+    };
+    let members = || config.tunnels.iter().filter(|tunnel| group.members.contains(&tunnel.name));
+    let way = |tunnel: &model::Tunnel| tunnel.protocol == Protocol::Direct;
+    let way = config.tunnels.iter().position(way).filter(|_| members().all(of_owner))?;
+    Some(TunnelId(way as u16))
 }
 
 /// SAs agreed on with a foreign peer.

@@ -260,7 +260,8 @@ impl Engine {
                 self.static_sas.renew(tunnel, &self.plan, &*self.crypto.provider, &mut self.workers);
                 self.with_static_sas(|sas, tools| sas.renew_of_site(tunnel, tools));
             }
-            Event::Accepted(spi, top) => self.with_static_sas(|sas, tools| sas.accepted(spi, top, tools)),
+            Event::Reached(spi, reached) => self.static_sas.reached(spi, reached, now),
+            Event::Limited(spi, limit) => self.with_static_sas(|sas, tools| sas.limited(spi, limit, tools)),
             Event::SoftLimit(tunnel) => self.input(Input::SaSoftLimit { tunnel }),
             Event::PathMtu { tunnel, spi, mtu } => {
                 if spi.is_none_or(|spi| self.sas.outbound_spis(tunnel).contains(&spi.0)) {
@@ -282,7 +283,7 @@ impl Engine {
             Event::SessionConfirmed(_) => {}
             // Freed here, off the worker.
             Event::Retired(Retired::Inbound(inbound)) => {
-                self.static_sas.retired(&inbound, self.shadow.as_ref());
+                self.with_static_sas(|sas, tools| sas.retired(&inbound, tools));
             }
             Event::Retired(retired) => drop(retired),
         }

@@ -17,6 +17,8 @@ use std::sync::Arc;
 struct Split {
     plan: GroupPlan,
     buckets: Arc<BucketTable>,
+    /// Instead of those while another engine owns the site, where that one has the SAs.
+    to_owner: Option<Arc<BucketTable>>,
     flowlet_gap: Nanos,
     move_deadline: Nanos,
 }
@@ -202,7 +204,7 @@ impl Forwarding {
         self.generation.0 += 1;
         let interfaces: Arc<[Interface]> = self.interfaces.iter().map(|i| self.with_gateway(i)).collect();
         let tunnels: Arc<[Tunnel]> = self.tunnels.clone().into();
-        let groups = self.groups.iter().map(|split| split.publish(&tunnels)).collect();
+        let groups = self.groups.iter().map(|split| split.publish(&tunnels, self.owner)).collect();
         // Time exceeded from inside a tunnel names the engine by an address that hosts can reach: its LAN's.
         let named = self.gateway.as_ref().map_or(0, |(interface, _)| interface.index());
         let named = interfaces.get(named);
@@ -237,15 +239,21 @@ impl Forwarding {
     }
 }
 
+fn all_to(tunnel: TunnelId) -> Arc<BucketTable> {
+    Arc::new(BucketTable::new(&Shares::by_weight(&[(tunnel, 1)]).expect("a weight")))
+}
+
 impl Split {
     fn new(plan: &GroupPlan) -> Split {
-        let first = plan.members.first().map(|&tunnel| (tunnel, 1));
-        let shares = Shares::by_weight(first.as_slice()).expect("a group has a member");
-        let buckets = Arc::new(BucketTable::new(&shares));
-        Split { plan: plan.clone(), buckets, flowlet_gap: Nanos(0), move_deadline: Nanos(0) }
+        let first = *plan.members.first().expect("a group has a member");
+        let buckets = all_to(first);
+        let to_owner = plan.to_owner.map(all_to);
+        Split { plan: plan.clone(), buckets, to_owner, flowlet_gap: Nanos(0), move_deadline: Nanos(0) }
     }
 
-    fn publish(&self, tunnels: &[Tunnel]) -> Group {
+    /// As the workers are to have it. At an engine that does not own the site what comes from hosts goes to the one that does; what that
+    /// one has handed over, before this one is told that it does, waits for its SA.
+    fn publish(&self, tunnels: &[Tunnel], owner: bool) -> Group {
         let leads_out = |id: &TunnelId| {
             let tunnel = &tunnels[id.index()];
             tunnel.up && tunnel.encapsulation != Encapsulation::Direct
@@ -255,11 +263,12 @@ impl Split {
         let members = || self.plan.members.iter().copied();
         let own: Vec<TunnelId> = members().filter(carries).collect();
         let own = if own.is_empty() { members().filter(leads_out).collect() } else { own };
+        let buckets = self.to_owner.as_ref().filter(|_| !owner).unwrap_or(&self.buckets);
         Group {
             id: self.plan.id,
-            buckets: self.buckets.clone(),
+            buckets: buckets.clone(),
             own: own.into_iter().collect(),
-            members: members().collect(),
+            members: members().chain(self.plan.to_owner).collect(),
             flowlet_gap: self.flowlet_gap,
             move_deadline: self.move_deadline,
             mss_clamp: self.plan.mss_clamp,

@@ -33,11 +33,7 @@ impl Engine {
             }
             Output::Role { owner, epoch } => {
                 tracing::info!(owner, %epoch, "role");
-                self.forwarding.set_owner(owner);
-                if let Some(shadow) = self.shadow.as_ref().filter(|_| owner) {
-                    shadow.renew();
-                }
-                self.with_static_sas(|sas, tools| sas.owner(owner, tools));
+                self.role(owner);
             }
             Output::ForwardUntil(until) => self.workers.set_forward_until(until),
             Output::Gateway { version, active } => {
@@ -80,6 +76,18 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn role(&mut self, owner: bool) {
+        self.forwarding.set_owner(owner);
+        if !owner {
+            // Packets go to the next owner before the SAs that they would have needed do.
+            self.publish();
+        }
+        if let Some(shadow) = self.shadow.as_ref().filter(|_| owner) {
+            shadow.renew();
+        }
+        self.with_static_sas(|sas, tools| sas.owner(owner, tools));
     }
 
     fn weights(

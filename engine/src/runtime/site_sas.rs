@@ -1,58 +1,26 @@
 //! Static SAs that belong to the owner of the site: they move from one of its engines to the other, with their counters.
 //!
-//! Outbound, an engine takes a part of the key in its own epochs, and waits until its shadow has written down that these
-//! numbers are taken before it sends the first of them. Inbound, it goes on above everything that the engine before can have
-//! accepted ([`control::shadow::sas`]).
+//! When they do what is [`control::shadow::takeover`]'s to say: here are the keys, the disk, the worker and the shadow.
 
 use super::static_sas::{Sending, StaticSas, WORKER, parts};
 use super::workers::Workers;
-use crate::epochs::key_id;
 use crate::plan::{EspPlan, Plan, StaticSaPlan};
 use crate::shadow::{Keep, Shadow};
 use anyhow::{Context as _, Result, ensure};
-use control::message::SaParameters;
-use control::shadow::sas::{Floor, KeyId, PeakRate, SaState, SaWindow};
+use control::shadow::sas::{KeyId, SaState, to_keep};
+use control::shadow::takeover::{Action, SiteSa, left_out};
 use dataplane::id::{Nanos, Spi, TunnelId};
 use dataplane::message::{Command, Inbound};
 use dataplane::replay::ReplayWindow;
 use dataplane::sa::{AeadProvider, InboundSa, Partition, SaKey};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 use zeroize::Zeroizing;
 
-/// How long a shadow that is connected may take to write down a reservation.
-const PATIENCE: Nanos = Nanos::from_millis(2_000);
-/// How long an owner whose shadow is gone waits for it before it takes more than the shadow knows of.
-const ALONE: Nanos = Nanos::from_millis(10_000);
-/// How long the exact window of an engine that hands over is waited for.
-const HANDOVER: Nanos = Nanos::from_millis(50);
-/// A shadow that has heard nothing for longer does not know what its engine has reserved since.
-const TRUSTED: Nanos = Nanos::from_millis(5_000);
-/// Numbers that it leaves out then.
-const BLIND: u64 = 1 << 26;
-
-/// What a site's SA is beside a static one.
-pub struct SiteSa {
-    key_in: Zeroizing<Vec<u8>>,
-    id_in: KeyId,
-    id_out: KeyId,
-    peak: PeakRate,
-    /// Where this engine itself has ended.
-    last: Option<SaWindow>,
-    taking: Option<Taking>,
-    installed: bool,
-}
-
-/// Numbers that are written down here, and may not be used yet.
-struct Taking {
-    part: Partition,
-    reserved: oneshot::Receiver<bool>,
-    since: Nanos,
-    /// What this engine waits for its shadow at most, if there is one, and if there is none.
-    patience: (Nanos, Nanos),
-    alone: bool,
+/// A site's SA, and the key that its worker opens with.
+pub struct Shared {
+    pub sa: SiteSa,
+    pub key_in: Zeroizing<Vec<u8>>,
 }
 
 /// What it takes to change SAs.
@@ -64,48 +32,18 @@ pub struct Tools<'a> {
     pub now: Nanos,
 }
 
-impl SiteSa {
-    /// One that nobody here uses yet.
-    pub fn new(key_in: Zeroizing<Vec<u8>>, id_out: KeyId) -> SiteSa {
-        let id_in = key_id(&key_in);
-        SiteSa {
-            key_in,
-            id_in,
-            id_out,
-            peak: PeakRate::default(),
-            last: None,
-            taking: None,
-            installed: false,
-        }
-    }
-
-    /// Where the inbound SA goes on. `None` while it is worth waiting for the exact window.
-    fn window(&self, esp: &EspPlan, tools: &Tools<'_>, since: Nanos) -> Option<ReplayWindow> {
-        let floor = tools.shadow.and_then(|shadow| shadow.of_sas(|sas| sas.floor(self.id_in, tools.now)));
-        let (size, esn) = (esp.replay_window, esp.esn);
-        let own = self.last.as_ref();
-        let own_top = own.map_or(0, |window| window.top);
-        match floor {
-            Some(Floor::Exact(window)) if window.top >= own_top => {
-                Some(ReplayWindow::resumed(&window, size, esn))
-            }
-            Some(Floor::Above(_)) if tools.now.since(since) < HANDOVER => None,
-            Some(Floor::Above(floor)) if floor > own_top => Some(ReplayWindow::above(floor, size, esn)),
-            _ => Some(own.map_or_else(
-                || ReplayWindow::new(size, esn),
-                |window| ReplayWindow::resumed(window, size, esn),
-            )),
-        }
-    }
-}
-
 impl StaticSas {
     /// What writes down other engines' reservations of the keys that this one has too.
     pub fn keeper(&self) -> Keep {
-        let of_site = |sending: &Sending| Some((sending.site.as_ref()?.id_out, sending.epochs.clone()));
+        let of_site =
+            |sending: &Sending| Some((sending.site.as_ref()?.sa.about().key_out, sending.epochs.clone()));
         let epochs: BTreeMap<KeyId, _> = self.0.values().filter_map(of_site).collect();
         Box::new(move |state: &SaState| match epochs.get(&state.key_out) {
-            Some(epochs) => epochs.lock().unwrap_or_else(PoisonError::into_inner).reserve(state.reserved),
+            Some(epochs) => {
+                let mut epochs = epochs.lock().unwrap_or_else(PoisonError::into_inner);
+                epochs.reserve(state.reserved)?;
+                epochs.keep_accepted(to_keep(state.limit, state.rate))
+            }
             None => {
                 tracing::warn!(spi = state.spi_out.0, "another engine has a static SA that this one lacks");
                 Ok(())
@@ -115,34 +53,30 @@ impl StaticSas {
 
     /// This engine owns the site from now on, or does not any more.
     pub fn owner(&mut self, owner: bool, tools: &mut Tools<'_>) {
-        for (&tunnel, sending) in &mut self.0 {
-            let Some((esp, plan)) = parts(tools.plan, tunnel) else { continue };
-            let Some(site) = &sending.site else { continue };
-            let owned = site.installed || site.taking.is_some();
-            if owned == owner {
-                continue;
+        self.each("not taken over", tools, |sending, esp, tools, actions| {
+            let Some(site) = &mut sending.site else { return Ok(()) };
+            match (site.sa.is_owned(), owner) {
+                (false, true) => sending.take_part(esp, tools),
+                (true, false) => {
+                    site.sa.release(actions);
+                    sending.renewing = false;
+                    Ok(())
+                }
+                _ => Ok(()),
             }
-            if !owner {
-                sending.release(tunnel, plan, tools.workers);
-            } else if let Err(error) = sending.begin(esp, plan, tools, (PATIENCE, Nanos(0))) {
-                tracing::error!(
-                    tunnel = tools.plan.tunnels[tunnel.index()].name,
-                    "not taken over: {error:#}"
-                );
-            }
-        }
+        });
     }
 
     /// Half of what was taken is sent.
     pub fn renew_of_site(&mut self, tunnel: TunnelId, tools: &mut Tools<'_>) {
-        let (Some(sending), Some((esp, plan))) = (self.0.get_mut(&tunnel), parts(tools.plan, tunnel)) else {
+        let (Some(sending), Some((esp, _))) = (self.0.get_mut(&tunnel), parts(tools.plan, tunnel)) else {
             return;
         };
-        let owned = sending.site.as_ref().is_some_and(|site| site.installed && site.taking.is_none());
-        if !owned || sending.renewing {
+        let may = sending.site.as_ref().is_some_and(|site| site.sa.may_renew());
+        if !may || sending.renewing {
             return;
         }
-        if let Err(error) = sending.begin(esp, plan, tools, (PATIENCE, ALONE)) {
+        if let Err(error) = sending.take_part(esp, tools) {
             tracing::error!(tunnel = tools.plan.tunnels[tunnel.index()].name, "not renewed: {error:#}");
             // Not with every report of the worker.
             sending.renewing = true;
@@ -151,140 +85,149 @@ impl StaticSas {
 
     /// Goes on with what waits for the shadow.
     pub fn tick(&mut self, tools: &mut Tools<'_>) {
-        for (&tunnel, sending) in &mut self.0 {
-            let Some((esp, plan)) = parts(tools.plan, tunnel) else { continue };
-            if let Err(error) = sending.go_on(tunnel, esp, plan, tools) {
-                tracing::error!(tunnel = tools.plan.tunnels[tunnel.index()].name, "static SA: {error:#}");
+        let Some(shadow) = tools.shadow else { return };
+        if self.0.values().all(|sending| sending.site.is_none()) {
+            return;
+        }
+        for (key, ticket, noted) in shadow.settled() {
+            let mut sites = self.0.values_mut().filter_map(|sending| sending.site.as_mut());
+            if let Some(site) = sites.find(|site| site.sa.about().key_in == key) {
+                site.sa.settled(ticket, noted, tools.now);
             }
         }
+        self.each("static SA", tools, |sending, _, tools, actions| {
+            let Some(site) = &mut sending.site else { return Ok(()) };
+            let key = site.sa.about().key_in;
+            shadow.of_sas(key, |known| site.sa.tick(tools.now, known, actions));
+            Ok(())
+        });
     }
 
-    /// A worker has accepted packets of a site's SA.
-    pub fn accepted(&mut self, spi: Spi, top: u64, tools: &Tools<'_>) {
-        for (&tunnel, sending) in &mut self.0 {
-            let ours = parts(tools.plan, tunnel).is_some_and(|(_, plan)| plan.spi_in == spi);
-            if let (true, Some(site), Some(shadow)) = (ours, &mut sending.site, tools.shadow) {
-                site.peak.note(top, tools.now);
-                shadow.progress(site.id_in, top, site.peak.peak());
-            }
-        }
+    /// So far what comes under an SPI has come.
+    pub fn reached(&mut self, spi: Spi, reached: u64, now: Nanos) {
+        self.site_of(spi).into_iter().for_each(|site| site.sa.reached(reached, now));
+    }
+
+    /// This limit of an SPI is in force.
+    pub fn limited(&mut self, spi: Spi, limit: u64, tools: &mut Tools<'_>) {
+        let now = tools.now;
+        self.each("static SA", tools, |sending, _, _, actions| {
+            let ours = sending.site.as_mut().filter(|site| site.sa.about().spi_in == spi);
+            ours.into_iter().for_each(|site| site.sa.limited(limit, now, actions));
+            Ok(())
+        });
     }
 
     /// A worker has let go of an inbound SA: whoever has it next goes on exactly there.
-    pub fn retired(&mut self, inbound: &Inbound, shadow: Option<&Shadow>) {
-        let site = self.0.get_mut(&inbound.tunnel).and_then(|sending| sending.site.as_mut());
-        if let Some(site) = site {
-            let window = inbound.sa.window_state();
-            if let Some(shadow) = shadow {
-                shadow.released(site.id_in, window.clone());
+    pub fn retired(&mut self, inbound: &Inbound, tools: &mut Tools<'_>) {
+        let (window, now) = (inbound.sa.window_state(), tools.now);
+        self.each("static SA", tools, |sending, _, _, actions| {
+            let ours = sending.site.as_mut().filter(|site| site.sa.about().spi_in == inbound.sa.spi());
+            ours.into_iter().for_each(|site| site.sa.retired(window.clone(), now, actions));
+            Ok(())
+        });
+    }
+
+    fn site_of(&mut self, spi: Spi) -> Option<&mut Shared> {
+        let mut sites = self.0.values_mut().filter_map(|sending| sending.site.as_mut());
+        sites.find(|site| site.sa.about().spi_in == spi)
+    }
+
+    /// Changes each of them, and carries out what follows. What fails is `what`, in the log.
+    fn each(
+        &mut self,
+        what: &str,
+        tools: &mut Tools<'_>,
+        change: impl Fn(&mut Sending, &EspPlan, &mut Tools<'_>, &mut Vec<Action>) -> Result<()>,
+    ) {
+        for (&tunnel, sending) in &mut self.0 {
+            let Some((esp, plan)) = parts(tools.plan, tunnel) else { continue };
+            let mut actions = Vec::new();
+            let changed = change(sending, esp, tools, &mut actions);
+            let mut carry = |action| sending.carry_out(action, (tunnel, esp, plan), tools);
+            if let Err(error) = changed.and_then(|()| actions.into_iter().try_for_each(&mut carry)) {
+                tracing::error!(tunnel = tools.plan.tunnels[tunnel.index()].name, "{what}: {error:#}");
             }
-            site.last = Some(window);
         }
     }
 }
 
 impl Sending {
-    /// Takes the next part of the key, and asks the shadow to write that down.
-    fn begin(
-        &mut self,
-        esp: &EspPlan,
-        plan: &StaticSaPlan,
-        tools: &Tools<'_>,
-        patience: (Nanos, Nanos),
-    ) -> Result<()> {
+    /// Takes the next part of the key, and writes that down here.
+    fn take_part(&mut self, esp: &EspPlan, tools: &Tools<'_>) -> Result<()> {
+        let Some(site) = &mut self.site else { return Ok(()) };
         let shadow = tools.shadow.context("[shadow] is missing")?;
-        let blind = shadow.of_sas(|sas| sas.silence(tools.now)).filter(|silence| *silence > TRUSTED);
+        let silence = shadow.of_sas(site.sa.about().key_in, |known| known?.silence(tools.now));
         let part = {
             let mut epochs = self.epochs.lock().unwrap_or_else(PoisonError::into_inner);
-            if blind.is_some() && self.site.as_ref().is_some_and(|site| !site.installed) {
+            let unknown = left_out(silence);
+            if unknown > 0 && !site.sa.is_owned() {
                 let (_, free) = epochs.taken();
-                epochs.reserve(free + BLIND)?;
+                epochs.reserve(free + unknown)?;
             }
             epochs.take(esp.esn)?
         };
-        let Some(site) = &mut self.site else { return Ok(()) };
-        let state = SaState {
-            key_in: site.id_in,
-            key_out: site.id_out,
-            spi_in: plan.spi_in,
-            spi_out: plan.spi_out,
-            parameters: SaParameters { algorithm: esp.algorithm, esn: esp.esn },
-            epoch: part.epoch.get(),
-            reserved: part.first + part.count,
-            top: site.last.as_ref().map_or(0, |window| window.top),
-            peak: site.peak.peak(),
-        };
-        let reserved = shadow.reserve(state);
-        site.taking = Some(Taking { part, reserved, since: tools.now, patience, alone: false });
+        site.sa.take(part, tools.now);
         Ok(())
     }
 
-    fn go_on(
+    fn carry_out(
         &mut self,
-        tunnel: TunnelId,
-        esp: &EspPlan,
-        plan: &StaticSaPlan,
+        action: Action,
+        (tunnel, esp, plan): (TunnelId, &EspPlan, &StaticSaPlan),
         tools: &mut Tools<'_>,
     ) -> Result<()> {
-        let Some(site) = &mut self.site else { return Ok(()) };
-        let Some(taking) = &mut site.taking else { return Ok(()) };
-        let since = taking.since;
-        let may_send = taking.may_be_used(tools.now);
-        let part = taking.part;
-        if !site.installed
-            && let Some(window) = site.window(esp, tools, since)
-        {
-            let key = SaKey::new(tools.provider, esp.algorithm, &site.key_in)?;
-            let top = window.top();
-            let sa = InboundSa::resumed(plan.spi_in, key, window, esp.esn).context("inbound SA")?;
-            let inbound = Command::InstallInbound(Box::new(Inbound { tunnel, sa }));
-            ensure!(tools.workers.command(WORKER, inbound), "the worker is stuck");
-            ensure!(tools.workers.command(WORKER, Command::Watch(plan.spi_in)), "the worker is stuck");
-            site.installed = true;
-            tracing::info!(spi = plan.spi_in.0, above = top, "static SA taken over, inbound");
-        }
-        if may_send && site.installed {
-            site.taking = None;
-            self.install(part, esp, plan, (tunnel, tools.provider), tools.workers)?;
-            tracing::info!(
-                spi = plan.spi_out.0,
-                epoch = part.epoch.get(),
-                first = part.first,
-                "static SA taken, outbound"
-            );
+        let Some(site) = &self.site else { return Ok(()) };
+        let (key, shadow) = (site.sa.about().key_in, tools.shadow.context("[shadow] is missing")?);
+        match action {
+            Action::InstallInbound(window) => site.install(window, (tunnel, esp), tools)?,
+            Action::InstallOutbound(part) => self.send_within(part, (tunnel, esp, plan), tools)?,
+            Action::Limit(limit) => {
+                ensure!(
+                    tools.workers.command(WORKER, Command::Limit(plan.spi_in, limit)),
+                    "the worker is stuck"
+                );
+            }
+            Action::Keep(accepted) => {
+                self.epochs.lock().unwrap_or_else(PoisonError::into_inner).keep_accepted(accepted)?;
+            }
+            Action::Remove => {
+                tools.workers.command(WORKER, Command::RemoveOutbound(tunnel));
+                tools.workers.command(WORKER, Command::RemoveInbound(plan.spi_in));
+            }
+            Action::Reserve(ticket, state) => shadow.reserve(ticket, state),
+            Action::Announce(ticket, limit, rate) => shadow.announce(key, ticket, limit, rate),
+            Action::Released(window) => shadow.released(key, window),
         }
         Ok(())
     }
 
-    /// This engine does not own the site any more.
-    fn release(&mut self, tunnel: TunnelId, plan: &StaticSaPlan, workers: &mut Workers) {
-        let Some(site) = &mut self.site else { return };
-        site.taking = None;
-        if std::mem::take(&mut site.installed) {
-            workers.command(WORKER, Command::RemoveOutbound(tunnel));
-            workers.command(WORKER, Command::RemoveInbound(plan.spi_in));
-        }
-        self.renewing = false;
+    fn send_within(
+        &mut self,
+        part: Partition,
+        (tunnel, esp, plan): (TunnelId, &EspPlan, &StaticSaPlan),
+        tools: &mut Tools<'_>,
+    ) -> Result<()> {
+        self.install(part, esp, plan, (tunnel, tools.provider), tools.workers)?;
+        let (epoch, first) = (part.epoch.get(), part.first);
+        tracing::info!(spi = plan.spi_out.0, epoch, first, "static SA taken, outbound");
+        Ok(())
     }
 }
 
-impl Taking {
-    /// Whether the shadow has written it down, or nobody is there to do so.
-    fn may_be_used(&mut self, now: Nanos) -> bool {
-        match self.reserved.try_recv() {
-            Ok(true) => return true,
-            Ok(false) | Err(TryRecvError::Closed) => self.alone = true,
-            Err(TryRecvError::Empty) => {}
-        }
-        let (with, without) = self.patience;
-        let waited = now.since(self.since);
-        let go_on = waited >= if self.alone { without } else { with };
-        if go_on {
-            tracing::warn!(
-                first = self.part.first,
-                "no shadow has written down the sequence numbers of a static SA: one that takes over unheard leaves some out"
-            );
-        }
-        go_on
+impl Shared {
+    fn install(
+        &self,
+        window: ReplayWindow,
+        (tunnel, esp): (TunnelId, &EspPlan),
+        tools: &mut Tools<'_>,
+    ) -> Result<()> {
+        let key = SaKey::new(tools.provider, esp.algorithm, &self.key_in)?;
+        let (spi, top) = (self.sa.about().spi_in, window.top());
+        let sa = InboundSa::resumed(spi, key, window, esp.esn).context("inbound SA")?;
+        let inbound = Command::InstallInbound(Box::new(Inbound { tunnel, sa }));
+        ensure!(tools.workers.command(WORKER, inbound), "the worker is stuck");
+        tracing::info!(spi = spi.0, above = top, "static SA taken over, inbound");
+        Ok(())
     }
 }

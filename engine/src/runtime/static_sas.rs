@@ -2,11 +2,13 @@
 //! packet (see [`crate::epochs`]). Those of the site move with its ownership (see [`super::site_sas`]).
 
 use super::sas::SecurityAssociations;
-use super::site_sas::SiteSa;
+use super::site_sas::Shared;
 use super::workers::Workers;
 use crate::epochs::{Epochs, Lane, key_id};
 use crate::plan::{EspPlan, Plan, StaticSaPlan};
 use anyhow::{Context as _, Result, ensure};
+use control::message::SaParameters;
+use control::shadow::takeover::{About, SiteSa};
 use dataplane::id::{Spi, TunnelId, WorkerId};
 use dataplane::message::{Command, Inbound};
 use dataplane::replay::{ReplayWindow, WindowState};
@@ -36,7 +38,7 @@ pub struct Sending {
     /// A successor is on its way to the worker.
     pub renewing: bool,
     /// It belongs to the owner of the site.
-    pub site: Option<SiteSa>,
+    pub site: Option<Shared>,
 }
 
 /// All of them, by tunnel.
@@ -81,8 +83,19 @@ impl StaticSas {
         let epochs = Epochs::open(&plan.state_folder, &key, plan.site.unwrap_or(Lane::ALONE))?;
         let epochs = Arc::new(Mutex::new(epochs));
         if plan.site.is_some() {
-            let site = SiteSa::new(key_in, key_id(&key));
-            return Ok(Sending { key, epochs, renewing: false, site: Some(site) });
+            let about = About {
+                key_in: key_id(&key_in),
+                key_out: key_id(&key),
+                spi_in: plan.spi_in,
+                spi_out: plan.spi_out,
+                parameters: SaParameters { algorithm: esp.algorithm, esn: esp.esn },
+                size: esp.replay_window,
+            };
+            let share = Command::Share { spi: plan.spi_in, tunnel };
+            ensure!(workers.command(WORKER, share), "the worker is stuck");
+            let disk = epochs.lock().unwrap_or_else(PoisonError::into_inner).disk();
+            let site = Some(Shared { sa: SiteSa::new(about, disk), key_in });
+            return Ok(Sending { key, epochs, renewing: false, site });
         }
         let opening = SaKey::new(provider, esp.algorithm, &key_in)?;
         let window = match windows.get(&plan.spi_in) {

@@ -4,6 +4,7 @@ use crate::peer::PeerAddress;
 use crate::peer::connection::tune;
 use crate::peer::tls::Tls;
 use control::shadow::codec::{FRAME_MAX, Frame};
+use control::shadow::exchange::Link;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
@@ -19,15 +20,6 @@ const AGAIN: Duration = Duration::from_millis(300);
 const SETUP: Duration = Duration::from_secs(3);
 /// Octets read at once.
 const READ: usize = 64 * 1024;
-
-/// Which connection: numbers are those of the configuration's lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// To a shadow.
-    To(usize),
-    /// From an engine that brings its sessions.
-    From(usize),
-}
 
 /// What happens on a connection.
 pub enum Event {

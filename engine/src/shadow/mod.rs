@@ -19,7 +19,7 @@ use dataplane::shadow::ControlShadow;
 use pump::Pump;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Frames that may wait to be taken, over all connections.
 const EVENTS: usize = 64;
@@ -68,10 +68,10 @@ pub enum ShadowError {
 
 /// What the control loop asks.
 pub(crate) enum Ask {
-    /// An SA of ours, new or changed; `done` is told once every shadow that is connected has it, or false if none is.
-    Sa(SaState, Option<oneshot::Sender<bool>>),
-    /// One has accepted packets.
-    Progress(KeyId, u64, u32),
+    /// An SA of ours, new or changed, under its ticket.
+    Sa(u64, SaState),
+    /// How far one of ours accepts, and how fast it is; with a ticket, if somebody waits for the shadows.
+    Limit(Option<u64>, KeyId, u64, u32),
     /// One is ours no more.
     Released(KeyId, SaWindow),
     /// This engine owns its site from now on: nobody refreshes what it has of others.
@@ -86,6 +86,8 @@ struct Shared {
     /// By source.
     sas: Vec<ShadowedSas>,
     status: ShadowStatus,
+    /// Tickets of our SAs that are settled, and whether a shadow has noted it.
+    settled: Vec<(KeyId, u64, bool)>,
 }
 
 /// The thread, and what leads to it. Dropped, it ends.
@@ -115,7 +117,7 @@ impl Shadow {
             ..ShadowStatus::default()
         };
         let sas = config.from.iter().map(|_| ShadowedSas::default()).collect();
-        let shared = Arc::new(Mutex::new(Shared { sas, status }));
+        let shared = Arc::new(Mutex::new(Shared { sas, status, settled: Vec::new() }));
         let seen = shared.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let run = move || {
@@ -151,16 +153,20 @@ impl Shadow {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An SA of ours. The receiver says true once every shadow that is connected has it, false if none is.
-    pub fn reserve(&self, state: SaState) -> oneshot::Receiver<bool> {
-        let (done, reserved) = oneshot::channel();
-        let _ = self.asks.send(Ask::Sa(state, Some(done)));
-        reserved
+    /// An SA of ours: it is [settled](Self::settled) once every shadow that is connected has it.
+    pub fn reserve(&self, ticket: u64, state: SaState) {
+        let _ = self.asks.send(Ask::Sa(ticket, state));
     }
 
-    /// An SA of ours has accepted packets.
-    pub fn progress(&self, key_in: KeyId, top: u64, peak: u32) {
-        let _ = self.asks.send(Ask::Progress(key_in, top, peak));
+    /// So far an SA of ours accepts what comes, and so fast it does. With a ticket it is [settled](Self::settled) as well.
+    pub fn announce(&self, key_in: KeyId, ticket: Option<u64>, limit: u64, rate: u32) {
+        let _ = self.asks.send(Ask::Limit(ticket, key_in, limit, rate));
+    }
+
+    /// Tickets that every shadow which is connected has noted, or none is there to: the SA's inbound key, the ticket, and
+    /// whether one has.
+    pub fn settled(&self) -> Vec<(KeyId, u64, bool)> {
+        std::mem::take(&mut self.shared().settled)
     }
 
     /// An SA is ours no more: whoever has it next goes on exactly there.
@@ -173,9 +179,10 @@ impl Shadow {
         let _ = self.asks.send(Ask::Renew);
     }
 
-    /// Looks at what other engines' SAs are known of, the first that knows an answer.
-    pub fn of_sas<T>(&self, look: impl Fn(&ShadowedSas) -> Option<T>) -> Option<T> {
-        self.shared().sas.iter().find_map(look)
+    /// Looks at what the engine is known to have that had this SA before, if any did.
+    pub fn of_sas<T>(&self, key_in: KeyId, look: impl FnOnce(Option<&ShadowedSas>) -> T) -> T {
+        let shared = self.shared();
+        look(shared.sas.iter().find(|sas| sas.state(key_in).is_some()))
     }
 }
 

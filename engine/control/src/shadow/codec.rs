@@ -50,14 +50,14 @@ pub enum Entry {
     RoundEnds,
     /// An SA that may be taken over.
     Sa(SaState),
-    /// The inbound half of one has accepted packets.
-    Progress {
+    /// The inbound half of one goes further, or not so far any more.
+    Limit {
         /// The inbound key.
         key: KeyId,
-        /// The highest sequence number.
-        top: u64,
-        /// The most packets in a second so far.
-        peak: u32,
+        /// No sequence number above this is accepted.
+        limit: u64,
+        /// Numbers in a second lately, at most.
+        rate: u32,
     },
     /// Its engine has let go of an SA: exactly these sequence numbers were accepted.
     Window {
@@ -178,11 +178,11 @@ impl Entry {
                 out.push(3);
                 put_sa(out, state);
             }
-            Entry::Progress { key, top, peak } => {
+            Entry::Limit { key, limit, rate } => {
                 out.push(4);
                 out.extend(key.octets());
-                out.extend(top.to_be_bytes());
-                out.extend(peak.to_be_bytes());
+                out.extend(limit.to_be_bytes());
+                out.extend(rate.to_be_bytes());
             }
             Entry::Window { key, window } => {
                 out.push(5);
@@ -200,10 +200,10 @@ impl Entry {
             1 => Entry::RoundBegins,
             2 => Entry::RoundEnds,
             3 => Entry::Sa(from.sa()?),
-            4 => Entry::Progress {
+            4 => Entry::Limit {
                 key: KeyId::new(from.take()?),
-                top: u64::from_be_bytes(from.take()?),
-                peak: u32::from_be_bytes(from.take()?),
+                limit: u64::from_be_bytes(from.take()?),
+                rate: u32::from_be_bytes(from.take()?),
             },
             5 => {
                 let (key, top) = (KeyId::new(from.take()?), u64::from_be_bytes(from.take()?));
@@ -272,8 +272,8 @@ fn put_sa(out: &mut Vec<u8>, state: &SaState) {
     out.push(u8::from(state.parameters.esn));
     out.extend(state.epoch.to_be_bytes());
     out.extend(state.reserved.to_be_bytes());
-    out.extend(state.top.to_be_bytes());
-    out.extend(state.peak.to_be_bytes());
+    out.extend(state.limit.to_be_bytes());
+    out.extend(state.rate.to_be_bytes());
 }
 
 /// What is left to read.
@@ -345,8 +345,8 @@ impl Reader<'_> {
             parameters: SaParameters { algorithm, esn },
             epoch: u16::from_be_bytes(self.take()?),
             reserved: u64::from_be_bytes(self.take()?),
-            top: u64::from_be_bytes(self.take()?),
-            peak: u32::from_be_bytes(self.take()?),
+            limit: u64::from_be_bytes(self.take()?),
+            rate: u32::from_be_bytes(self.take()?),
         })
     }
 }

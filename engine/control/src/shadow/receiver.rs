@@ -143,7 +143,7 @@ impl Receiver {
                 }
             }
             Entry::Sa(state) => sas.set(state, now),
-            Entry::Progress { key, top, peak } => sas.progress(key, top, peak, now),
+            Entry::Limit { key, limit, rate } => sas.limit(key, (limit, rate), now),
             Entry::Window { key, window } => sas.released(key, window, now),
         }
     }

@@ -3,9 +3,10 @@
 //!
 //! - *Outbound* the standby takes a new epoch of its own and begins at `reserved`: the engine before it has sent no number from
 //!   there on, because it takes numbers only once its shadow has acknowledged that they are taken.
-//! - *Inbound* everything up to a floor is refused. After a planned handover the floor is the exact window; after a
-//!   crash it is the last number heard of plus as many as the SA's peak rate makes of the time since then: what the
-//!   engine before may have accepted without a word.
+//! - *Inbound* everything up to a floor is refused. After a planned handover the floor is the exact window. After a crash it
+//!   is the *limit*: the engine before has accepted no number above it, because its workers raise it only once its shadow
+//!   has acknowledged that. An engine that its shadow did not hear goes on without it after [`patience`]: for the time since
+//!   then the floor is as much higher as the SA was fast.
 
 use crate::message::SaParameters;
 use dataplane::id::{Nanos, Spi};
@@ -52,10 +53,10 @@ pub struct SaState {
     pub epoch: u16,
     /// Its engine sends no sequence number from here on before this has grown and was acknowledged.
     pub reserved: u64,
-    /// The highest sequence number that was accepted.
-    pub top: u64,
-    /// The most packets accepted in a second.
-    pub peak: u32,
+    /// Its engine accepts no sequence number above this before it has grown and was acknowledged.
+    pub limit: u64,
+    /// Sequence numbers that came in a second lately, at most.
+    pub rate: u32,
 }
 
 /// Which sequence numbers an inbound SA has accepted.
@@ -65,9 +66,9 @@ pub type SaWindow = WindowState;
 #[derive(Clone, Debug)]
 struct Known {
     state: SaState,
-    /// When its engine was heard of last.
-    heard: Nanos,
     exact: Option<SaWindow>,
+    /// Written down: no number above this has been accepted.
+    kept: u64,
 }
 
 /// Where an inbound SA goes on.
@@ -85,7 +86,7 @@ pub struct ShadowedSas {
     by_key: BTreeMap<KeyId, Known>,
     /// When anything was heard of the engine.
     heard: Nanos,
-    /// Those that reserve more than before.
+    /// Those that reserve more than is written down.
     reserved: Vec<SaState>,
 }
 
@@ -114,13 +115,13 @@ impl ShadowedSas {
     pub fn set(&mut self, state: SaState, now: Nanos) {
         self.alive(now);
         let known = self.by_key.entry(state.key_in);
-        let known = known.or_insert(Known { state, heard: now, exact: None });
-        let (top, peak) = (known.state.top.max(state.top), known.state.peak.max(state.peak));
+        let known = known.or_insert(Known { state, exact: None, kept: 0 });
         let reserved = known.state.reserved.max(state.reserved);
         let more =
             state.reserved > known.state.reserved || known.state == state || known.state.epoch != state.epoch;
-        *known = Known { state: SaState { top, peak, reserved, ..state }, heard: now, exact: None };
-        if more {
+        (known.state, known.exact) = (SaState { reserved, ..state }, None);
+        if more || state.limit > known.kept {
+            known.kept = to_keep(state.limit, state.rate);
             self.reserved.push(known.state);
         }
     }
@@ -130,13 +131,15 @@ impl ShadowedSas {
         std::mem::take(&mut self.reserved)
     }
 
-    /// Its inbound half went on.
-    pub fn progress(&mut self, key: KeyId, top: u64, peak: u32, now: Nanos) {
+    /// So far its inbound half goes now, and so fast it is. A limit sinks only once it is in force.
+    pub fn limit(&mut self, key: KeyId, (limit, rate): (u64, u32), now: Nanos) {
         self.alive(now);
         if let Some(known) = self.by_key.get_mut(&key) {
-            known.state.top = known.state.top.max(top);
-            known.state.peak = known.state.peak.max(peak);
-            (known.heard, known.exact) = (now, None);
+            (known.state.limit, known.state.rate, known.exact) = (limit, rate, None);
+            if limit > known.kept {
+                known.kept = to_keep(limit, rate);
+                self.reserved.push(known.state);
+            }
         }
     }
 
@@ -144,8 +147,7 @@ impl ShadowedSas {
     pub fn released(&mut self, key: KeyId, window: SaWindow, now: Nanos) {
         self.alive(now);
         if let Some(known) = self.by_key.get_mut(&key) {
-            known.state.top = known.state.top.max(window.top);
-            (known.heard, known.exact) = (now, Some(window));
+            (known.state.limit, known.exact) = (window.top, Some(window));
         }
     }
 
@@ -159,48 +161,48 @@ impl ShadowedSas {
         self.by_key.get(&key_in).map(|known| &known.state)
     }
 
+    /// Their engine was heard a moment ago: whatever it said, it has not done more than that.
+    pub fn is_heard(&self, now: Nanos) -> bool {
+        self.silence(now).is_some_and(|silence| silence < HEARD)
+    }
+
     /// Where the SA that receives under `key_in` goes on at a takeover at `now`; `None` for one that was never heard of.
     pub fn floor(&self, key_in: KeyId, now: Nanos) -> Option<Floor> {
         let known = self.by_key.get(&key_in)?;
-        if let Some(window) = &known.exact {
-            return Some(Floor::Exact(window.clone()));
+        match &known.exact {
+            Some(window) if self.is_heard(now) => Some(Floor::Exact(window.clone())),
+            _ => {
+                let SaState { limit, rate, .. } = known.state;
+                Some(Floor::Above(limit.saturating_add(unheard(rate, self.silence(now).unwrap_or_default()))))
+            }
         }
-        let SaState { top, peak, .. } = known.state;
-        // In whole milliseconds, rounded up: a gap is never taken for shorter than it was.
-        let gap_ms = now.since(known.heard.max(self.heard)).0.div_ceil(1_000_000);
-        let unheard = (u128::from(peak) * u128::from(gap_ms)).div_ceil(1000);
-        Some(Floor::Above(top.saturating_add(u64::try_from(unheard).unwrap_or(u64::MAX))))
     }
 }
 
-/// The most packets in a second that one SA has accepted, by windows of 100 ms: a burst counts as if it went on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PeakRate {
-    began: Nanos,
-    base: u64,
-    peak: u32,
+/// An engine says something this often, if only that it lives.
+pub const BEAT: Nanos = Nanos::from_millis(100);
+/// One that has said nothing for so long may have done more than it said.
+const HEARD: Nanos = Nanos::from_millis(350);
+/// SAs up to this rate, numbers a second, wait for their shadow: their packets are few enough to be held meanwhile.
+const SLOW: u32 = 24;
+/// So long.
+const HELD: Nanos = Nanos::from_millis(2_000);
+
+/// How long an engine whose shadow is gone waits before it accepts more than the shadow knows of.
+pub const fn patience(rate: u32) -> Nanos {
+    if rate <= SLOW { HELD } else { Nanos(0) }
 }
 
-impl PeakRate {
-    /// A window.
-    const WINDOW: Nanos = Nanos::from_millis(100);
+/// What is written down of a limit, for a process that starts anew and has heard nothing yet: so much more that it is
+/// written every few seconds at most.
+pub fn to_keep(limit: u64, rate: u32) -> u64 {
+    limit.saturating_add(16 + 8 * u64::from(rate))
+}
 
-    /// The highest sequence number is `top` by now.
-    pub fn note(&mut self, top: u64, now: Nanos) {
-        let passed = now.since(self.began).max(Self::WINDOW);
-        // The packets at both ends of a window are one more than the steps between them, and a rate is never taken for lower.
-        let packets = u128::from(top.saturating_sub(self.base)) + 1;
-        let rate = (packets * 1_000_000_000).div_ceil(u128::from(passed.0));
-        if self.base > 0 {
-            self.peak = self.peak.max(u32::try_from(rate).unwrap_or(u32::MAX));
-        }
-        if now.since(self.began) >= Self::WINDOW || self.base == 0 {
-            (self.began, self.base) = (now, top);
-        }
-    }
-
-    /// Packets a second.
-    pub fn peak(&self) -> u32 {
-        self.peak
-    }
+/// Numbers that an engine may have accepted in a time in which it was not heard.
+pub fn unheard(rate: u32, silence: Nanos) -> u64 {
+    // In whole milliseconds, rounded up: a gap is never taken for shorter than it was.
+    let gap_ms = silence.since(patience(rate)).0.div_ceil(1_000_000);
+    let numbers = (u128::from(rate) * u128::from(gap_ms)).div_ceil(1000);
+    u64::try_from(numbers).unwrap_or(u64::MAX)
 }

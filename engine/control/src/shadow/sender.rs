@@ -1,7 +1,7 @@
 //! The end at the engine whose sessions they are: one [`Sender`] a shadow, and the [`Rounds`] that all of them share.
 
 use super::codec::{Entry, Frame};
-use super::sas::SaState;
+use super::sas::{BEAT, SaState};
 use dataplane::id::Nanos;
 use dataplane::shadow::FlowChange;
 use std::collections::VecDeque;
@@ -47,6 +47,10 @@ pub struct Sender {
     /// When it last acknowledged something, or began to have something to acknowledge.
     moved: Nanos,
     behind: bool,
+    /// Something was left out, or nothing said yet: what it knows of SAs is not to be relied on.
+    gap: bool,
+    /// When the last batch was made.
+    closed: Nanos,
 }
 
 impl Sender {
@@ -61,6 +65,8 @@ impl Sender {
             open_entries: 0,
             moved: now,
             behind: true,
+            gap: true,
+            closed: now,
         }
     }
 
@@ -90,6 +96,7 @@ impl Sender {
         if self.octets + self.open.len() >= BUDGET {
             self.behind |= self.is_stuck(now);
             if self.behind {
+                self.gap = true;
                 return None;
             }
         }
@@ -99,9 +106,13 @@ impl Sender {
         if self.open.len() >= BATCH { self.close(now) } else { None }
     }
 
-    /// What was added so far, to be sent.
+    /// What was added so far, to be sent; or, where nothing was for a while, a sign of life.
     pub fn close(&mut self, now: Nanos) -> Option<Frame> {
-        let since = self.open_since.take()?;
+        if self.open_since.is_none() && (now.since(self.closed) < BEAT || !self.waiting.is_empty()) {
+            return None;
+        }
+        let since = self.open_since.take().unwrap_or(now);
+        self.closed = now;
         if self.waiting.is_empty() {
             self.moved = now;
         }
@@ -142,7 +153,12 @@ impl Sender {
 
     /// A round begins: from here on it gets everything.
     pub fn begins(&mut self) {
-        self.behind = false;
+        (self.behind, self.gap) = (false, false);
+    }
+
+    /// It is told whatever is said of SAs, and has been since a round has named them.
+    pub fn is_told(&self) -> bool {
+        !self.gap
     }
 
     /// A report of the workers was lost.

@@ -1,6 +1,7 @@
 use super::codec::{Entry, Frame, entries};
+use super::exchange::{Exchange, Link, Output};
 use super::receiver::Receiver;
-use super::sas::{Floor, KeyId, PeakRate, SaState, SaWindow, ShadowedSas};
+use super::sas::{KeyId, SaState, SaWindow, ShadowedSas};
 use super::sender::{Rounds, Sender};
 use crate::message::SaParameters;
 use dataplane::flow::{
@@ -260,24 +261,6 @@ proptest! {
             prop_assert_eq!(whole, all.len() - 1, "the last one breaks off");
         }
     }
-
-    /// Nothing that the engine before accepted is accepted again, if it kept to the peak rate that it told of.
-    #[test]
-    fn nothing_below_a_floor_was_missed(rate in 1..50_000_u64, sync_ms in 1..20_u64, crash_ms in 300..5_000_u64) {
-        let (mut sas, mut peak) = (ShadowedSas::default(), PeakRate::default());
-        let at = |ms: u64| Nanos::from_millis(1_000 + ms);
-        let top = |ms: u64| 1 + rate * ms / 1000;
-        sas.set(sa(1), at(0));
-        for ms in (0..crash_ms).step_by(sync_ms as usize) {
-            peak.note(top(ms), at(ms));
-            sas.progress(KeyId::new([1; 16]), top(ms), peak.peak(), at(ms));
-        }
-        // It lives on unheard for a second.
-        let takeover = crash_ms + 1_000;
-        let Some(Floor::Above(floor)) = sas.floor(KeyId::new([1; 16]), at(takeover)) else { panic!("a floor") };
-        prop_assert!(floor + 1 >= top(takeover), "{} < {}", floor, top(takeover));
-        prop_assert!(floor <= top(takeover) + rate / 2 + 20, "nor much above: {} {}", floor, top(takeover));
-    }
 }
 
 fn sa(n: u8) -> SaState {
@@ -289,8 +272,8 @@ fn sa(n: u8) -> SaState {
         parameters: SaParameters { algorithm: Algorithm::Aes256Gcm, esn: n.is_multiple_of(2) },
         epoch: u16::from(n),
         reserved: 1 << 24,
-        top: 0,
-        peak: 0,
+        limit: 0,
+        rate: 0,
     }
 }
 
@@ -310,10 +293,10 @@ fn entry() -> impl Strategy<Value = Entry> {
         Just(Entry::RoundBegins),
         Just(Entry::RoundEnds),
         any::<u8>().prop_map(|n| Entry::Sa(sa(n))),
-        (any::<u64>(), any::<u32>()).prop_map(|(top, peak)| Entry::Progress {
+        (any::<u64>(), any::<u32>()).prop_map(|(limit, rate)| Entry::Limit {
             key: KeyId::new([9; 16]),
-            top,
-            peak
+            limit,
+            rate
         }),
         (any::<u64>(), prop::collection::vec(any::<u64>(), 0..64)).prop_map(window),
     ]
@@ -354,4 +337,39 @@ fn what_a_window_accepted_stays_accepted() {
     }
     let floor = ReplayWindow::above(above, size, false);
     assert!((1..=above).all(|n| floor.check(n as u32).is_err()) && floor.check(above as u32 + 1).is_ok());
+}
+
+/// What is asked before a round has named the SAs nobody has noted: the shadow may not know the SA.
+#[test]
+fn a_shadow_notes_what_is_reserved_once_it_was_told_of_the_sas() {
+    let now = Nanos::from_millis(1000);
+    let mut exchange = Exchange::new(Vec::new(), (1, 0), Vec::new());
+    let settled = |exchange: &mut Exchange, acknowledge: bool| {
+        exchange.step(now);
+        let mut outputs: Vec<Output> = exchange.outputs().collect();
+        let last = outputs.iter().rev().find_map(|output| match output {
+            Output::Send(_, Frame::Batch { number, .. }) => Some(*number),
+            _ => None,
+        });
+        if let Some(number) = last.filter(|_| acknowledge) {
+            exchange.answered(0, Frame::Ack { number }, now);
+            outputs.extend(exchange.outputs());
+        }
+        let of =
+            |output| if let Output::Settled(ticket, noted) = output { Some((ticket, noted)) } else { None };
+        outputs.into_iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let state = sa(10);
+    exchange.sa(state, Some(1), now);
+    assert_eq!(settled(&mut exchange, false), [(1, false)], "there is none");
+    exchange.up(Link::To(0), now);
+    exchange.limit(state.key_in, (20, 1), Some(2), now);
+    assert_eq!(settled(&mut exchange, true), [(2, false)], "it knows no SA yet");
+    exchange.limit(state.key_in, (30, 1), Some(3), now);
+    assert_eq!(settled(&mut exchange, false), []);
+    exchange.limit(state.key_in, (40, 1), Some(4), now);
+    assert_eq!(settled(&mut exchange, true), [(3, true), (4, true)]);
+    exchange.limit(state.key_in, (50, 1), Some(5), now);
+    exchange.down(Link::To(0));
+    assert_eq!(settled(&mut exchange, true), [(5, false)], "it is gone");
 }

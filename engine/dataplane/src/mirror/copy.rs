@@ -85,6 +85,7 @@ impl Fate {
                     | R::PoolExhausted
                     | R::TxFull
                     | R::HoldFull
+                    | R::Unreserved
                     | R::HandoffFull
             )
         )

@@ -1,7 +1,7 @@
 //! Takes tunnel headers off packets that are for a tunnel of this engine.
 
 use super::Verdict;
-use crate::context::{Context, Meta, Version};
+use crate::context::{Context, Meta, Version, Wait};
 use crate::drop_reason::DropReason;
 use crate::id::{Spi, TunnelId, WorkerId};
 use crate::message::Inbound;
@@ -133,20 +133,63 @@ pub(crate) fn open<A: PacketPool>(
     let tunnels = &context.snapshot.tunnels;
     let ours = |inbound: &&mut Box<Inbound>| ours(&tunnels[inbound.tunnel.index()]);
     let Some(inbound) = context.sas.inbound.get_mut(&spi).filter(ours) else {
-        return unless_transit(context, packet, meta, DropReason::UnknownSpi);
+        return unknown(context, packet, meta, spi);
     };
     let tunnel = inbound.tunnel;
     packet.adj(at);
-    let inner = inbound.sa.open(packet).map_err(|error| match error {
-        SaError::Replay => DropReason::Replayed,
-        SaError::Authentication => DropReason::Authentication,
-        _ => DropReason::BadEncapsulation,
-    })?;
+    let inner = match inbound.sa.open(packet) {
+        Ok(inner) => inner,
+        Err(SaError::Replay) => return Err(DropReason::Replayed),
+        Err(SaError::Authentication) => return Err(DropReason::Authentication),
+        Err(SaError::Ahead) => return ahead(context, packet, meta, spi, class),
+        Err(_) => return Err(DropReason::BadEncapsulation),
+    };
     let expected = if inner == Protocol::IPV6.0 { 6 } else { 4 };
     if packet.data().first().is_none_or(|byte| byte >> 4 != expected) {
         return Err(DropReason::BadEncapsulation);
     }
     inside(context, packet, meta, tunnel, class)
+}
+
+/// The packet is the inner one already, but its number may not be accepted yet.
+#[cold]
+fn ahead<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &mut A::Packet,
+    meta: &mut Meta,
+    spi: Spi,
+    class: TrafficClass,
+) -> Verdict {
+    let inbound = context.sas.inbound.get(&spi).ok_or(DropReason::UnknownSpi)?;
+    let (tunnel, (seq, inner)) = (inbound.tunnel, inbound.sa.ahead());
+    let expected = if inner == Protocol::IPV6.0 { 6 } else { 4 };
+    if packet.data().first().is_none_or(|byte| byte >> 4 != expected) {
+        return Err(DropReason::BadEncapsulation);
+    }
+    inside(context, packet, meta, tunnel, class)?;
+    wait(context, meta, Wait::ToAccept(spi, seq))
+}
+
+/// An SA that is not here: another engine has handed it over, and this one does not have it yet; or it is nobody's.
+#[cold]
+fn unknown<A: PacketPool>(
+    context: &mut Context<A>,
+    packet: &A::Packet,
+    meta: &mut Meta,
+    spi: Spi,
+) -> Verdict {
+    let Err(reason) = unless_transit(context, packet, meta, DropReason::UnknownSpi) else { return Ok(()) };
+    let awaited = context.sas.shared.iter().any(|shared| shared.spi == spi);
+    if !awaited || context.sas.inbound.contains_key(&spi) {
+        return Err(reason);
+    }
+    wait(context, meta, Wait::ToOpen(spi))
+}
+
+fn wait<A: PacketPool>(context: &mut Context<A>, meta: &mut Meta, wait: Wait) -> Verdict {
+    context.sas.waits.try_push(wait).map_err(|_| DropReason::Unreserved)?;
+    meta.waits = true;
+    Ok(())
 }
 
 fn gre<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta: &mut Meta) -> Verdict {

@@ -27,7 +27,9 @@ pub fn encap<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, me
     let written = match outer.encapsulation {
         Encapsulation::Esp => {
             let template = template()?;
-            let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
+            let Some(sa) = context.sas.outbound[id.index()].as_mut() else {
+                return context.sas.without(id, meta);
+            };
             seal(sa, packet, meta, template.length())?;
             report_soft_limit(sa, &mut context.events, id);
             // The flows in it are hidden: SPIs are what the underlay can spread them by.
@@ -71,7 +73,9 @@ fn less_often<A: PacketPool>(
     let template = outer.template.as_ref().ok_or(DropReason::UnknownTunnel)?;
     let entropy = match outer.encapsulation {
         Encapsulation::EspUdp(_) => {
-            let sa = context.sas.outbound[id.index()].as_mut().ok_or(DropReason::NoSa)?;
+            let Some(sa) = context.sas.outbound[id.index()].as_mut() else {
+                return context.sas.without(id, meta);
+            };
             seal(sa, packet, meta, template.length())?;
             report_soft_limit(sa, &mut context.events, id);
             0

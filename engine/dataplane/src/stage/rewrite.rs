@@ -8,7 +8,8 @@ use crate::wire::ethernet::Ethernet;
 use crate::wire::{EtherType, MacAddr};
 use std::net::IpAddr;
 
-/// Puts the link header on and returns the port to send by; `None` while the neighbour's MAC address is not known.
+/// Puts the link header on and returns the port to send by; `None` while the neighbour's MAC address is not known, or the
+/// tunnel's SA is not here.
 ///
 /// # Errors
 /// If the packet has found no way out, or has no headroom.
@@ -28,7 +29,8 @@ pub fn rewrite<A: PacketPool>(
         Egress::Link { interface, src, mac, ether_type } => {
             return link_header(context, packet, interface, (src, mac), ether_type).map(Some);
         }
-        _ => return Err(DropReason::NoRoute),
+        Egress::Tunnel(_) => return Ok(None),
+        Egress::Unknown => return Err(DropReason::NoRoute),
     };
     let Some(header) = &adjacency.header else { return Ok(None) };
     let ether_type = if meta.version == Version::V4 { EtherType::IPV4 } else { EtherType::IPV6 };

@@ -1,7 +1,7 @@
 //! What control tells a worker to do.
 
 use super::{Clock, Worker};
-use crate::context::{Context, MAX_INBOUND, Watched};
+use crate::context::{Context, MAX_INBOUND, SharedSa};
 use crate::id::{Nanos, TunnelId};
 use crate::links::EVENTS;
 use crate::message::{Command, Event, Inbound, Retired};
@@ -32,8 +32,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         match command {
             Command::InstallInbound(inbound) => self.install_inbound(inbound),
             Command::InstallOutbound(tunnel, sa) => self.install_outbound(tunnel, sa),
+            Command::Limit(spi, limit) => self.limit(spi, limit),
             Command::RemoveInbound(spi) => {
-                self.context.sas.watched.retain(|watched| watched.spi != spi);
+                self.give_up_accepting(spi);
                 if let Some(old) = self.context.sas.inbound.remove(&spi) {
                     self.context.report(Event::Retired(Retired::Inbound(old)));
                 }
@@ -43,9 +44,9 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
                     self.context.report(Event::Retired(Retired::Outbound(old)));
                 }
             }
-            Command::Watch(spi) => {
-                // More than can be watched are none of the worker's: control has checked how many there are.
-                let _ = self.context.sas.watched.try_push(Watched { spi, reported: (0, Nanos(0)) });
+            Command::Share { spi, tunnel } => {
+                // More than there is room for are none of the worker's: control has checked how many there are.
+                let _ = self.context.sas.shared.try_push(SharedSa { spi, tunnel, reported: (0, Nanos(0)) });
             }
             Command::ResetSequence(tunnel) => {
                 if let Some(sequence) = self.context.sequences.get_mut(tunnel.index()) {
@@ -75,18 +76,18 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
     }
 
-    /// How far watched SAs have come: at once for one that is slow, every millisecond for the others.
+    /// How far what comes under shared SAs has come: at once for one that is slow, every millisecond for the others.
     #[cold]
-    pub(super) fn report_accepted(&mut self, now: Nanos) {
+    pub(super) fn report_reached(&mut self, now: Nanos) {
         let context = &mut self.context;
-        for Watched { spi, reported } in &mut context.sas.watched {
-            let top = context.sas.inbound.get(spi).map_or(0, |inbound| inbound.sa.top());
+        for SharedSa { spi, reported, .. } in &mut context.sas.shared {
+            let top = context.sas.inbound.get(spi).map_or(0, |inbound| inbound.sa.reached());
             if top > reported.0
                 && now.since(reported.1) >= BETWEEN_REPORTS
                 && context.events.free() > EVENTS / 2
             {
                 *reported = (top, now);
-                let _ = context.events.push(Event::Accepted(*spi, top));
+                let _ = context.events.push(Event::Reached(*spi, top));
             }
         }
     }
@@ -118,6 +119,11 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.context.report(Event::Retired(Retired::Inbound(old)));
         }
         self.context.report(Event::InboundInstalled(spi));
+        let mut shared = self.context.sas.shared.iter_mut();
+        if let Some(shared) = shared.find(|shared| shared.spi == spi) {
+            shared.reported = (0, Nanos(0));
+            self.open_waiting(spi);
+        }
     }
 
     fn install_outbound(&mut self, tunnel: TunnelId, sa: Box<OutboundSa>) {
@@ -130,6 +136,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             self.context.report(Event::Retired(Retired::Outbound(old)));
         }
         self.context.report(Event::OutboundInstalled(tunnel, spi));
+        self.seal_waiting(tunnel);
     }
 }
 

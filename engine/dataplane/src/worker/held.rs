@@ -1,8 +1,8 @@
-//! Packets that wait for a neighbour's MAC address.
+//! Packets that wait for a neighbour's MAC address; those that wait for something else are told apart here.
 
 use super::{Clock, Worker};
 use crate::batch::{Batch, Slot};
-use crate::context::{Egress, Meta};
+use crate::context::{Egress, Meta, Wait};
 use crate::drop_reason::DropReason;
 use crate::message::Event;
 use crate::observe::{Origin, Outcome, Point};
@@ -15,8 +15,12 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// Keeps a packet until its neighbour is known, or its bucket has moved.
     #[cold]
     pub(super) fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
-        if meta.egress == Egress::Unknown {
-            return self.wait_for_mark(packet, meta);
+        match meta.egress {
+            Egress::Unknown => return self.wait_for_mark(packet, meta),
+            Egress::Tunnel(tunnel) => {
+                return self.wait_for_sa(Wait::ToSeal(tunnel), Slot { packet, meta: *meta });
+            }
+            _ => {}
         }
         let Some((interface, ip)) = neighbor_of(&self.context, meta) else {
             self.eyes.dropped(self.context.now, Point::Transmit, meta, DropReason::NoRoute);

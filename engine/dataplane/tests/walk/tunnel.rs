@@ -195,6 +195,90 @@ fn esp_is_rekeyed_without_loss() {
     b.refuses(WAN, &before, DropReason::UnknownSpi);
 }
 
+/// What is above the limit of an SA waits, in its order, and goes on when the limit allows it; a copy of it does not.
+#[test]
+fn packets_above_the_limit_of_their_sa_wait() {
+    let (mut a, mut b) = pair(ESP, false);
+    let spi = Spi(0x1000);
+    let frames: Vec<_> =
+        (1..=5u16).map(|n| wire(&mut a, &Ip::between(1, 2, false).udp(n, usize::from(n)))).collect();
+    let limit = |b: &mut Engine, limit: u64| {
+        b.events();
+        b.command(0, Command::Limit(spi, limit));
+        b.poll();
+        let said = b.events().iter().find_map(|event| match event {
+            Event::Limited(of, in_force) if *of == spi => Some(*in_force),
+            _ => None,
+        });
+        (said.expect("it says what is in force"), b.take(LAN))
+    };
+    assert_eq!(limit(&mut b, 2).0, 2);
+    assert_eq!(deliver(&mut b, &frames[..4]).len(), 2);
+    assert_eq!(deliver(&mut b, &frames[3..4]).len(), 0);
+    assert_eq!(b.counters().held.get(), 3);
+    let (in_force, out) = limit(&mut b, 4);
+    assert_eq!((in_force, out.len(), b.dropped(DropReason::Replayed)), (4, 2, 1));
+    let lengths: Vec<_> = out.iter().map(|frame| payload(&checked(frame)).len() - 8).collect();
+    assert_eq!(lengths, [3, 4], "in their order");
+    b.refuses(WAN, &frames[3], DropReason::Replayed);
+    // It never sinks below what was accepted, and what waits when its SA goes has nowhere to go.
+    assert_eq!(limit(&mut b, 1).0, 4);
+    assert_eq!(deliver(&mut b, &frames[4..]).len(), 0);
+    b.command(0, Command::RemoveInbound(spi));
+    b.poll();
+    assert_eq!((b.dropped(DropReason::Unreserved), b.counters().held.get()), (1, 0));
+}
+
+/// SAs that another engine has just handed over: what comes and what is to leave waits for them, in its order, but not for ever.
+#[test]
+fn packets_wait_for_a_shared_sa_that_is_on_its_way() {
+    let (mut a, mut b) = pair(ESP, false);
+    let (spi, tunnel) = (Spi(0x1000), dataplane::id::TunnelId(0));
+    let frames: Vec<_> =
+        (1..=3u16).map(|n| wire(&mut a, &Ip::between(1, 2, false).udp(n, usize::from(n)))).collect();
+    let taken = |engine: &mut Engine, command| {
+        engine.events();
+        engine.command(0, command);
+        engine.poll();
+        engine.events().into_iter().find_map(|event| match event {
+            Event::Retired(retired) => Some(retired),
+            _ => None,
+        })
+    };
+    let Some(Retired::Inbound(inbound)) = taken(&mut b, Command::RemoveInbound(spi)) else { panic!("no SA") };
+    b.refuses(WAN, &frames[0], DropReason::UnknownSpi);
+    b.command(0, Command::Share { spi, tunnel });
+    assert_eq!(deliver(&mut b, &frames[..2]).len(), 0);
+    assert_eq!(b.counters().held.get(), 2);
+    taken(&mut b, Command::InstallInbound(inbound));
+    let out: Vec<_> = b.take(LAN).iter().map(|frame| payload(&checked(frame)).len() - 8).collect();
+    assert_eq!((out, b.counters().held.get()), (vec![1, 2], 0));
+    assert_eq!(deliver(&mut b, &frames[2..]).len(), 1);
+
+    let Some(Retired::Outbound(outbound)) = taken(&mut a, Command::RemoveOutbound(tunnel)) else {
+        panic!("no SA")
+    };
+    a.command(0, Command::Share { spi: Spi(0x1001), tunnel });
+    let plain = |n: u16| frame(engine_mac(1, 0), host_mac(), None, &Ip::between(1, 2, false).udp(n, 8));
+    for n in 4..=5 {
+        a.put(0, LAN, &plain(n));
+        a.poll();
+    }
+    assert_eq!((a.take(WAN).len(), a.counters().held.get()), (0, 2));
+    taken(&mut a, Command::InstallOutbound(tunnel, outbound));
+    let out = a.take(WAN);
+    let numbers: Vec<_> = out.iter().map(|frame| payload(&checked(frame))[4..8].to_vec()).collect();
+    assert_eq!(numbers, [4u32, 5].map(|n| n.to_be_bytes().to_vec()));
+    assert_eq!(deliver(&mut b, &out).len(), 2);
+
+    taken(&mut a, Command::RemoveOutbound(tunnel));
+    a.put(0, LAN, &plain(6));
+    a.poll();
+    a.wait(3_000);
+    a.poll();
+    assert_eq!((a.dropped(DropReason::NoSa), a.counters().held.get()), (1, 0));
+}
+
 /// A tunnel that is given up has nothing left to send by, and its SA goes back to be freed.
 #[test]
 fn a_tunnel_that_is_given_up_sends_nothing() {

@@ -44,6 +44,11 @@ impl Deliveries {
         arrival
     }
 
+    /// How many packets of a flow have arrived.
+    pub fn count_of(&self, flow: u32) -> u32 {
+        self.flows.get(flow as usize).map_or(0, |flow| flow.seen.iter().map(|word| word.count_ones()).sum())
+    }
+
     /// Whether a packet has arrived.
     pub fn has(&self, packet: PacketId) -> bool {
         let word = self.flows.get(packet.flow as usize).and_then(|f| f.seen.get(packet.number as usize / 64));

@@ -12,10 +12,12 @@ pub mod planned;
 pub mod records;
 pub mod recovery;
 pub mod replays;
+pub mod shadows;
 
 use crate::hosts::PacketId;
 use crate::plane::tape::{Act, Use};
 use dataplane::id::Nanos;
+use deliveries::Arrival;
 
 /// What must not happen, and when it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub enum Rule {
     Orders,
     /// See [`records`].
     Records,
+    /// See [`shadows`].
+    Shadows,
 }
 
 /// Violations kept of each rule; what follows the first ones says little.
@@ -95,6 +99,8 @@ pub struct Checkers {
     pub orders: orders::Orders,
     /// See [`records`].
     pub records: records::Records,
+    /// See [`shadows`].
+    pub shadows: shadows::Shadows,
     /// What they saw.
     pub log: Log,
 }
@@ -121,8 +127,14 @@ impl Checkers {
 
     /// A packet arrived at its host.
     pub fn delivered(&mut self, at: Nanos, packet: PacketId) {
+        let arrival = self.brought(at, packet);
+        self.planned.delivered(at, packet, arrival, &mut self.log);
+    }
+
+    /// A packet arrived that bears no order.
+    pub fn brought(&mut self, at: Nanos, packet: PacketId) -> Arrival {
         let arrival = self.deliveries.note(packet);
         self.replays.delivered(at, packet, arrival, &mut self.log);
-        self.planned.delivered(at, packet, arrival, &mut self.log);
+        arrival
     }
 }

@@ -1,4 +1,9 @@
 //! (5) While nothing is broken, whatever is moved, drained or rekeyed: nothing is lost, reordered or duplicated.
+//!
+//! What the partner sends may be lost or doubled no more than the rest, but bears no order here: a gateway of another make sets no
+//! MARK, so what it has still sent to the last owner, which sends it on once it has found out the next one by ARP, may be
+//! overtaken by what it sends to that one. And a copy that an attacker brings is new, and late, where the first one
+//! came before the site had an owner: RFC 4303 §3.4.3 has it accepted.
 
 use super::deliveries::{Arrival, Deliveries};
 use super::{Log, Rule};

@@ -8,7 +8,7 @@ use crate::topology::{ENGINES, GATEWAY, SECOND, link_address, wan_address};
 use control::io::{Input, Output};
 use control::message::Endpoints;
 use dataplane::ecmp::Shares;
-use dataplane::id::{InterfaceId, Spi, TunnelId};
+use dataplane::id::{Epoch, InterfaceId, Spi, TunnelId};
 use dataplane::message::Command;
 
 impl Cluster {
@@ -40,10 +40,7 @@ impl Cluster {
                 plane.forwarding.set_tunnel(tunnel, up, fenced);
                 node.told.tunnels.insert(tunnel, (up, fenced));
             }
-            Output::Role { owner, epoch } => {
-                plane.forwarding.set_owner(owner);
-                node.told.role = Some((owner, epoch));
-            }
+            Output::Role { owner, epoch } => self.role(name, owner, epoch),
             Output::ForwardUntil(until) => {
                 plane.set_forward_until(until);
                 node.told.forward_until = until;
@@ -76,6 +73,20 @@ impl Cluster {
             }
             Output::Reply { result, .. } => node.replies.push(result),
         }
+    }
+
+    /// Packets go to the next owner before the SAs that they would have needed do.
+    fn role(&mut self, name: &'static str, owner: bool, epoch: Epoch) {
+        let now = self.now;
+        let node = self.node_mut(name);
+        node.told.role = Some((owner, epoch));
+        node.plane.iter_mut().for_each(|plane| plane.forwarding.set_owner(owner));
+        if !owner {
+            self.publish(name);
+        }
+        let node = self.node_mut(name);
+        let local = node.clock.local(now);
+        node.plane.iter_mut().for_each(|plane| plane.set_owner(owner, local));
     }
 
     /// The workers must answer for the gateway before they announce it.

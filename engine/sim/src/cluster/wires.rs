@@ -3,8 +3,10 @@
 use super::Cluster;
 use crate::hosts::{self, PacketId};
 use crate::node::Node;
+use crate::partner;
 use crate::plane::WORKERS;
 use crate::plane::forwarding::{LAN, LINK};
+use crate::plane::site_sa::is_from_partner;
 use crate::plane::tape::Act;
 use crate::topology::{ENGINES, engine_of};
 use dataplane::id::{PortId, Spi};
@@ -69,6 +71,7 @@ impl Cluster {
         let uses = std::mem::take(&mut *plane.tape.lock().expect("one thread"));
         let sent: Vec<_> = std::iter::from_fn(|| plane.depart()).collect();
         let node = &self.nodes[name];
+        let known = self.known_beside(name);
         let checkers = &mut self.checkers;
         for entry in uses {
             match (entry.act, entry.packet) {
@@ -78,7 +81,12 @@ impl Cluster {
                 (Act::Opened, Some(packet)) => checkers.owners.opened(node, packet),
                 _ => {}
             }
-            checkers.used(now, name, entry);
+            known.sealed(now, name, entry, checkers);
+            // What the partner sealed may be opened before it is accepted, and again elsewhere if it never was: what arrives
+            // at the host counts.
+            if entry.act == Act::Sealed || !is_from_partner(entry.key) {
+                checkers.used(now, name, entry);
+            }
         }
         for (port, frame) in sent {
             let packet = PacketId::of_frame(&frame);
@@ -86,25 +94,39 @@ impl Cluster {
             if let Some(packet) = packet {
                 checkers.owners.forwarded(now, node, packet, &mut checkers.log);
             }
-            if port == LAN {
+            let to = engine_of(&frame).filter(|to| *to != name);
+            if port == LAN && self.partner.is_for(&frame) {
+                if let Some(packet) = self.partner.hear(&frame) {
+                    checkers.delivered(now, packet);
+                }
+                continue;
+            }
+            if port == LAN && to.is_none() {
                 if let Some(packet) = self.hosts.hear(name, &frame) {
                     checkers.owners.delivered(now, node, packet, &mut checkers.log);
-                    checkers.delivered(now, packet);
+                    match partner::number_of(packet) {
+                        Some(seq) => known.accepted(now, name, (packet, seq), checkers),
+                        None => checkers.delivered(now, packet),
+                    }
                 }
                 continue;
             }
             if let Some(packet) = packet.filter(|_| port == LINK) {
                 checkers.loops.sent(now, name, packet, &mut checkers.log);
             }
-            if let Some(to) = engine_of(&frame).filter(|to| *to != name) {
+            if let Some(to) = to {
                 self.network.send_frame(now, (name, to), (port, frame), &mut self.rng);
             }
+        }
+        if let Some(gateway) = self.hosts.gateway {
+            let planes = self.nodes.values_mut().filter_map(|node| node.plane.as_mut());
+            planes.for_each(|plane| plane.forwarding.set_gateway(gateway));
         }
         self.checkers.conservation.polled(now, &self.nodes[name], &mut self.checkers.log);
     }
 }
 
-fn spi(frame: &[u8]) -> Option<Spi> {
+pub(super) fn spi(frame: &[u8]) -> Option<Spi> {
     let esp = frame.get(23) == Some(&IS_ESP);
     frame.get(ESP_AT..)?.first_chunk().copied().filter(|_| esp).map(|spi| Spi(u32::from_be_bytes(spi)))
 }

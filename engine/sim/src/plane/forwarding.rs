@@ -2,14 +2,15 @@
 
 use crate::sabotage::Sabotage;
 use crate::topology::{
-    ENGINES, FIRST, GATEWAY, GROUP, HOST_MAC, SECOND, engine_mac, host, lan_address, link_address,
-    neighbours, wan_address,
+    ENGINES, FIRST, GATEWAY, GROUP, HOST_MAC, HOST_P, PARTNER, PARTNER_MAC, PARTNERS, SECOND, THIRD,
+    engine_mac, host, lan_address, link_address, neighbours, wan_address,
 };
 use dataplane::ecmp::{BucketTable, Shares};
 use dataplane::fib::{Fib, FibBuilder};
 use dataplane::id::{Generation, InterfaceId, Nanos, NextHopId, PortId, TunnelId};
 use dataplane::neighbor::Neighbors;
 use dataplane::snapshot::{Encapsulation, Group, Interface, NextHop, Snapshot, Tables, Tunnel};
+use dataplane::wire::MacAddr;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct Forwarding {
     engine: &'static str,
     generation: Generation,
     owner: bool,
+    /// Who has said last that it has the gateway's address: what an ARP request would find out.
+    gateway: Option<&'static str>,
     tunnels: Vec<Tunnel>,
     buckets: Arc<BucketTable>,
     flowlet_gap: Nanos,
@@ -51,13 +54,14 @@ impl Forwarding {
             engine,
             generation: Generation(0),
             owner: false,
-            tunnels: [FIRST, SECOND].map(|id| tunnel(engine, id)).into(),
+            gateway: None,
+            tunnels: tunnels(engine),
             buckets: Arc::new(BucketTable::new(&Shares::by_weight(&[(FIRST, 1)]).expect("a member"))),
             flowlet_gap: Nanos(0),
             move_deadline: Nanos(0),
             fib,
             next_hops,
-            neighbors: Arc::new(known(engine)),
+            neighbors: Arc::new(known(engine).collect()),
             sabotage,
             dirty: true,
         }
@@ -67,6 +71,16 @@ impl Forwarding {
     pub fn set_owner(&mut self, owner: bool) {
         self.dirty |= self.owner != owner;
         self.owner = owner;
+    }
+
+    /// An engine of the site has said that it has the gateway's address.
+    pub fn set_gateway(&mut self, engine: &'static str) {
+        if self.gateway != Some(engine) {
+            (self.gateway, self.dirty) = (Some(engine), true);
+            let other = self.gateway.filter(|other| *other != self.engine);
+            let found = other.map(|other| (InterfaceId(0), GATEWAY.into(), engine_mac(other, 0)));
+            self.neighbors = Arc::new(known(self.engine).chain(found).collect());
+        }
     }
 
     /// A tunnel's state.
@@ -106,7 +120,7 @@ impl Forwarding {
 
     fn tables(&self, buckets: Arc<BucketTable>) -> Tables {
         let interfaces: Arc<[Interface]> = (0..3).map(|id| self.interface(id)).collect();
-        let leads_out = |t: &&Tunnel| t.up && t.encapsulation != Encapsulation::Direct;
+        let leads_out = |t: &&Tunnel| t.up && t.encapsulation != Encapsulation::Direct && t.id != THIRD;
         let group = Group {
             id: GROUP,
             buckets,
@@ -116,6 +130,8 @@ impl Forwarding {
             move_deadline: self.move_deadline,
             mss_clamp: true,
         };
+        let mut groups = vec![group];
+        groups.extend(self.engine.starts_with('a').then(|| partners(self.owner)));
         Tables {
             generation: self.generation,
             router_v4: interfaces[0].ipv4(),
@@ -125,7 +141,7 @@ impl Forwarding {
             next_hops: self.next_hops.clone(),
             neighbors: self.neighbors.clone(),
             tunnels: self.tunnels.clone().into(),
-            groups: [group].into(),
+            groups: groups.into(),
             acl: None,
         }
     }
@@ -147,6 +163,39 @@ impl Forwarding {
             site_link: id == 2 && self.sabotage != Some(Sabotage::HandBack),
             virtual_router: None,
         }
+    }
+}
+
+/// To the engines next to it, and of site a to the partner: that one has no probes, and counts as up.
+fn tunnels(engine: &str) -> Vec<Tunnel> {
+    let mut tunnels: Vec<Tunnel> = [FIRST, SECOND].map(|id| tunnel(engine, id)).into();
+    if engine.starts_with('a') {
+        let (local, remote) = (GATEWAY.into(), PARTNER.into());
+        let (interface, next_hop) = (InterfaceId(LAN.0), remote);
+        tunnels.push(Tunnel {
+            id: THIRD,
+            local,
+            remote,
+            interface,
+            next_hop,
+            up: true,
+            ..tunnel(engine, FIRST)
+        });
+    }
+    tunnels
+}
+
+/// By the shared SA, or where that is.
+fn partners(owner: bool) -> Group {
+    let way = if owner { THIRD } else { SECOND };
+    Group {
+        id: PARTNERS,
+        buckets: Arc::new(BucketTable::new(&Shares::by_weight(&[(way, 1)]).expect("a member"))),
+        own: [THIRD].into_iter().collect(),
+        members: [THIRD, SECOND].into_iter().collect(),
+        flowlet_gap: Nanos(0),
+        move_deadline: Nanos(0),
+        mss_clamp: true,
     }
 }
 
@@ -179,19 +228,23 @@ fn routes(engine: &str) -> (Arc<Fib>, Arc<[NextHop]>) {
         route(net(address, 32), NextHop::Local);
     }
     route(net(host(if engine.starts_with('a') { "b" } else { "a" }), 16), NextHop::Group(GROUP));
+    if engine.starts_with('a') {
+        route(net(HOST_P, 16), NextHop::Group(PARTNERS));
+    }
     (fib.build().expect("a handful of routes"), next_hops.into())
 }
 
-fn known(engine: &str) -> Neighbors {
+fn known(engine: &str) -> impl Iterator<Item = (InterfaceId, IpAddr, MacAddr)> {
     let on = |id: u16, ip: Ipv4Addr, mac| (InterfaceId(id), IpAddr::V4(ip), mac);
-    let others = ENGINES.iter().filter(|other| **other != engine);
+    let others: Vec<_> = ENGINES.into_iter().filter(|other| *other != engine).collect();
     others
-        .flat_map(|other| {
+        .into_iter()
+        .flat_map(move |other| {
             [
                 on(1, wan_address(other), engine_mac(other, 1)),
                 on(2, link_address(other), engine_mac(other, 2)),
             ]
         })
         .chain([on(0, host(&engine[..1]), HOST_MAC)])
-        .collect()
+        .chain(engine.starts_with('a').then(|| on(0, PARTNER, PARTNER_MAC)))
 }

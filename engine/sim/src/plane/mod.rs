@@ -3,11 +3,14 @@
 pub mod buffer;
 pub mod forwarding;
 pub mod sas;
+pub mod site_sa;
 pub mod tape;
 
 use crate::sabotage::Sabotage;
+use crate::topology::THIRD;
 use buffer::{Flaw, Pool, SimPort};
 use control::io::Input;
+use control::shadow::exchange::Exchange;
 use dataplane::drop_reason::DropReason;
 use dataplane::ecmp::MoveKind;
 use dataplane::id::{Nanos, PortId, WorkerId};
@@ -18,6 +21,7 @@ use dataplane::snapshot::Snapshot;
 use dataplane::worker::{Clock, Worker, WorkerParts};
 use forwarding::Forwarding;
 use sas::Sas;
+use site_sa::{Disk, FROM_PARTNER, Shadowing};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -56,6 +60,8 @@ pub struct Plane {
     pub forwarding: Forwarding,
     /// SAs.
     pub sas: Sas,
+    /// What the engines of site a share with each other.
+    pub shadowing: Option<Shadowing>,
     /// Control's ends, by worker.
     pub links: Vec<ControlLinks>,
     workers: Vec<Worker<SimPort, Pool, SimClock>>,
@@ -66,7 +72,7 @@ pub struct Plane {
 
 impl Plane {
     /// Workers that have not polled yet, and may not forward.
-    pub fn new(engine: &'static str, now: Nanos, sabotage: Option<Sabotage>) -> Plane {
+    pub fn new(engine: &'static str, now: Nanos, disk: Disk, sabotage: Option<Sabotage>) -> Plane {
         let (clock, lease) = (Rc::new(Cell::new(now)), Arc::new(AtomicU64::new(0)));
         let (pool, recorder) = (Pool::new(BUFFERS), Recorder::default());
         let mut forwarding = Forwarding::new(engine, sabotage);
@@ -74,7 +80,7 @@ impl Plane {
             (0..WORKERS).map(|_| (0..PORTS).map(|_| port(sabotage)).collect()).collect();
         let snapshot = forwarding.snapshot();
         let (mut workers, mut links) = (Vec::new(), Vec::new());
-        for (id, (worker, control)) in connect(WORKERS, 2, &lease).into_iter().enumerate() {
+        for (id, (worker, control)) in connect(WORKERS, 3, &lease).into_iter().enumerate() {
             workers.push(Worker::new(WorkerParts {
                 id: WorkerId(id as u16),
                 ports: ports[id].clone(),
@@ -88,8 +94,12 @@ impl Plane {
             }));
             links.push(control);
         }
+        let shadowing = engine.starts_with('a').then(|| {
+            let _ = links[0].commands.push(Command::Share { spi: FROM_PARTNER, tunnel: THIRD });
+            Shadowing::new(Exchange::new(Vec::new(), (1, 1), Vec::new()), recorder.clone(), disk, sabotage)
+        });
         let (tape, sas) = (recorder.0.clone(), Sas::new(recorder, sabotage));
-        Plane { pool, ports, tape, forwarding, sas, links, workers, clock, lease, sabotage }
+        Plane { pool, ports, tape, forwarding, sas, shadowing, links, workers, clock, lease, sabotage }
     }
 
     /// A worker polls until its queues have no full burst left, as it would in a millisecond.
@@ -147,8 +157,8 @@ impl Plane {
     }
 
     /// What the workers report, as inputs for the controller.
-    pub fn events(&mut self) -> Vec<Input> {
-        let mut inputs = Vec::new();
+    pub fn events(&mut self, now: Nanos) -> Vec<Input> {
+        let (mut inputs, mut of_sites) = (Vec::new(), Vec::new());
         for (worker, link) in (0..).map(WorkerId).zip(&mut self.links) {
             while let Some(event) = link.events.pop() {
                 inputs.extend(match event {
@@ -156,16 +166,36 @@ impl Plane {
                         Some(Input::ProbeReply { tunnel, sequence, reflector_sequence, rtt })
                     }
                     Event::InboundInstalled(spi) => self.sas.installs.inbound_installed(spi),
-                    Event::OutboundInstalled(tunnel, spi) => {
+                    Event::OutboundInstalled(tunnel, spi) if tunnel != THIRD => {
                         self.sas.installs.outbound_installed(worker, tunnel, spi)
                     }
-                    Event::SoftLimit(tunnel) => Some(Input::SaSoftLimit { tunnel }),
-                    // Neighbours are known beforehand; what is retired is freed here.
-                    _ => None,
+                    Event::SoftLimit(tunnel) if tunnel != THIRD => Some(Input::SaSoftLimit { tunnel }),
+                    // Neighbours are known beforehand; what is retired and not the site's is freed here.
+                    of_site => {
+                        of_sites.push(of_site);
+                        None
+                    }
                 });
             }
         }
+        if let Some(shadowing) = &mut self.shadowing {
+            of_sites.into_iter().for_each(|event| shadowing.event(event, &mut self.links, now));
+        }
         inputs
+    }
+
+    /// The control loop's part for the SA of the site.
+    pub fn tick(&mut self, disk: &mut Disk, now: Nanos) {
+        if let Some(shadowing) = &mut self.shadowing {
+            shadowing.tick(disk, &mut self.links, now);
+        }
+    }
+
+    /// The engine owns its site from now on, or does not any more: its shared SA's part of that.
+    pub fn set_owner(&mut self, owner: bool, now: Nanos) {
+        if let Some(shadowing) = &mut self.shadowing {
+            shadowing.owner(owner, &mut self.links, now);
+        }
     }
 
     /// What its workers dropped, by reason, and under `missed` what its ports did.
