@@ -280,7 +280,7 @@ def model():
     header = json.loads(whole[8:8 + length])
     about, trees = json.loads(header["__metadata__"]["foreshift"])
     hidden, about["hidden"], about["window"] = about["hidden"], 1, 2
-    trees = [booster | {"trees": booster["trees"][:1]} for booster in trees]
+    trees = [[booster | {"trees": booster["trees"][:1]} for booster in sort] for sort in trees]
     # Two bins a horizon, and the bounds around them: a fuzzer is to change what is small.
     for calibration in about["ensemble"]["calibration"]:
         bins, bounds = calibration["bins"], calibration["bounds"]

@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::features::{DRIFT_SCORE, N_NAMELESS, STRANGENESS};
+use crate::features::{DRIFT_SCORE, N_FEATURES, N_NAMELESS, NAMELESS, STRANGENESS};
 use crate::gbdt::Booster;
 use crate::recurrent::Weights;
 
 /// How many horizons every judge speaks about, the last one being the model's own.
 pub const HORIZONS: usize = 3;
-/// Features of one step that know no metric by name.
-pub type Shown = [f32; N_NAMELESS];
+/// Features of one step.
+pub type Shown = [f32; N_FEATURES];
 /// A logit for each horizon, shortest first.
 pub type Logits = [f32; HORIZONS];
+
+/// Those of them that know no metric by name.
+pub(crate) fn nameless(shown: &Shown) -> &[f32] {
+    &shown[NAMELESS..]
+}
 
 /// The horizons of a model (ms): a quarter, a half and the whole of its own.
 pub fn horizons(horizon_ms: u64) -> [u64; HORIZONS] {
@@ -32,14 +37,14 @@ pub trait Judge: std::fmt::Debug + Send {
 /// Logistic regression on standardised features.
 #[derive(Clone, Debug)]
 pub(crate) struct Linear {
-    pub(crate) weights: [Shown; HORIZONS],
+    pub(crate) weights: [[f32; N_NAMELESS]; HORIZONS],
     pub(crate) bias: Logits,
 }
 
 impl Linear {
     pub(crate) fn at(&self, shown: &Shown) -> Logits {
         std::array::from_fn(|h| {
-            self.bias[h] + self.weights[h].iter().zip(shown).map(|(w, x)| w * x).sum::<f32>()
+            self.bias[h] + self.weights[h].iter().zip(nameless(shown)).map(|(w, x)| w * x).sum::<f32>()
         })
     }
 }
@@ -58,13 +63,27 @@ impl Judge for LinearJudge {
     }
 }
 
-/// Boosted trees, rising in whatever can only be bad news.
+/// Boosted trees that know no metric by name: for faults that were never seen.
 #[derive(Debug)]
 pub(crate) struct TreesJudge(pub(crate) Arc<[Booster; HORIZONS]>);
 
 impl Judge for TreesJudge {
     fn name(&self) -> &'static str {
         "trees"
+    }
+    fn push(&mut self, _: &Shown) {}
+    fn logits(&mut self, newest: &Shown) -> Logits {
+        std::array::from_fn(|h| self.0[h].raw(nameless(newest)))
+    }
+}
+
+/// Boosted trees that see every metric by name as well: for faults of a kind that has been seen.
+#[derive(Debug)]
+pub(crate) struct NamedJudge(pub(crate) Arc<[Booster; HORIZONS]>);
+
+impl Judge for NamedJudge {
+    fn name(&self) -> &'static str {
+        "named"
     }
     fn push(&mut self, _: &Shown) {}
     fn logits(&mut self, newest: &Shown) -> Logits {
@@ -82,7 +101,7 @@ impl Judge for DriftJudge {
     }
     fn push(&mut self, _: &Shown) {}
     fn logits(&mut self, newest: &Shown) -> Logits {
-        [newest[DRIFT_SCORE]; HORIZONS]
+        [nameless(newest)[DRIFT_SCORE]; HORIZONS]
     }
 }
 
@@ -96,20 +115,21 @@ impl Judge for CorrelationJudge {
     }
     fn push(&mut self, _: &Shown) {}
     fn logits(&mut self, newest: &Shown) -> Logits {
-        [newest[STRANGENESS]; HORIZONS]
+        [nameless(newest)[STRANGENESS]; HORIZONS]
     }
 }
 
 /// How many judges there are.
-pub(crate) const JUDGES: usize = 5;
+pub(crate) const JUDGES: usize = 6;
 /// Their names, in the order of the ensemble's weights.
-pub(crate) const NAMES: [&str; JUDGES] = ["gru", "trees", "linear", "drift", "correlation"];
+pub(crate) const NAMES: [&str; JUDGES] = ["gru", "trees", "named", "linear", "drift", "correlation"];
 
 /// What all judges know, shared by the subjects.
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) recurrent: Arc<Weights>,
     pub(crate) trees: Arc<[Booster; HORIZONS]>,
+    pub(crate) named: Arc<[Booster; HORIZONS]>,
     pub(crate) linear: Arc<Linear>,
 }
 
@@ -119,6 +139,7 @@ impl Parts {
         [
             Box::new(crate::recurrent::Recurrent::new(Arc::clone(&self.recurrent))),
             Box::new(TreesJudge(Arc::clone(&self.trees))),
+            Box::new(NamedJudge(Arc::clone(&self.named))),
             Box::new(LinearJudge(Arc::clone(&self.linear))),
             Box::new(DriftJudge),
             Box::new(CorrelationJudge),

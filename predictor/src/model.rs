@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::{Interval, VennAbers};
-use crate::features::{FEATURES_VERSION, N_NAMELESS, STRIDE_MS};
+use crate::features::{FEATURES_VERSION, N_FEATURES, N_NAMELESS, STRIDE_MS};
 use crate::gbdt::Booster;
 use crate::judges::{HORIZONS, JUDGES, Linear, Logits, NAMES, Parts};
 use crate::net::{GruNet, layout};
@@ -21,7 +21,7 @@ use crate::sample::Metric;
 use crate::time_left::{Left, TimeLeft};
 
 const META_KEY: &str = "foreshift";
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Trees of one horizon at most: bounds the time of a judgement.
 const MAX_TREES: usize = 400;
 /// Larger than any model of this kind; keeps a forged header from claiming gigabytes.
@@ -128,6 +128,8 @@ pub struct Description {
     pub judges: Vec<String>,
     /// How they are weighed and calibrated.
     pub ensemble: Ensemble,
+    /// The place of the horizon, shortest first, whose probability raises the alarm.
+    pub alarm_horizon: usize,
     /// The probability at which it is time to alarm: found in training, on runs that were left out.
     pub alarm_from: f32,
     /// Seed of the training.
@@ -148,6 +150,7 @@ impl Description {
             horizon_ms,
             judges: NAMES.map(str::to_owned).into(),
             ensemble,
+            alarm_horizon: HORIZONS - 1,
             alarm_from: 0.7,
             seed,
         }
@@ -167,6 +170,7 @@ impl Description {
         if !weights.chain(&self.ensemble.bias).all(|w| w.is_finite()) {
             return Err(ModelError::NotFinite("ensemble"));
         }
+        in_range("the alarm's horizon", self.alarm_horizon + 1, HORIZONS)?;
         if !(0.0..=1.0).contains(&self.alarm_from) {
             return Err(ModelError::NotFinite("alarm_from"));
         }
@@ -204,6 +208,7 @@ pub struct Model {
 pub(crate) struct Fitted {
     pub(crate) net: GruNet,
     pub(crate) trees: [Booster; HORIZONS],
+    pub(crate) named: [Booster; HORIZONS],
     pub(crate) linear: Linear,
 }
 
@@ -213,6 +218,7 @@ impl Fitted {
         Ok(Parts {
             recurrent: Arc::new(Weights::new(&self.net, window)?),
             trees: Arc::new(self.trees.clone()),
+            named: Arc::new(self.named.clone()),
             linear: Arc::new(self.linear.clone()),
         })
     }
@@ -221,14 +227,16 @@ impl Fitted {
 impl Model {
     pub(crate) fn new(fitted: Fitted, description: Description) -> Result<Self, ModelError> {
         description.check()?;
-        for trees in &fitted.trees {
-            in_range("trees", trees.len().max(1), MAX_TREES)?;
-            require("features of the trees", trees.features(), N_NAMELESS)?;
+        for (all, features) in [(&fitted.trees, N_NAMELESS), (&fitted.named, N_FEATURES)] {
+            for trees in all {
+                in_range("trees", trees.len().max(1), MAX_TREES)?;
+                require("features of the trees", trees.features(), features)?;
+            }
         }
         let parts = fitted.parts(description.window)?;
         let model = Self { net: fitted.net, parts, description };
         // Finite weights can still overflow; a calm subject must get a number.
-        let calm = model.panel().said(&[0.0; N_NAMELESS]);
+        let calm = model.panel().said(&[0.0; N_FEATURES]);
         if calm.iter().flatten().all(|l| l.is_finite()) {
             Ok(model)
         } else {
@@ -256,7 +264,7 @@ impl Model {
             .as_ref()
             .and_then(|m| m.get(META_KEY))
             .ok_or_else(|| ModelError::Description("missing".into()))?;
-        let (description, trees): (Description, [Booster; HORIZONS]) =
+        let (description, [trees, named]): (Description, [[Booster; HORIZONS]; 2]) =
             serde_json::from_str(text).map_err(|e| ModelError::Description(e.to_string()))?;
         description.check()?;
         let linear = Linear {
@@ -268,7 +276,9 @@ impl Model {
             tensors.push(Tensor::from_vec(read(&file, name, &shape)?, shape, &Device::Cpu)?);
         }
         match <[Tensor; 6]>::try_from(tensors) {
-            Ok(tensors) => Self::new(Fitted { net: GruNet::new(tensors)?, trees, linear }, description),
+            Ok(tensors) => {
+                Self::new(Fitted { net: GruNet::new(tensors)?, trees, named, linear }, description)
+            }
             Err(_) => Err(ModelError::Description("wrong number of tensors".into())),
         }
     }
@@ -276,7 +286,7 @@ impl Model {
     /// The content of a model file; the same model always gives the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelError> {
         // One key: the order of several would be the map's whim.
-        let text = serde_json::to_string(&(&self.description, &*self.parts.trees))
+        let text = serde_json::to_string(&(&self.description, [&*self.parts.trees, &*self.parts.named]))
             .map_err(|e| ModelError::Description(e.to_string()))?;
         let mut tensors = Vec::with_capacity(8);
         for ((name, shape), tensor) in layout(self.description.hidden).into_iter().zip(self.net.tensors()) {

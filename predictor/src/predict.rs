@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::calibrate::Interval;
 use crate::drift::top3;
-use crate::features::{FeatureExtractor, N_FEATURES, N_NAMELESS, NAMELESS, PER_METRIC, Vitals};
+use crate::features::{FeatureExtractor, N_FEATURES, NAMELESS, PER_METRIC, Vitals};
 use crate::judges::{HORIZONS, JUDGES, Logits, Shown, horizons};
 use crate::model::Model;
 use crate::panel::Panel;
@@ -78,6 +78,9 @@ pub struct Prediction {
     pub probability: f32,
     /// By horizon, shortest first; the last is the model's own. Zero unless `quality` is `Good` or `Blind`.
     pub outlook: [Outlook; HORIZONS],
+    /// What the alarm is raised by: the outlook of the horizon that the model was trained to alarm by; where the model gave no
+    /// number, the drift score.
+    pub alarm: Outlook,
     /// See [`Verdict::time_left`]; `None` also where the model gave no number.
     pub time_left: Option<Left>,
     /// Drift score (0..1).
@@ -129,6 +132,10 @@ impl Predictor {
         &self.model
     }
 
+    fn horizon_ms(&self) -> u64 {
+        self.model.description().horizon_ms
+    }
+
     /// Another model from the next step on; the subject's past stays known, its last steps are judged as calm ones.
     pub fn replace(&mut self, model: Arc<Model>) {
         self.panel = model.panel();
@@ -167,7 +174,7 @@ impl Predictor {
     pub fn push(&mut self, sample: &TelemetrySample) -> Prediction {
         let pushed = self.extractor.push(sample);
         if pushed.stepped && self.extractor.ready() {
-            let shown = self.shown();
+            let shown = *self.extractor.features();
             self.panel.push(&shown);
             if !self.extractor.blind() {
                 self.judge(&shown);
@@ -182,15 +189,21 @@ impl Predictor {
             (true, Some(p)) => (p, Quality::Good),
             (true, None) => (drift.score, Quality::Degraded),
         };
+        let outlook = verdict.unwrap_or_default().outlook;
+        let alarm = match quality {
+            Quality::Degraded => Outlook { probability, low: 0.0, high: 1.0, within_ms: self.horizon_ms() },
+            _ => outlook[self.model.description().alarm_horizon],
+        };
         let explained = self.judged.drivers[0].is_some();
         let drivers = if explained { self.judged.drivers } else { as_drivers(&drift.parts) };
         Prediction {
             at_ms: sample.at_ms,
             probability,
-            outlook: verdict.unwrap_or_default().outlook,
+            outlook,
+            alarm,
             time_left: verdict.and_then(|verdict| verdict.time_left),
             drift: drift.score,
-            horizon_ms: self.model.description().horizon_ms,
+            horizon_ms: self.horizon_ms(),
             drivers,
             quality,
             clock_jump: pushed.clock_jump,
@@ -198,16 +211,13 @@ impl Predictor {
         }
     }
 
-    fn shown(&self) -> Shown {
-        let mut shown = [0.0; N_NAMELESS];
-        shown.copy_from_slice(&self.extractor.features()[NAMELESS..]);
-        shown
-    }
-
     fn judge(&mut self, shown: &Shown) {
         let said = self.panel.said(shown);
         let verdict = verdict(&self.model, &said);
-        let alarming = verdict.is_some_and(|verdict| verdict.probability() > EXPLAIN_FROM);
+        let by = self.model.description().alarm_horizon;
+        let alarming = verdict.is_some_and(|verdict| {
+            verdict.probability() > EXPLAIN_FROM || verdict.outlook[by].probability > EXPLAIN_FROM
+        });
         let (drivers, stale) = match self.judged {
             _ if !alarming => ([None; 3], 0),
             // Reasons change more slowly than numbers, and cost twenty judgements.
@@ -220,19 +230,22 @@ impl Predictor {
     /// What drives the judgement now, metric by metric: the logit lost when one metric is taken as normal in the
     /// newest step. Empty when the model gives no number.
     pub fn explain(&mut self) -> [Option<Driver>; 3] {
-        let mut shown = self.shown();
+        let now = *self.extractor.features();
         let model = Arc::clone(&self.model);
         let logit = |panel: &mut Panel, shown: &Shown| {
             model.description().ensemble.logit(HORIZONS - 1, &panel.said(shown))
         };
-        let whole = logit(&mut self.panel, &shown);
+        let whole = logit(&mut self.panel, &now);
         let mut lost = [0.0; N_METRICS];
         for (i, lost) in lost.iter_mut().enumerate() {
-            let block = &self.extractor.features()[i * PER_METRIC..(i + 1) * PER_METRIC];
-            if block.iter().all(|feature| *feature <= 0.0) {
+            let block = i * PER_METRIC..(i + 1) * PER_METRIC;
+            if now[block.clone()].iter().all(|feature| *feature <= 0.0) {
                 continue; // what is as ever, or better, drives nothing
             }
-            pooled::fill(&self.extractor.features()[..NAMELESS], 1 << i, &mut shown[..POOLED]);
+            let mut shown = now;
+            shown[block].fill(0.0);
+            let (blocks, rest) = shown.split_at_mut(NAMELESS);
+            pooled::fill(blocks, 1 << i, &mut rest[..POOLED]);
             *lost = whole - logit(&mut self.panel, &shown);
         }
         as_drivers(&lost)

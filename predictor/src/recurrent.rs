@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::judges::{HORIZONS, Judge, Logits, Shown};
+use crate::judges::{HORIZONS, Judge, Logits, Shown, nameless};
 use crate::net::GruNet;
 
 /// Weights laid out so that the inner loops run over neighbouring outputs.
@@ -40,7 +40,7 @@ impl Weights {
     /// The input's share of the gates at one step.
     fn project(&self, shown: &Shown, gates: &mut [f32]) {
         gates.copy_from_slice(&self.input_bias);
-        for (x, weights) in shown.iter().zip(self.input.chunks_exact(3 * self.hidden)) {
+        for (x, weights) in nameless(shown).iter().zip(self.input.chunks_exact(3 * self.hidden)) {
             add_scaled(gates, *x, weights);
         }
     }
@@ -132,7 +132,7 @@ fn add_scaled(sum: &mut [f32], x: f32, row: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::N_NAMELESS;
+    use crate::features::N_FEATURES;
     use crate::model::Model;
     use crate::net::input;
     use crate::rng::Rng;
@@ -144,14 +144,20 @@ mod tests {
         let window = model.description().window;
         let mut live = Recurrent::new(Arc::new(Weights::new(model.net(), window).unwrap()));
         let mut rng = Rng::new(4);
-        let mut steps: Vec<Shown> = vec![[0.0; N_NAMELESS]; window];
+        let mut steps: Vec<Shown> = vec![[0.0; N_FEATURES]; window];
         for _ in 0..2 * window {
             let step: Shown =
                 std::array::from_fn(|_| if rng.unit() < 0.5 { 0.0 } else { 4.0 * rng.unit() - 1.0 });
             live.push(&step);
             steps.push(step);
             let newest = &steps[steps.len() - window..];
-            let x = input(newest.as_flattened().to_vec(), window, 1, &candle_core::Device::Cpu).unwrap();
+            let x = input(
+                newest.iter().flat_map(nameless).copied().collect(),
+                window,
+                1,
+                &candle_core::Device::Cpu,
+            )
+            .unwrap();
             let candle = model.net().last_logits(&x).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
             for (live, candle) in live.logits(&step).iter().zip(candle) {
                 assert!((live - candle).abs() < 1e-4 || steps.len() < 2 * window, "{live} {candle}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use predictor::lifecycle::{History, MODEL, Outcome, Store, StoreError, read, retrain};
 use predictor::recording::{EventKind, Run, RunKind};
-use predictor::train::{Label, Meaning, Options, Scores, Series, Trained, judge, train};
+use predictor::train::{Alarm, Label, Meaning, Options, Scores, Series, Trained, judge, train};
 use predictor::{Metric, Model, TelemetrySample};
 
 mod synthetic;
@@ -148,7 +148,9 @@ fn who_foresees_a_failure_of_the_own_history_gives_no_false_alarm() {
     let series = [Series::new(&run, HORIZON_MS)];
     let judged = |alarming: &dyn Fn(Label) -> bool| {
         let scores: Scores = series[0].labels.iter().map(|label| f32::from(alarming(*label))).collect();
-        let figures = judge(&series, &[scores], 0.5, Meaning::Probability);
+        let scores = [scores];
+        let figures =
+            judge(&series, &scores, Alarm { scores: &scores, threshold: 0.5 }, Meaning::Probability);
         (figures.foreseen, figures.false_alarms)
     };
     assert_eq!(judged(&|label| label == Label::Failing), ((1, 1), 0), "within the horizon it is right");

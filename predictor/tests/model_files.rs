@@ -9,6 +9,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 /// The default model taken apart.
 struct File {
     meta: serde_json::Value,
+    /// Those that know no metric by name, and those that do.
     trees: serde_json::Value,
     tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
@@ -69,8 +70,11 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     said(&|f| f.meta["judges"][0] = "oracle".into(), &["judges", "oracle", "gru"]);
     said(&|f| f.meta["alarm_from"] = 7.0.into(), &["alarm_from"]);
     said(&|f| f.tensors.get_mut("linear.weight").unwrap().1[3] = f32::NAN, &["linear.weight", "not finite"]);
-    said(&|f| f.trees[1]["trees"][0]["left"][0] = 9000.into(), &["tree"]);
-    said(&|f| f.trees[1]["features"] = 3.into(), &["feature"]);
+    said(&|f| f.meta["alarm_horizon"] = 3.into(), &["alarm's horizon", "1 to 3"]);
+    said(&|f| f.trees[0][1]["trees"][0]["left"][0] = 9000.into(), &["tree"]);
+    for sort in 0..2 {
+        said(&|f| f.trees[sort][1]["features"] = 3.into(), &["feature"]);
+    }
     said(&|f| f.meta["ensemble"]["time_left"]["cuts"] = serde_json::json!([]), &["time left"]);
     said(&|f| f.meta["surprise"] = 1.into(), &["surprise"]);
 }

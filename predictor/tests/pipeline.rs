@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use predictor::recording::{Recorder, Run, RunHeader, RunKind};
-use predictor::train::{HeldOut, Options, Series, Split, evaluate, train};
+use predictor::train::{HeldOut, Options, Series, Split, Spoken, evaluate, train};
 use predictor::{Metric, Predictor};
 
 mod synthetic;
@@ -40,11 +40,12 @@ fn live_equals_offline(model: &predictor::Model, run: &Run) {
     let mut predictor = Predictor::new(Arc::new(model.clone()));
     let live: Vec<_> = run.samples.iter().map(|s| predictor.push(s)).collect();
     let series = [Series::new(run, 10_000)];
-    let offline = &predictor::train::probabilities_of(model, &series)[0];
+    let spoken = Spoken::of(model, &series);
     assert!(series[0].at_ms.iter().all(|at| *at < failure));
-    for (at, offline) in series[0].at_ms.iter().zip(offline) {
+    for ((at, offline), alarm) in series[0].at_ms.iter().zip(&spoken.probability[0]).zip(&spoken.alarm[0]) {
         let live = live.iter().find(|p| p.at_ms == *at).unwrap();
         assert!((live.probability - offline).abs() < 1e-4, "{at}: {} {offline}", live.probability);
+        assert!((live.alarm.probability - alarm).abs() < 1e-4, "{at}: {:?} {alarm}", live.alarm);
     }
 }
 

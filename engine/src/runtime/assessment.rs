@@ -6,12 +6,12 @@ use predictor::Prediction;
 /// Of an engine whose workers are `busy` (0–1, NaN if unknown), by a model that was trained to alarm from `alarm_from` on.
 pub fn assessment(prediction: &Prediction, alarm_from: f32, busy: f32) -> Assessment {
     let drivers = prediction.drivers.iter().flatten();
-    let outlook = prediction.outlook.last().filter(|_| prediction.probability.is_finite());
+    let said = prediction.alarm;
     Assessment {
-        probability: prediction.probability,
+        probability: said.probability,
         drift: prediction.drift,
-        interval: outlook.map(|outlook| (outlook.low, outlook.high)),
-        horizon_ms: prediction.horizon_ms,
+        interval: said.probability.is_finite().then_some((said.low, said.high)),
+        horizon_ms: said.within_ms,
         alarm_from,
         busy,
         drivers: drivers.map(|driver| (driver.metric.name().to_owned(), driver.contribution)).collect(),

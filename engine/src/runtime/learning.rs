@@ -142,9 +142,12 @@ impl Learning {
         let of_challenger = predictor.push(sample);
         // Both are judged only where both have a normal to compare with, and something to see.
         if said.quality != Quality::WarmingUp && rateable(&of_challenger) {
-            let rival = |said: &Prediction, model: &Model| Rival {
-                probability: if said.quality == Quality::Degraded { f32::NAN } else { said.probability },
-                alarm_from: model.description().alarm_from,
+            let rival = |said: &Prediction, model: &Model| {
+                let number = said.quality != Quality::Degraded;
+                Rival {
+                    probability: if number { said.probability } else { f32::NAN },
+                    alarms: number && said.alarm.probability >= model.description().alarm_from,
+                }
             };
             let of_champion = rival(said, champion.model());
             duel.push(sample.at_ms, of_champion, rival(&of_challenger, predictor.model()));

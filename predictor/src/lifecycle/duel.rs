@@ -64,8 +64,8 @@ pub fn better(champion: &Score, challenger: &Score) -> Result<(), String> {
 pub struct Rival {
     /// P(failure within the horizon); NaN: no number.
     pub probability: f32,
-    /// It alarms from this probability on.
-    pub alarm_from: f32,
+    /// Whether it alarms.
+    pub alarms: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,10 +123,7 @@ impl Duel {
     /// The service has failed: what was said within the horizon before was said of this.
     pub fn failed(&mut self, at_ms: u64) {
         self.failed_ms = Some(at_ms);
-        let alarmed = |side: usize| {
-            let alarms = |step: &&Step| step.said[side].probability >= step.said[side].alarm_from;
-            self.waiting.iter().any(|step| alarms(&step))
-        };
+        let alarmed = |side: usize| self.waiting.iter().any(|step| step.said[side].alarms);
         let foreseen = [alarmed(0), alarmed(1)];
         for (sum, foreseen) in self.sums.iter_mut().zip(foreseen) {
             sum.score.failures += 1;
@@ -147,7 +144,7 @@ impl Duel {
             let wrong =
                 if said.probability.is_nan() { 1.0 } else { said.probability - f32::from(u8::from(failed)) };
             sum.squared += f64::from(wrong).powi(2);
-            if said.probability >= said.alarm_from && !failed {
+            if said.alarms && !failed {
                 let new = sum.last_false_ms.is_none_or(|last| step.at_ms > last + QUIET_MS);
                 sum.score.false_alarms += usize::from(new);
                 sum.last_false_ms = Some(step.at_ms);
@@ -172,7 +169,7 @@ mod tests {
     use super::*;
 
     fn says(probability: f32) -> Rival {
-        Rival { probability, alarm_from: 0.6 }
+        Rival { probability, alarms: probability >= 0.6 }
     }
 
     fn calm(duel: &mut Duel, from: u64, steps: u64, champion: f32, challenger: f32) {

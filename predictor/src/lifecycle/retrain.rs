@@ -4,7 +4,7 @@ use crate::lifecycle::duel::{Score, better};
 use crate::model::Model;
 use crate::recording::Run;
 use crate::task::OnProgress;
-use crate::train::{Meaning, Options, Series, TrainError, Trained, judge, probabilities_of, train};
+use crate::train::{Options, Series, TrainError, Trained, evaluate, train};
 
 /// What came of it.
 #[derive(Debug)]
@@ -41,10 +41,7 @@ pub fn retrain(
     if recent.iter().all(Series::is_empty) {
         return Ok(Outcome::Kept("there is no recent history to judge by".into()));
     }
-    let score = |model: &Model| {
-        let threshold = f64::from(model.description().alarm_from);
-        Score::of(&judge(&recent, &probabilities_of(model, &recent), threshold, Meaning::Probability))
-    };
+    let score = |model: &Model| Score::of(&evaluate(model, &recent));
     Ok(match better(&score(champion), &score(&trained.model)) {
         Ok(()) => Outcome::Better(Box::new(trained)),
         Err(why) => Outcome::Kept(format!("on {} recent runs: {why}", recent.len())),

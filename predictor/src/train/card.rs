@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::{HeldOut, Label, Series, Split};
 use super::figures::Figures;
 use crate::features::STRIDE_MS;
-use crate::judges::HORIZONS;
+use crate::judges::{HORIZONS, horizons};
 use crate::model::Description;
 use crate::task;
 
@@ -86,6 +86,8 @@ pub struct Made {
     pub horizon_ms: u64,
     /// Each judge's weight at that horizon.
     pub weights: Vec<(String, f32)>,
+    /// The horizon of the probability that raises the alarm (ms).
+    pub alarm_within_ms: u64,
     /// The probability at which it is time to alarm.
     pub alarm_from: f32,
     /// Seed of the training.
@@ -103,6 +105,7 @@ impl Made {
             stride_ms: d.stride_ms,
             horizon_ms: d.horizon_ms,
             weights: d.judges.iter().cloned().zip(d.ensemble.weights[HORIZONS - 1]).collect(),
+            alarm_within_ms: horizons(d.horizon_ms)[d.alarm_horizon],
             alarm_from: d.alarm_from,
             seed: d.seed,
         }
@@ -124,6 +127,9 @@ pub struct Card {
     pub epochs: usize,
     /// Area under precision and recall on the training runs, each judged without its kind of fault: all judges together, then each.
     pub left_out: Vec<(String, f64)>,
+    /// Failures of training runs, each judged without its kind of fault, and how many of them the alarm foresaw; `None`: the model is
+    /// older than this figure, and its threshold is the highest probability in calm, and a tenth.
+    pub left_out_alarms: Option<(usize, usize)>,
     /// Figures by detector, the model first.
     pub figures: Vec<(String, Figures)>,
 }
@@ -173,13 +179,14 @@ impl Card {
              within the horizon, or already), the areas and the recall are of the steps before the breach alone. Steps after the \
              end, of the warm-up, and before a fault began are left out; abrupt faults are not judged.\n\n\
              ## Training\nSeed {seed}. Judges: a GRU of {hidden} units over {window} steps ({epochs} epochs, weighted cross entropy, \
-             AdamW), boosted trees that rise with bad news, logistic regression, drift, correlation. They are weighed, and the sum is calibrated (Venn–Abers, and the time left by conformal \
-             prediction), by what they say of each kind of fault when fitted without it. Weights at the longest horizon: {weights}. \
-             AUC-PR on kinds so left out: {left_out}. By whole runs, within each kind in order of time: {train} train, {test} test. \
+             AdamW), boosted trees that rise with bad news, boosted trees that know the metrics by name, logistic regression, drift, \
+             correlation. They are weighed, and the sum is calibrated (Venn–Abers, and the time left by conformal prediction), by what they \
+             say of each kind of fault when fitted without it. Weights at the longest horizon: {weights}. AUC-PR on kinds so left \
+             out: {left_out}.{foreseen} By whole runs, within each kind in order of time: {train} train, {test} test. \
              Never trained on: faults {faults}; loads {loads}.\n\n\
              ## Figures on the test runs\n{table}\n\
-             The model's threshold is the lowest at which no calm training run alarmed when it was left out, and a tenth; the others \
-             got their best F1 threshold on the training runs. An alarm takes two steps in a row; a run counts as foreseen when one \
+             The model alarms by P(failure within {within} s). Its threshold is {spare} at which no calm training run alarmed when it \
+             was left out; the others got their best F1 threshold on the training runs. An alarm takes two steps in a row; a run counts as foreseen when one \
              comes between the start of the fault and the failure. In brackets: nine of ten resamplings of whole runs. The lists of \
              runs are in `card.json`.\n",
             name = d.name,
@@ -197,6 +204,14 @@ impl Card {
             seed = d.seed,
             epochs = self.epochs,
             weights = weights.join(", "),
+            foreseen = self.left_out_alarms.map_or_else(String::new, |(failed, foreseen)| format!(
+                " Of {failed} failures so left out the alarm foresaw {foreseen}, no horizon more."
+            )),
+            spare = match self.left_out_alarms {
+                Some(_) => "of twice the odds of the lowest",
+                None => "the lowest",
+            },
+            within = d.alarm_within_ms as f64 / 1e3,
             left_out = left_out.join(", "),
             train = self.split.train.len(),
             faults = named(&self.split.held_out_faults),

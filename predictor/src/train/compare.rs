@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::card::SplitCard;
 use super::dataset::{Label, Series, Simple};
-use super::figures::{Coverage, Figures, Meaning, Scores, best_threshold, judge};
-use super::verdicts_of;
+use super::figures::{Alarm, Coverage, Figures, Meaning, Scores, best_threshold, judge};
+use super::{Spoken, verdicts_of};
 use crate::model::Model;
 use crate::predict::Verdict;
 use crate::recording::RunKind;
@@ -76,6 +76,8 @@ pub(crate) struct Row {
     pub(crate) name: String,
     /// One each step of each run of the part.
     pub(crate) scores: Vec<Scores>,
+    /// What raises its alarm, the same.
+    pub(crate) alarm: Vec<Scores>,
     pub(crate) figures: Figures,
 }
 
@@ -98,8 +100,8 @@ pub(crate) fn rows(model: &Model, sets: &Sets, others: &[Other]) -> Vec<Row> {
         let mut add = |name: &str, of: &dyn Fn(&Series) -> Scores, meaning| {
             let scores = |set: &[Series]| -> Vec<Scores> { set.iter().map(of).collect() };
             let (threshold, said) = (best_threshold(&sets.train, &scores(&sets.train)), scores(series));
-            let figures = judge(series, &said, threshold, meaning);
-            rows.push(Row { part, name: name.to_owned(), scores: said, figures });
+            let figures = judge(series, &said, Alarm { scores: &said, threshold }, meaning);
+            rows.push(Row { part, name: name.to_owned(), alarm: said.clone(), scores: said, figures });
         };
         if sets.train.is_empty() {
             continue;
@@ -117,18 +119,16 @@ pub(crate) fn rows(model: &Model, sets: &Sets, others: &[Other]) -> Vec<Row> {
 fn ours(model: &Model, part: usize, series: &[Series]) -> Row {
     let horizon_ms = model.description().horizon_ms;
     let mut coverage = Coverage::default();
-    let mut scores = Vec::with_capacity(series.len());
+    let mut spoken = Spoken::default();
     for run in series {
         let verdicts = verdicts_of(model, run);
         if run.kind != RunKind::Abrupt {
             cover(&mut coverage, run, &verdicts, horizon_ms);
         }
-        let p = |verdict: &Option<Verdict>| verdict.map_or(f32::NAN, |verdict| verdict.probability());
-        scores.push(verdicts.iter().map(p).collect());
+        spoken.push(model, &verdicts);
     }
-    let threshold = f64::from(model.description().alarm_from);
-    let figures = judge(series, &scores, threshold, Meaning::Probability);
-    Row { part, name: OURS.into(), scores, figures: Figures { coverage: Some(coverage), ..figures } }
+    let figures = Figures { coverage: Some(coverage), ..spoken.judge(model, series) };
+    Row { part, name: OURS.into(), scores: spoken.probability, alarm: spoken.alarm, figures }
 }
 
 /// Counts the steps of a run at which an interval of the time left was given, and those at which it held.

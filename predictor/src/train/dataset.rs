@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::features::{FeatureExtractor, N_FEATURES, NAMELESS, PER_METRIC};
+use crate::features::{FeatureExtractor, N_FEATURES, PER_METRIC};
 use crate::recording::{AT_THE_PEER, Hearsay, Run, RunKind};
 use crate::sample::{Metric, Role, SPECS, TelemetrySample};
 
@@ -125,11 +125,6 @@ impl Series {
     pub(crate) fn target(&self, step: usize, horizon_ms: u64) -> (bool, bool) {
         let fails = self.failure_ms.is_some_and(|failure| self.at_ms[step] + horizon_ms >= failure);
         (fails, self.labels[step] != Label::Ignored)
-    }
-
-    /// What the judges are shown at a step; before the first, a subject is as ever.
-    pub(crate) fn shown(&self, step: isize) -> &[f32] {
-        &self.row(step)[NAMELESS..]
     }
 
     /// How long after a step the failure came (ms; 0 once it has), if that was within `horizon_ms`.

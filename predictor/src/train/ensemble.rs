@@ -5,11 +5,11 @@
 
 use super::TrainError;
 use super::dataset::{Label, Series};
-use super::figures::average_precision;
+use super::figures::{average_precision, calm_until};
 use super::fit::{self, Plan, Steps};
 use super::logistic::{self, Cases, How};
-use crate::calibrate::{Scored, VennAbers};
-use crate::features::N_NAMELESS;
+use crate::calibrate::{Interval, Scored, VennAbers};
+use crate::features::{N_FEATURES, N_NAMELESS, NAMELESS};
 use crate::gbdt::{Binned, Booster, Loss, Params, Rows, Target};
 use crate::judges::{HORIZONS, JUDGES, Linear, Logits, NAMES, horizons};
 use crate::model::{Ensemble, Fitted};
@@ -34,12 +34,13 @@ pub(crate) type Said = Vec<[Logits; JUDGES]>;
 /// Fits all judges.
 pub(crate) fn judges(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Result<Fitted, TrainError> {
     let net = fit::fit(train, plan, steps)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut every_feature) = (Vec::new(), Vec::new());
     let mut truth: [Vec<bool>; HORIZONS] = Default::default();
     for series in train {
-        let every = fit::thinned(series);
-        for step in (0..series.len()).step_by(every).filter(|step| series.labels[*step] != Label::Ignored) {
-            rows.extend_from_slice(series.shown(step as isize));
+        for step in (0..series.len()).filter(|step| series.labels[*step] != Label::Ignored) {
+            let row = series.row(step as isize);
+            rows.extend_from_slice(&row[NAMELESS..]);
+            every_feature.extend_from_slice(row);
             for (truth, horizon) in truth.iter_mut().zip(horizons(plan.horizon_ms)) {
                 truth.push(series.target(step, horizon).0);
             }
@@ -53,32 +54,44 @@ pub(crate) fn judges(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Res
         linear.weights[h].copy_from_slice(&weights);
         linear.bias[h] = bias;
     }
-    let columns: Vec<Vec<f32>> =
-        (0..N_NAMELESS).map(|c| rows.iter().skip(c).step_by(N_NAMELESS).copied().collect()).collect();
-    let binned = Binned::new(&columns, 64)?;
-    let trees: Vec<Booster> =
-        truth.iter().map(|truth| grow(&binned, truth, plan.seed)).collect::<Result<_, _>>()?;
-    let trees = <[Booster; HORIZONS]>::try_from(trees).map_err(|_| TrainError::Horizons)?;
+    let trees = grown(&rows, &truth, &rising, plan.seed)?;
+    let named = grown(&every_feature, &truth, &[], plan.seed)?;
     steps.done();
-    Ok(Fitted { net, trees, linear })
+    Ok(Fitted { net, trees, named, linear })
 }
 
 /// Every judge of the ensemble.
-const ALL: [usize; JUDGES] = [0, 1, 2, 3, 4];
+const ALL: [usize; JUDGES] = [0, 1, 2, 3, 4, 5];
 
-fn grow(binned: &Binned, truth: &[bool], seed: u64) -> Result<Booster, TrainError> {
+/// Trees for each horizon, of rows of as many features as they are long.
+fn grown(
+    rows: &[f32],
+    truth: &[Vec<bool>; HORIZONS],
+    rising: &[usize],
+    seed: u64,
+) -> Result<[Booster; HORIZONS], TrainError> {
+    let columns = rows.len() / truth[0].len().max(1);
+    let columns: Vec<Vec<f32>> =
+        (0..columns).map(|c| rows.iter().skip(c).step_by(columns).copied().collect()).collect();
+    let binned = Binned::new(&columns, 64)?;
+    let trees: Vec<Booster> =
+        truth.iter().map(|truth| grow(&binned, truth, rising, seed)).collect::<Result<_, _>>()?;
+    <[Booster; HORIZONS]>::try_from(trees).map_err(|_| TrainError::Horizons)
+}
+
+fn grow(binned: &Binned, truth: &[bool], rising: &[usize], seed: u64) -> Result<Booster, TrainError> {
     let y: Vec<f32> = truth.iter().map(|y| f32::from(u8::from(*y))).collect();
     let params = Params {
-        // Few and shallow: what is learnt of these faults must hold for others.
-        trees: 80,
-        leaves: 4,
-        rate: 0.05,
+        // Small, and each from few of the rows and features: what is learnt of these faults must hold for others.
+        trees: 120,
+        leaves: 8,
+        rate: 0.06,
         min_child_rows: 60,
         l2: 5.0,
-        columns: 0.3,
-        rows: 0.7,
+        columns: 0.1,
+        rows: 0.5,
         seed,
-        rising: rising(),
+        rising: rising.to_vec(),
         ..Params::new(Loss::logistic())
     };
     Ok(Booster::fit(binned, &Target::new(&y, None)?, Rows::all(y.len()), &params)?)
@@ -93,8 +106,8 @@ pub(crate) fn ask(fitted: &Fitted, series: &Series, window: usize) -> Result<Sai
 /// The same with a panel that has heard nothing yet.
 pub(crate) fn listen(panel: &mut Panel, series: &Series) -> Said {
     let step = |step: usize| {
-        let mut shown = [0.0; N_NAMELESS];
-        shown.copy_from_slice(series.shown(step as isize));
+        let mut shown = [0.0; N_FEATURES];
+        shown.copy_from_slice(series.row(step as isize));
         panel.push(&shown);
         panel.said(&shown)
     };
@@ -209,29 +222,69 @@ pub(crate) fn weigh(
     Ok((Ensemble { weights, bias, calibration, time_left }, areas))
 }
 
-/// The lowest probability at which no calm step of the training runs would have alarmed, with a tenth to spare; judged,
-/// as all of the ensemble, by what was said of runs that were left out. Never below [`LEAST_ALARM`].
-pub(crate) fn alarm_from(train: &[Series], said: &[Said], ensemble: &Ensemble) -> f32 {
-    let mut highest = 0.0f32;
-    for (series, said) in train.iter().zip(said) {
-        let calm_until = match series.kind {
-            RunKind::Calm => series.failure_ms,
-            _ => series.inject_ms,
-        };
-        let mut before = 0.0;
-        for (step, (at, said)) in series.at_ms.iter().zip(said).enumerate() {
-            if calm_until.is_none_or(|until| *at < until)
-                && series.labels[step] == Label::Healthy
-                && let Some(interval) = ensemble.interval(HORIZONS - 1, said)
-            {
-                // An alarm takes two steps in a row.
-                highest = highest.max(interval.probability().min(before));
-                before = interval.probability();
-            }
-        }
-    }
-    (1.1 * highest).clamp(LEAST_ALARM, 0.95)
+/// By what, and from where on, to alarm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alarm {
+    /// The place of the horizon.
+    pub(crate) horizon: usize,
+    pub(crate) from: f32,
+    /// Failures of the training runs, and those that it would have foreseen.
+    pub(crate) foreseen: (usize, usize),
 }
 
+/// The alarm that foresees most failures, of those by one horizon whose probability has [`SPARE`] times the odds of any that two calm
+/// steps in a row have; judged, as all of the ensemble, by what was said of runs that were left out.
+pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble) -> Alarm {
+    let by = |horizon| {
+        let warning =
+            |(series, said): (&Series, &Said)| Warning::of(series, &lasting(said, ensemble, horizon));
+        let warnings: Vec<Warning> = train.iter().zip(said).map(warning).collect();
+        let calm = warnings.iter().fold(0.0f32, |highest, warning| highest.max(warning.calm));
+        let from = (SPARE * calm / (1.0 + (SPARE - 1.0) * calm)).clamp(LEAST_ALARM, 0.95);
+        let failures = warnings.iter().filter_map(|warning| warning.failing);
+        let foreseen = (failures.clone().count(), failures.filter(|highest| *highest >= from).count());
+        Alarm { horizon, from, foreseen }
+    };
+    let longest = by(HORIZONS - 1);
+    (0..HORIZONS - 1)
+        .map(by)
+        .fold(longest, |best, other| if other.foreseen.1 > best.foreseen.1 { other } else { best })
+}
+
+/// The least probability of each two steps in a row: that is what an alarm takes.
+fn lasting(said: &Said, ensemble: &Ensemble, horizon: usize) -> Vec<f32> {
+    let mut before = 0.0f32;
+    let probability = |said| ensemble.interval(horizon, said).map_or(0.0, Interval::probability);
+    said.iter().map(probability).map(|p| std::mem::replace(&mut before, p).min(p)).collect()
+}
+
+/// The highest that was said of one run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Warning {
+    /// While all was well.
+    calm: f32,
+    /// Between the start of a fault and the failure; `None`: there was none.
+    failing: Option<f32>,
+}
+
+impl Warning {
+    fn of(series: &Series, lasting: &[f32]) -> Self {
+        let faulty = series.kind != RunKind::Calm;
+        let calm_until = calm_until(series);
+        let mut warning = Self { calm: 0.0, failing: (faulty && series.failure_ms.is_some()).then_some(0.0) };
+        for ((at, label), p) in series.at_ms.iter().zip(&series.labels).zip(lasting) {
+            if *at < calm_until {
+                warning.calm = if *label == Label::Healthy { warning.calm.max(*p) } else { warning.calm };
+            } else if series.failure_ms.is_some_and(|failure| *at < failure) {
+                warning.failing = warning.failing.map(|highest| highest.max(*p));
+            }
+        }
+        warning
+    }
+}
+
+/// The odds at which to alarm, as a multiple of the highest in calm. Where the threshold came from one half of the calm and the
+/// other half was judged, that left one false alarm in twenty and two thirds of the failures foreseen.
+const SPARE: f32 = 2.0;
 /// A failure that is less likely than this is no reason to move traffic, whatever the data say.
 const LEAST_ALARM: f32 = 0.2;

@@ -94,29 +94,44 @@ pub enum Meaning {
     Score,
 }
 
+/// What raises the alarm.
+#[derive(Clone, Copy, Debug)]
+pub struct Alarm<'a> {
+    /// Scores of each series: often, but not always, those that are judged by step.
+    pub scores: &'a [Scores],
+    /// It is raised from this one on.
+    pub threshold: f64,
+}
+
 /// Judges a detector on whole runs.
-pub fn judge(series: &[Series], scores: &[Scores], threshold: f64, meaning: Meaning) -> Figures {
-    let judged: Vec<(&Series, &Scores)> =
-        series.iter().zip(scores).filter(|(s, _)| s.kind != RunKind::Abrupt).collect();
+pub fn judge(series: &[Series], scores: &[Scores], alarm: Alarm<'_>, meaning: Meaning) -> Figures {
+    let warned = |scores| -> Vec<(&Series, &Scores)> {
+        series.iter().zip::<&[Scores]>(scores).filter(|(s, _)| s.kind != RunKind::Abrupt).collect()
+    };
+    let (judged, threshold) = (warned(scores), alarm.threshold);
     let by_run = |positive: &[Label]| -> Vec<Vec<Step>> {
         judged.iter().map(|(s, scores)| labelled_run(s, scores, positive)).collect()
     };
     let (before, whole) = (by_run(&[Label::Failing]), by_run(&FAILING));
     let (steps, to_death) = (before.concat(), whole.concat());
-    let alarms = alarms(&judged, threshold);
-    let failing: Vec<f64> = steps.iter().filter(|s| s.1).map(|s| s.0).collect();
-    let hits = failing.iter().filter(|&&s| s >= threshold).count();
+    let alarms = alarms(&warned(alarm.scores), threshold);
+    let failing = steps.iter().filter(|s| s.1).count();
+    let alarming: Vec<Step> = warned(alarm.scores)
+        .iter()
+        .flat_map(|(s, scores)| labelled_run(s, scores, &[Label::Failing]))
+        .collect();
+    let hits = alarming.iter().filter(|(score, failing)| *failing && *score >= threshold).count();
     let probability = meaning == Meaning::Probability;
     let mut leads_ms = alarms.leads;
     leads_ms.sort_unstable();
     Figures {
         runs: judged.len(),
-        base_rate: ratio(failing.len() as f64, steps.len() as f64),
+        base_rate: ratio(failing as f64, steps.len() as f64),
         auc_pr: average_precision(&steps),
         auc_pr_range: resampled(&before, average_precision),
         auc_roc: auc_roc(&steps),
         threshold,
-        recall_steps: ratio(hits as f64, failing.len() as f64),
+        recall_steps: ratio(hits as f64, failing as f64),
         foreseen: (alarms.failing, leads_ms.len()),
         leads_ms,
         deaths: (alarms.deaths, alarms.leads_to_death.len()),
@@ -298,7 +313,7 @@ fn alarms(judged: &[(&Series, &Scores)], threshold: f64) -> Alarms {
 
 /// When the time ends in which an alarm is false (ms). A fault that was injected is no calm, even if it never gets as far as a failure;
 /// of a failure in the engine's own history nobody knows when it began, and who alarms within the horizon is right.
-fn calm_until(s: &Series) -> u64 {
+pub(crate) fn calm_until(s: &Series) -> u64 {
     let foreseeable = || s.labels.iter().position(|label| *label == Label::Failing).map(|step| s.at_ms[step]);
     let bad = s.inject_ms.or_else(foreseeable).filter(|_| s.kind != RunKind::Calm);
     bad.or(s.failure_ms).unwrap_or(u64::MAX)

@@ -161,9 +161,8 @@ fn chunks(train: &[Series], window: usize, rng: &mut Rng) -> Vec<(usize, isize)>
     chunks
 }
 
-/// A judge is fitted to one of so many steps: hours of calm say little that minutes of it do not. All of them are
-/// judged, and calibrate.
-pub(crate) fn thinned(series: &Series) -> usize {
+/// The network is fitted to one of so many chunks: hours of calm say little to it that minutes of it do not.
+fn thinned(series: &Series) -> usize {
     const LONG: usize = 500;
     if series.kind == RunKind::Calm && series.len() > LONG { 5 } else { 1 }
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crate::calibrate::CalibrationError;
 use crate::gbdt::GbdtError;
+use crate::judges::HORIZONS;
 use crate::lifecycle;
 use crate::model::{Description, Model, ModelError};
 use crate::predict::{Verdict, verdict};
@@ -24,7 +25,7 @@ use crate::task::OnProgress;
 pub use card::{Card, CardError, DataCard, Made, SplitCard};
 use compare::Sets;
 pub use dataset::{HeldOut, Label, Series, Simple, Split};
-pub use figures::{Coverage, Figures, Meaning, Scores, best_threshold, judge};
+pub use figures::{Alarm, Coverage, Figures, Meaning, Scores, best_threshold, judge};
 pub use task::{Asked, EvaluateError, evaluate as evaluate_recordings};
 
 /// Steps of the network's window: 6.4 s.
@@ -139,9 +140,10 @@ pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Resul
     steps.name("with all".into());
     let fitted = ensemble::judges(&split.train, plan, steps)?;
     let shape = (options.hidden, WINDOW);
-    let alarm_from = ensemble::alarm_from(&split.train, &said, &weighed);
+    let alarm = ensemble::alarm(&split.train, &said, &weighed);
     let description = Description {
-        alarm_from,
+        alarm_horizon: alarm.horizon,
+        alarm_from: alarm.from,
         ..Description::new(options.name.clone(), shape, options.horizon_ms, weighed, options.seed)
     };
     let model = Model::new(fitted, description)?;
@@ -152,6 +154,7 @@ pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Resul
         split: SplitCard::new(&split, &options.held_out),
         epochs: options.epochs,
         left_out,
+        left_out_alarms: Some(alarm.foreseen),
         figures: Vec::new(),
     };
     let sets = Sets::new(&card.split, [split.train, split.test].concat());
@@ -163,8 +166,7 @@ pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Resul
 
 /// A model on runs that it has not seen, at the threshold that its training found.
 pub fn evaluate(model: &Model, series: &[Series]) -> Figures {
-    let threshold = f64::from(model.description().alarm_from);
-    judge(series, &probabilities_of(model, series), threshold, Meaning::Probability)
+    Spoken::of(model, series).judge(model, series)
 }
 
 /// What the model says at every step of a run, as the live predictor does; `None` where it gives no number.
@@ -172,10 +174,39 @@ pub fn verdicts_of(model: &Model, series: &Series) -> Vec<Option<Verdict>> {
     ensemble::listen(&mut model.panel(), series).iter().map(|said| verdict(model, said)).collect()
 }
 
-/// The probability at every step; NaN where there is none.
-pub fn probabilities_of(model: &Model, series: &[Series]) -> Vec<Scores> {
-    let last = |verdict: Option<Verdict>| verdict.map_or(f32::NAN, |verdict| verdict.probability());
-    series.iter().map(|s| verdicts_of(model, s).into_iter().map(last).collect()).collect()
+/// What a model says at every step of each run; NaN where there is no number.
+#[derive(Clone, Debug, Default)]
+pub struct Spoken {
+    /// P(failure within the longest horizon).
+    pub probability: Vec<Scores>,
+    /// The probability that raises the alarm.
+    pub alarm: Vec<Scores>,
+}
+
+impl Spoken {
+    /// Asks the model.
+    pub fn of(model: &Model, series: &[Series]) -> Self {
+        let mut spoken = Self::default();
+        series.iter().for_each(|series| spoken.push(model, &verdicts_of(model, series)));
+        spoken
+    }
+
+    /// The words on one more run.
+    pub(crate) fn push(&mut self, model: &Model, verdicts: &[Option<Verdict>]) {
+        let at = |horizon: usize| -> Scores {
+            let p = |verdict: &Option<Verdict>| verdict.map_or(f32::NAN, |v| v.outlook[horizon].probability);
+            verdicts.iter().map(p).collect()
+        };
+        self.probability.push(at(HORIZONS - 1));
+        self.alarm.push(at(model.description().alarm_horizon));
+    }
+
+    /// The figures of it.
+    pub fn judge(&self, model: &Model, series: &[Series]) -> Figures {
+        let threshold = f64::from(model.description().alarm_from);
+        let alarm = Alarm { scores: &self.alarm, threshold };
+        judge(series, &self.probability, alarm, Meaning::Probability)
+    }
 }
 
 fn both_sides(set: &'static str, series: &[Series]) -> Result<(usize, usize), TrainError> {

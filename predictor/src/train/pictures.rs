@@ -99,12 +99,12 @@ fn leads(part: &str, leads_ms: &[u64]) -> Chart {
 
 /// The ramp whose largest probability is the median of all: neither the best nor the worst.
 fn timeline(series: &[Series], ours: &Row) -> Option<Chart> {
-    let failing = series.iter().zip(&ours.scores);
+    let failing = series.iter().zip(ours.scores.iter().zip(&ours.alarm));
     let mut failing: Vec<_> =
         failing.filter(|(s, _)| s.kind == RunKind::Ramp && s.failure_ms.is_some()).collect();
     let highest = |scores: &[f32]| scores.iter().copied().fold(0.0, f32::max);
-    failing.sort_by(|a, b| highest(a.1).total_cmp(&highest(b.1)));
-    let (run, scores) = failing.get(failing.len() / 2)?;
+    failing.sort_by(|a, b| highest(a.1.0).total_cmp(&highest(b.1.0)));
+    let (run, (scores, alarm)) = failing.get(failing.len() / 2)?;
     let (failure, from) = (run.failure_ms?, run.inject_ms.unwrap_or(run.at_ms[0]));
     let second = |at: u64| (at as f64 - from as f64) / 1e3;
     let points = |value: &dyn Fn(usize) -> f32| -> Vec<(f64, f64)> {
@@ -121,6 +121,7 @@ fn timeline(series: &[Series], ours: &Row) -> Option<Chart> {
         y: axis("probability, drift", (0.0, 1.0)),
         marks: vec![
             (horizon.into(), COLOURS[0], line(points(&|i| scores[i]), true)),
+            ("what alarms".into(), COLOURS[4], line(points(&|i| alarm[i]), false)),
             ("drift score".into(), COLOURS[1], line(points(&|i| run.simple[i].drift), false)),
             ("alarm from".into(), COLOURS[7], Mark::Level(ours.figures.threshold)),
             ("fault begins".into(), COLOURS[2], Mark::Upright(0.0)),

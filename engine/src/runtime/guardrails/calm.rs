@@ -157,5 +157,5 @@ fn a_mass_alarm_holds_the_brake_and_says_why() {
 fn alarms(steps: &[Step]) -> bool {
     let mut predictor = predictor();
     let from = predictor.model().description().alarm_from;
-    steps.iter().filter(|step| predictor.push(&step.sample).probability >= from).count() >= 10
+    steps.iter().filter(|step| predictor.push(&step.sample).alarm.probability >= from).count() >= 10
 }

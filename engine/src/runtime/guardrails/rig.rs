@@ -177,9 +177,9 @@ impl Rig {
             step.peers.inspect(|peers| predictor.hear(peers));
             let said = predictor.push(&step.sample);
             let assessment = Assessment {
-                probability: said.probability,
+                probability: said.alarm.probability,
                 drift: said.drift,
-                horizon_ms: said.horizon_ms,
+                horizon_ms: said.alarm.within_ms,
                 alarm_from: predictor.model().description().alarm_from,
                 ..self.assessment(0.0)
             };
