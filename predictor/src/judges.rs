@@ -77,7 +77,8 @@ impl Judge for TreesJudge {
     }
 }
 
-/// Boosted trees that see every metric by name as well: for faults of a kind that has been seen.
+/// Boosted trees that see every metric by name as well: for faults of a kind that has been seen. Metrics that there were not yet in
+/// their training they do not see.
 #[derive(Debug)]
 pub(crate) struct NamedJudge(pub(crate) Arc<[Booster; HORIZONS]>);
 
@@ -87,7 +88,11 @@ impl Judge for NamedJudge {
     }
     fn push(&mut self, _: &Shown) {}
     fn logits(&mut self, newest: &Shown) -> Logits {
-        std::array::from_fn(|h| self.0[h].raw(newest))
+        std::array::from_fn(|h| {
+            let (trees, mut row) = (&self.0[h], *newest);
+            row.copy_within(NAMELESS.., trees.features() - N_NAMELESS);
+            trees.raw(&row[..trees.features()])
+        })
     }
 }
 

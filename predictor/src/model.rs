@@ -11,7 +11,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::{Interval, VennAbers};
-use crate::features::{FEATURES_VERSION, N_FEATURES, N_NAMELESS, STRIDE_MS};
+use crate::features::{FEATURES_VERSION, N_FEATURES, N_NAMELESS, PER_METRIC, STRIDE_MS};
 use crate::gbdt::Booster;
 use crate::judges::{HORIZONS, JUDGES, Linear, Logits, NAMES, Parts};
 use crate::net::{GruNet, layout};
@@ -161,7 +161,9 @@ impl Description {
         require("format", self.format, FORMAT)?;
         require("features_version", self.features_version, FEATURES_VERSION)?;
         require("stride_ms", self.stride_ms, STRIDE_MS)?;
-        require("the list of metrics", self.metrics.join(","), metrics.join(","))?;
+        // Metrics are only ever appended: an older model goes on, and does not see what came later.
+        let known = &metrics[..metrics.len().min(self.metrics.len())];
+        require("the list of metrics", self.metrics.join(","), known.join(","))?;
         in_range("hidden", self.hidden, MAX_WIDTH)?;
         in_range("window", self.window, MAX_WIDTH)?;
         in_range("horizon_ms", self.horizon_ms as usize, 3_600_000)?;
@@ -227,7 +229,8 @@ impl Fitted {
 impl Model {
     pub(crate) fn new(fitted: Fitted, description: Description) -> Result<Self, ModelError> {
         description.check()?;
-        for (all, features) in [(&fitted.trees, N_NAMELESS), (&fitted.named, N_FEATURES)] {
+        let named = description.metrics.len() * PER_METRIC + N_NAMELESS;
+        for (all, features) in [(&fitted.trees, N_NAMELESS), (&fitted.named, named)] {
             for trees in all {
                 in_range("trees", trees.len().max(1), MAX_TREES)?;
                 require("features of the trees", trees.features(), features)?;

@@ -285,11 +285,11 @@ impl Run {
                     return Err((i + 1, what));
                 }
                 Ok(Line::Event(event)) => run.events.push(event),
-                Ok(Line::Peers { at_ms, z }) => {
-                    let z = z.iter().map(|z| z.unwrap_or(f32::NAN)).collect::<Vec<_>>();
-                    let what = || format!("{} values for {N_METRICS} metrics", z.len());
-                    let z = Vitals::try_from(z.as_slice()).map_err(|_| (i + 1, what()))?;
-                    run.heard.push((at_ms, z));
+                Ok(Line::Peers { at_ms, z }) if z.len() == columns.len() => {
+                    run.heard.push((at_ms, sample(at_ms, &columns, &z).metrics));
+                }
+                Ok(Line::Peers { z, .. }) => {
+                    return Err((i + 1, format!("{} values for {} metrics", z.len(), columns.len())));
                 }
                 Ok(Line::Run(_)) => return Err((i + 1, "a second `run` line".into())),
                 Err(_) if !line.ends_with('\n') || line.trim().is_empty() => {}

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// How many metrics a sample holds.
-pub const N_METRICS: usize = 21;
+pub const N_METRICS: usize = 22;
 
 /// The engine's sampling period (ms) that the time constants assume.
 pub const SAMPLE_MS: u64 = 100;
@@ -54,6 +54,8 @@ pub enum Metric {
     PortMissedPs,
     /// 1 while the link is up, else 0.
     LinkUp,
+    /// Share of the packets mirrored to this engine, as a standby, that it treats otherwise than the active (0..1).
+    MirrorDiverged,
 }
 
 /// How a metric's raw value becomes one in which differences mean the same anywhere.
@@ -144,7 +146,14 @@ pub(crate) static SPECS: [Spec; N_METRICS] = [
     spec(Metric::PortErrorsPs, "port_errors_ps", "errors/s", (RATE, Harm), 0.3, 0.8, None),
     spec(Metric::PortMissedPs, "port_missed_ps", "packets/s", (RATE, Harm), 0.3, 0.8, None),
     spec(Metric::LinkUp, "link_up", "0/1", (Scale::Good, Harm), 0.05, 1.0, None),
+    spec(Metric::MirrorDiverged, "mirror_diverged", "0..1", (LOSS, Harm), 0.3, 0.8, None),
 ];
+
+/// Values that another process gave, in the order of [`Metric::all`]; of another version's those that both know, as metrics are only
+/// ever appended.
+pub fn from_values(values: &[Option<f32>]) -> [f32; N_METRICS] {
+    std::array::from_fn(|i| values.get(i).copied().flatten().unwrap_or(f32::NAN))
+}
 
 impl Metric {
     /// Every metric, in the order of [`TelemetrySample::metrics`].
@@ -245,6 +254,14 @@ impl TelemetrySample {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_another_version_are_those_that_both_know() {
+        let newer = from_values(&[Some(1.0); N_METRICS + 1]);
+        assert_eq!(newer, [1.0; N_METRICS]);
+        let older = from_values(&[Some(1.0), None]);
+        assert!(older[0] == 1.0 && older[1..].iter().all(|value| value.is_nan()));
+    }
 
     /// The model format rests on name, index and order being one and the same.
     #[test]

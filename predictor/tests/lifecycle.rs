@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use predictor::lifecycle::{History, MODEL, Outcome, Store, StoreError, read, retrain};
 use predictor::recording::{EventKind, Run, RunKind};
 use predictor::train::{Alarm, Label, Meaning, Options, Scores, Series, Trained, judge, train};
-use predictor::{Metric, Model, TelemetrySample};
+use predictor::{Metric, Model, N_METRICS, TelemetrySample};
 
 mod synthetic;
 
@@ -80,7 +80,7 @@ fn sample(at_ms: u64) -> TelemetrySample {
 }
 
 fn write(history: &mut History, from_ms: u64, samples: u64) {
-    (0..samples).for_each(|i| history.sample(&sample(from_ms + i * 100), Some(&[0.5; 21])).unwrap());
+    (0..samples).for_each(|i| history.sample(&sample(from_ms + i * 100), Some(&[0.5; N_METRICS])).unwrap());
 }
 
 #[test]

@@ -35,7 +35,7 @@ use control::message::Message;
 use dataplane::id::{Nanos, TunnelId, WorkerId};
 use dataplane::message::{Command, Event, Retired};
 use dpdk::{Clock, Device, Mempool};
-use predictor::{Prediction, Predictor, TelemetrySample};
+use predictor::{Metric, Prediction, Predictor, TelemetrySample};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
@@ -344,7 +344,10 @@ impl Engine {
         let now = self.clock.now();
         let at_ms = self.started_unix_ms + now.as_millis();
         let sources = (&mut self.workers, self.devices.as_slice(), self.pools.as_slice());
-        let sample = self.sampler.sample(at_ms, now, sources, &self.controller);
+        let mut sample = self.sampler.sample(at_ms, now, sources, &self.controller);
+        if let Some(mirroring) = &self.mirroring {
+            sample.set(Metric::MirrorDiverged, mirroring.diverged());
+        }
         let peers = self.vitals.mean(now);
         self.journal.sample(&sample, peers.as_ref());
         if let Some(peers) = &peers {

@@ -38,11 +38,27 @@ pub struct Mirroring {
 }
 
 /// Of traffic that is mirrored here.
-#[derive(Default)]
 struct Shadowed {
     from: Option<String>,
     found: Option<MirrorReport>,
+    /// Of the packets compared between the last two reports the share that diverged; NaN where there were none.
+    diverged: f32,
     task: Option<AbortHandle>,
+}
+
+impl Default for Shadowed {
+    fn default() -> Shadowed {
+        Shadowed { from: None, found: None, diverged: f32::NAN, task: None }
+    }
+}
+
+impl Shadowed {
+    fn report(&mut self, report: &MirrorReport) {
+        let before = self.found.as_ref().map_or((0, 0), |found| (found.compared, found.diverged_total()));
+        let since = |now: u64, before: u64| now.saturating_sub(before) as f32;
+        self.diverged = since(report.diverged_total(), before.1) / since(report.compared, before.0);
+        self.found = Some(report.clone());
+    }
 }
 
 /// While this engine owns its site.
@@ -210,10 +226,13 @@ impl Engine {
                 mirroring.shadow.from = Some(peer);
             }
             Received::Report(report) => {
-                mirroring.shadow.found = Some(MirrorReport::clone(&report));
+                mirroring.shadow.report(&report);
                 self.input(Input::Mirror { own: true, report });
             }
-            Received::Down => (mirroring.shadow.from, mirroring.shadow.found) = (None, None),
+            Received::Down => {
+                (mirroring.shadow.from, mirroring.shadow.found) = (None, None);
+                mirroring.shadow.diverged = f32::NAN;
+            }
         }
     }
 
@@ -278,6 +297,11 @@ impl Engine {
 }
 
 impl Mirroring {
+    /// Of the packets mirrored here lately, the share that this engine treats otherwise; NaN while none are.
+    pub fn diverged(&self) -> f32 {
+        self.shadow.diverged
+    }
+
     fn begin(&mut self, now: Nanos) {
         let Some((peer, address)) = self.dial.clone() else { return };
         let limits = Limits {

@@ -1,7 +1,7 @@
 //! How the peers are, by their own account: what troubles every engine at once is no one's failure.
 
 use dataplane::id::Nanos;
-use predictor::{N_METRICS, Vitals};
+use predictor::{Vitals, from_values};
 use std::collections::BTreeMap;
 
 /// What a peer said counts this long.
@@ -16,12 +16,10 @@ pub struct PeerVitals {
 }
 
 impl PeerVitals {
-    /// A peer said so. Too few or too many values, as from another version, are not believed.
+    /// A peer, of whatever version, said so.
     pub fn heard(&mut self, peer: String, z: &[Option<f32>], now: Nanos) {
-        if let Ok(z) = <[Option<f32>; N_METRICS]>::try_from(z) {
-            let known = |z: f32| z.is_finite().then_some(z.clamp(-FURTHEST, FURTHEST));
-            self.by_peer.insert(peer, (now, z.map(|z| z.and_then(known).unwrap_or(f32::NAN))));
-        }
+        let known = |z: f32| if z.is_finite() { z.clamp(-FURTHEST, FURTHEST) } else { f32::NAN };
+        self.by_peer.insert(peer, (now, from_values(z).map(known)));
     }
 
     /// A peer is no longer there.
@@ -43,6 +41,7 @@ impl PeerVitals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use predictor::N_METRICS;
 
     #[test]
     fn only_peers_that_speak_and_make_sense_count() {
@@ -55,9 +54,10 @@ mod tests {
         vitals.heard("b1".into(), &[Some(4.0); N_METRICS], later);
         vitals.heard("b2".into(), &[Some(9.0); 3], later);
         let mean = vitals.mean(later).unwrap();
-        assert_eq!((mean[0], mean[1], mean[2]), (4.0, 4.0, 3.0));
-        assert_eq!(vitals.mean(Nanos::from_millis(6500)).unwrap()[2], 4.0, "a2 has fallen silent");
+        assert_eq!((mean[0], mean[1], mean[2], mean[3]), (6.5, 6.5, 5.0, 3.0));
+        assert_eq!(vitals.mean(Nanos::from_millis(6500)).unwrap()[2..4], [6.5, 4.0], "a2 has fallen silent");
         vitals.gone("b1");
+        vitals.gone("b2");
         assert_eq!(vitals.mean(Nanos::from_millis(6500)), None);
     }
 }

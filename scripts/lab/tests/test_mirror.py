@@ -115,6 +115,11 @@ class Different(Mirrored):
         rule = {"action": "deny", "protocol": "udp", "dst_ports": str(PORT)}
         config["acl"] = {"default": "permit", "rule": [rule]}
 
+    def _felt(self) -> list[float]:
+        """The share that diverged, as a2's telemetry has it: the last metric."""
+        samples = self.engines["a2"].ask_with({"request": "telemetry", "since_ms": 0})
+        return sorted({sample["values"][-1] for sample in samples} - {None, 0.0})
+
     def test_it_is_found_and_told(self):
         self._exchange()
         report = settle(self._report, lambda r: r["alarm"])
@@ -126,6 +131,10 @@ class Different(Mirrored):
             decided = settle(lambda: [d for d in self.engines[name].decisions() if d.action == "a2 diverges from a1"], bool)
             self.assertEqual(len(decided), 1, f"{name}: {self.engines[name].decisions()}")
             self.assertIn(self.wanted, dict(decided[0].inputs)["example"])
+        # The standby's own predictor sees it too, as harm.
+        told = settle(self._felt, bool)
+        print(f"  a2's predictor: {told}")
+        self.assertGreater(max(told, default=0.0), 0.1)
         again = settle(self._report, lambda r: not r["alarm"], within_s=20)
         self.assertIsNone(again["alarm"], "quiet clears it")
 

@@ -25,6 +25,8 @@ pub enum Cause {
     Port,
     /// What the walk does with packets.
     Walk,
+    /// Its tables, which treat packets otherwise than the active's.
+    Tables,
     /// The other engine fell silent, and nothing foretold it.
     SuddenDeath,
     /// The other engine fell silent after it, or this one, had been in alarm.
@@ -83,6 +85,7 @@ impl Cause {
             M::MempoolUsed => Cause::Buffers,
             M::PortErrorsPs | M::PortMissedPs | M::LinkUp => Cause::Port,
             M::DropPps => Cause::Walk,
+            M::MirrorDiverged => Cause::Tables,
             // How much there is to do, and how long it took: that says nothing of why.
             _ => return None,
         })
@@ -97,6 +100,7 @@ impl Cause {
             Cause::Buffers => "packet buffers: something keeps them",
             Cause::Port => "a port: errors, or packets that it missed",
             Cause::Walk => "packets that the walk drops",
+            Cause::Tables => "tables unlike the other engine's: mirrored packets are treated otherwise here",
             Cause::SuddenDeath => {
                 "a sudden death, or a cut between the engines: no alarm of either was seen before"
             }
@@ -136,6 +140,9 @@ impl Cause {
             }
             Cause::Port => "see foreshift show ports; check cable, transceiver and the far port's rate",
             Cause::Walk => "see foreshift show drops: each reason names its cause",
+            Cause::Tables => {
+                "see the examples of foreshift show mirror; routes and access lists that both engines shall have belong in [site]"
+            }
             Cause::SuddenDeath => {
                 "record this engine's and the other's telemetry (telemetry.record) so that the model can learn it; a shorter \
                  ha.lease_ms shortens what is lost"

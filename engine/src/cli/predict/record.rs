@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use predictor::lifecycle::{self, SloWatch};
 use predictor::recording::{EventKind, Recorder, RunHeader, RunKind};
 use predictor::task::Progress;
-use predictor::{N_METRICS, TelemetrySample, Vitals};
+use predictor::{TelemetrySample, from_values};
 use std::fs::File;
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -105,9 +105,9 @@ impl Seen {
         let new: Vec<Measured> = engine.ask(&Request::Telemetry { since_ms: self.at_ms })?;
         for measured in &new {
             if let Some(z) = &measured.peers_z {
-                recorder.peers(measured.at_ms, &values(z))?;
+                recorder.peers(measured.at_ms, &from_values(z))?;
             }
-            let sample = TelemetrySample { at_ms: measured.at_ms, metrics: values(&measured.values) };
+            let sample = TelemetrySample { at_ms: measured.at_ms, metrics: from_values(&measured.values) };
             recorder.sample(&sample)?;
             if let lifecycle::Seen::Failed(kind) = self.slo.push(&sample) {
                 recorder.event(sample.at_ms, kind, "measured by the engine itself")?;
@@ -123,11 +123,4 @@ impl Seen {
         }
         Ok(new.len())
     }
-}
-
-/// An engine of another version may have other metrics: what is not there was not measured.
-fn values(known: &[Option<f32>]) -> Vitals {
-    let mut values = [f32::NAN; N_METRICS];
-    values.iter_mut().zip(known).for_each(|(value, known)| *value = known.unwrap_or(f32::NAN));
-    values
 }
