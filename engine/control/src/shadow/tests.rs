@@ -327,7 +327,7 @@ fn a_shadow_is_whole_when_it_has_acknowledged_the_round_that_it_needed() {
     let now = Nanos::from_millis(1_000);
     let mut sender = Sender::new(now);
     let change = Entry::Flow(FlowChange::Ended(key(2)));
-    let mut tell = |sender: &mut Sender| {
+    let tell = |sender: &mut Sender| {
         let _ = sender.add(&change, now, now);
         let _ = sender.close(now);
         sender.horizon()
