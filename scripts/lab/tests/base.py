@@ -53,6 +53,18 @@ class LabTest(unittest.TestCase):
         """The engine becomes ready, with all its tunnels."""
         self.assertTrue(settle(engine.up, bool, within_s), engine.last_words())
 
+    def hand_over(self, asked: str, command: str, to: str, within_s: float = 40.0) -> None:
+        """The site goes to an engine. Asked again where that was refused (it has just started) or given up (the machine stalled, and
+        a path looked bad)."""
+        def owned():
+            status = self.engines[to].status()
+            if status is None or not status.owner:
+                self.engines[asked].command(command, check=False)
+            return status
+        status = settle(owned, lambda s: s is not None and s.owner, within_s)
+        told = [(e.name, d.action, d.rule, d.outcome) for e in self.engines for d in e.decisions()]
+        self.assertTrue(status is not None and status.owner, f"{command}: {told}")
+
     def host(self, node: str, *argv: str, check=True, timeout=60) -> str:
         """Run a command on a host; its stdout and stderr."""
         done = run(*self.topo.exec(node, *argv), check=check, timeout=timeout)

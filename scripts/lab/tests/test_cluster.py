@@ -37,10 +37,6 @@ class SharedState(EngineLab):
         self.assertEqual(set(said), {ready}, [self.store(e.name) for e in self.engines])
         return time.monotonic() - begin
 
-    def wait_owner(self, name: str, within_s: float = 25.0) -> None:
-        owner = settle(lambda: self.engines[name].status().owner, bool, within_s)
-        self.assertTrue(owner, self.engines[name].last_words())
-
     def assert_converged(self, owner: str) -> None:
         """Every engine has the same records, all engines are alive in them, and the intent is the owner's."""
         def views():
@@ -65,6 +61,13 @@ class SharedState(EngineLab):
         switchover = self.engines[name].ask("status")["switchover"]
         return switchover["percent"] if switchover and switchover["moving"] else 0
 
+    def shifted(self) -> int:
+        """Asks for a shift again where none is under way: one was refused, or given up, as the machine stalled."""
+        percent = self.shift_percent("a1")
+        if not percent:
+            self.drain("a1")
+        return percent
+
     def test_the_store_comes_goes_and_comes_back(self):
         code, refused = self.drain("a1")
         self.assertNotEqual(code, 0)
@@ -77,12 +80,9 @@ class SharedState(EngineLab):
         print("the leader is killed during a shift: ", end="", flush=True)
         traffic = Traffic(self.topo, Load())
         self.wait(1)
-        code, said = self.drain("a1")
-        self.assertEqual(code, 0, said)
-        reached = settle(lambda: self.shift_percent("a1"), lambda percent: percent >= 25, 10.0)
-        self.assertGreaterEqual(reached, 25, "the shift does not go on")
+        self.assertGreaterEqual(settle(self.shifted, lambda percent: percent >= 25, 20.0), 25, "the shift does not go on")
         self.etcd.kill(leader)
-        self.wait_owner("a2")
+        self.hand_over("a1", "drain", to="a2")
         self.wait(1)
         result = traffic.finish()
         print(result, flush=True)
@@ -115,8 +115,6 @@ class SharedState(EngineLab):
         back = self.wait_store(True)
         print(f"back: engines ready after {back:.1f} s", flush=True)
         self.assert_converged("a2")
-        code, said = self.drain("a1", "undrain")
-        self.assertEqual(code, 0, said)
-        self.wait_owner("a1")
+        self.hand_over("a1", "undrain", to="a1")
         self.assert_converged("a1")
         self.assertEqual(self.engines["a1"].command("show", "cluster").returncode, 0)

@@ -5,7 +5,7 @@ import time
 
 from ..shell import now_ms
 from ..traffic import Load, Traffic
-from .base import EngineLab, settle
+from .base import EngineLab
 
 PATIENCE_S = 40.0
 
@@ -32,15 +32,8 @@ class Upgrade(EngineLab):
         self.steps.append((round(now_ms()), *what))
 
     def _hand_over(self, asked: str, command: str, to: str) -> None:
-        def owned():
-            """Asked again where it was refused (it has just started) or given up (the machine stalled, and a path looked bad)."""
-            status, engine = self.engines[to].status(), self.engines[asked]
-            if status is None or not status.owner:
-                engine.command(command, check=False)
-            return status
-        status = settle(owned, lambda s: s is not None and s.owner, within_s=PATIENCE_S)
+        self.hand_over(asked, command, to, PATIENCE_S)
         self._step(to, "owns")
-        self.assertTrue(status.owner, f"{command}: {self.engines['a1'].decisions()} {self.engines['a2'].decisions()}")
 
     def _replace(self, name: str) -> None:
         engine = self.engines[name]
