@@ -88,11 +88,10 @@ impl Judge for NamedJudge {
     }
     fn push(&mut self, _: &Shown) {}
     fn logits(&mut self, newest: &Shown) -> Logits {
-        std::array::from_fn(|h| {
-            let (trees, mut row) = (&self.0[h], *newest);
-            row.copy_within(NAMELESS.., trees.features() - N_NAMELESS);
-            trees.raw(&row[..trees.features()])
-        })
+        // As many for every horizon: checked with the model.
+        let (features, mut row) = (self.0[0].features(), *newest);
+        row.copy_within(NAMELESS.., features - N_NAMELESS);
+        std::array::from_fn(|h| self.0[h].raw(&row[..features]))
     }
 }
 

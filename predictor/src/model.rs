@@ -172,7 +172,7 @@ impl Description {
         if !weights.chain(&self.ensemble.bias).all(|w| w.is_finite()) {
             return Err(ModelError::NotFinite("ensemble"));
         }
-        in_range("the alarm's horizon", self.alarm_horizon + 1, HORIZONS)?;
+        in_range("the alarm's horizon", self.alarm_horizon.saturating_add(1), HORIZONS)?;
         if !(0.0..=1.0).contains(&self.alarm_from) {
             return Err(ModelError::NotFinite("alarm_from"));
         }

@@ -71,6 +71,7 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     said(&|f| f.meta["alarm_from"] = 7.0.into(), &["alarm_from"]);
     said(&|f| f.tensors.get_mut("linear.weight").unwrap().1[3] = f32::NAN, &["linear.weight", "not finite"]);
     said(&|f| f.meta["alarm_horizon"] = 3.into(), &["alarm's horizon", "1 to 3"]);
+    said(&|f| f.meta["alarm_horizon"] = u64::MAX.into(), &["alarm's horizon", "1 to 3"]);
     said(&|f| f.trees[0][1]["trees"][0]["left"][0] = 9000.into(), &["tree"]);
     for sort in 0..2 {
         said(&|f| f.trees[sort][1]["features"] = 3.into(), &["feature"]);
