@@ -2,6 +2,7 @@
 import contextlib
 import re
 import subprocess
+import threading
 import time
 import unittest
 
@@ -110,6 +111,26 @@ class EngineLab(LabTest):
         cls.scenario.__enter__()
         cls.addClassCleanup(cls.scenario.__exit__)
         cls.topo, cls.engines = cls.scenario.topo, cls.scenario.engines
+
+
+class Watch:
+    """Calls again and again in a thread, from enter to exit."""
+
+    def __init__(self, look, every_s: float = 0.1):
+        self._look, self._every_s, self._end = look, every_s, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._end.wait(self._every_s):
+            self._look()
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
 
 
 def settle(read, good, within_s: float = SETTLE_S):

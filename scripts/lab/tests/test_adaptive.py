@@ -1,14 +1,13 @@
 """Tunnels that follow their traffic: made before a shaper is full, ahead of a season's peak, given up again, and changed for
 another protocol, all under traffic that must not notice."""
 import statistics
-import threading
 from dataclasses import dataclass
 
 from ..rig import alone
 from ..shell import LabError, now_ms
 from ..topology import LINKS, NODES, Link, Topology
 from ..traffic import Load, Traffic
-from .base import EngineLab, settle
+from .base import EngineLab, Watch, settle
 
 TUNNEL = "a1-b1"
 RATE_KBPS = 2000
@@ -40,30 +39,21 @@ class Moment:
         return self.offered / self.capacity
 
 
-class Watch:
+class GroupWatch(Watch):
     """Asks an engine about its group ten times a second, from enter to exit."""
 
     def __init__(self, engine):
-        self._engine, self._end, self.moments = engine, threading.Event(), []
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__(self._ask)
+        self._engine, self.moments = engine, []
 
-    def _run(self) -> None:
-        while not self._end.wait(0.1):
-            try:
-                group = self._engine.ask("status")["groups"][0]
-            except LabError:  # too busy to answer in time: the next one will do
-                continue
-            if (said := group["adaptive"]) and said["capacity_bps"]:
-                carries = sum(m["buckets"] > 0 for m in group["members"])
-                self.moments.append(Moment(now_ms(), said["offered_bps"], said["capacity_bps"], said["forecast_bps"], carries))
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._end.set()
-        self._thread.join()
+    def _ask(self) -> None:
+        try:
+            group = self._engine.ask("status")["groups"][0]
+        except LabError:  # too busy to answer in time: the next one will do
+            return
+        if (said := group["adaptive"]) and said["capacity_bps"]:
+            carries = sum(m["buckets"] > 0 for m in group["members"])
+            self.moments.append(Moment(now_ms(), said["offered_bps"], said["capacity_bps"], said["forecast_bps"], carries))
 
 
 class Adaptive(EngineLab):
@@ -100,7 +90,7 @@ class Adaptive(EngineLab):
             print(f"  {(at_ms - begin_ms) / 1e3:6.1f} {text}")
 
     def drive(self, load: Load, seconds: float):
-        with Watch(self.engines["a1"]) as watch:
+        with GroupWatch(self.engines["a1"]) as watch:
             traffic = Traffic(self.topo, load)
             self.wait(seconds)
             result = traffic.finish()

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import threading
 import time
 import unittest
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from ..engines import binary
 from ..rig import Rig
 from ..shell import ROOT, run
-from .base import settle
+from .base import Watch, settle
 
 # One of them is held out to judge by: the newest quarter.
 FAILURES = 4
@@ -64,20 +63,19 @@ def keep(store: Path, name: str, model: bytes) -> Path:
     return file
 
 
-class Trainings:
+class Trainings(Watch):
     """Watches what an engine trains, from enter to exit: a process of its own that gets the CPU when nobody else wants it. Here it is
     then helped, for a laboratory is never idle."""
 
     def __init__(self, engine):
-        self._engine, self._end = engine, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__(self._newest, every_s=0.05)
+        self._engine = engine
         self.seen: set[int] = set()
 
-    def _run(self) -> None:
-        while not self._end.wait(0.05):
-            for pid in map(int, said(self._engine, r"a challenger is trained pid=(\d+)")[-1:]):
-                with contextlib.suppress(OSError):
-                    self._look_at(pid)
+    def _newest(self) -> None:
+        for pid in map(int, said(self._engine, r"a challenger is trained pid=(\d+)")[-1:]):
+            with contextlib.suppress(OSError):
+                self._look_at(pid)
 
     def _look_at(self, pid: int) -> None:
         """The training, once it is the engine's own program and the engine's child."""
@@ -88,14 +86,6 @@ class Trainings:
             self.seen.add(pid)
             for task in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setscheduler(int(task.name), os.SCHED_OTHER, os.sched_param(0))
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._end.set()
-        self._thread.join()
 
 
 def said(engine, pattern: str) -> list[str]:

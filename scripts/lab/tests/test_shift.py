@@ -1,11 +1,10 @@
 """A planned move of a thousand flows and more, from a slow path to a fast one and back: no packet may notice."""
 import json
-import threading
 
 from ..slowpath import SlowPath
 from ..topology import HOST_B4
 from ..traffic import Endpoint, Load, Traffic
-from .base import EngineLab, settle
+from .base import EngineLab, Watch, settle
 
 UDP_FLOWS, TCP_FLOWS = 600, 500
 BUCKETS = 65_536
@@ -55,22 +54,3 @@ class Shift(EngineLab):
             moves = self._shifts(engine)["moves"]
             print(f"  {engine}: {moves['idle']} buckets moved idle, {moves['gap']} in a gap, {moves['marked']} behind a MARK; "
                   f"{moves['packets_waited']} packets waited, {moves['wait_ms_max']:.1f} ms at most")
-
-
-class Watch:
-    """Calls again and again in a thread, from enter to exit."""
-
-    def __init__(self, look):
-        self._look, self._end = look, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        while not self._end.wait(0.1):
-            self._look()
-
-    def __enter__(self):
-        self._thread.start()
-
-    def __exit__(self, *_):
-        self._end.set()
-        self._thread.join()
