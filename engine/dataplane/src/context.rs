@@ -6,7 +6,7 @@ use crate::drop_reason::DropReason;
 use crate::ecmp::Steering;
 use crate::ecmp::mark::Marks;
 use crate::fib::recent::Recent;
-use crate::id::{AdjacencyId, InterfaceId, Nanos, NextHopId, Spi, TunnelId, WorkerId};
+use crate::id::{AdjacencyId, GroupId, InterfaceId, Nanos, NextHopId, Spi, TunnelId, WorkerId};
 use crate::lease::Lease;
 use crate::limiter::TokenBucket;
 use crate::links::EVENTS;
@@ -46,6 +46,8 @@ pub enum Egress {
     /// Not looked up yet.
     #[default]
     Unknown,
+    /// Into a tunnel of this group, once its bucket has moved ([`crate::ecmp::mark`]).
+    Moving(GroupId),
     /// Into a tunnel.
     Tunnel(TunnelId),
     /// To this neighbour.

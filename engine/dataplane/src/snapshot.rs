@@ -299,6 +299,8 @@ pub struct Group {
     pub move_deadline: Nanos,
     /// Lower the MSS of TCP SYNs to what the tunnel carries.
     pub mss_clamp: bool,
+    /// How often the site came to this engine: with a new one, what the owner before had of hosts may be on the site link.
+    pub taken_over: u32,
 }
 
 /// A next hop with everything looked up beforehand ("stacked").
@@ -408,10 +410,7 @@ impl From<Tables> for Snapshot {
             mtu: tunnel.mtu,
             adjacency: find(tunnel.interface, tunnel.next_hop),
             template: Template::new(tunnel),
-            mss_clamp: tables
-                .groups
-                .iter()
-                .any(|group| group.mss_clamp && group.members.contains(&tunnel.id)),
+            mss_clamp: tables.groups.iter().any(|g| g.mss_clamp && g.members.contains(&tunnel.id)),
         };
         let ways = tables.next_hops.iter().map(way).collect();
         let outers = tables.tunnels.iter().map(outer).collect();
@@ -431,8 +430,7 @@ impl From<Tables> for Snapshot {
         };
         let endpoints = tables.tunnels.iter().filter_map(endpoints).collect();
         let wrapped = Wrapped::of(&tables.tunnels);
-        let mut kinds = tables.tunnels.iter().map(|tunnel| tunnel.encapsulation);
-        let wireguard = kinds.any(|encapsulation| matches!(encapsulation, Encapsulation::WireGuard(_)));
+        let wireguard = tables.tunnels.iter().any(|t| matches!(t.encapsulation, Encapsulation::WireGuard(_)));
         Snapshot { adjacencies, ways, outers, endpoints, wrapped, wireguard, tables }
     }
 }

@@ -402,6 +402,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         if let Some(snapshot) = self.snapshots.take() {
             let old = std::mem::replace(&mut self.context.snapshot, snapshot);
+            self.take_over(&old, now);
             // Control sizes the ring so that this cannot fail while it keeps its own copy alive.
             let _ = self.retired.push(old);
             self.context.reverse.forget();
@@ -439,6 +440,17 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         }
         let counters = &self.context.counters;
         self.fragments.sweep(now, &mut |reason| counters.dropped(reason).add(1));
+    }
+
+    /// Groups whose site has come to this engine since the `old` snapshot wait for what is on the site link.
+    fn take_over(&mut self, old: &Snapshot, now: Nanos) {
+        for ((new, old), steering) in
+            self.context.snapshot.groups.iter().zip(old.groups.iter()).zip(self.context.steering.iter_mut())
+        {
+            if new.taken_over != old.taken_over {
+                steering.taken_over(now);
+            }
+        }
     }
 
     #[inline]

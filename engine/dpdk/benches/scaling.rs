@@ -283,6 +283,7 @@ fn snapshot(through_tunnel: bool) -> Snapshot {
             members: [TunnelId(0)].into_iter().collect(),
             flowlet_gap: Nanos(0),
             move_deadline: Nanos(0),
+            taken_over: 0,
             mss_clamp: true,
         }]
         .into(),

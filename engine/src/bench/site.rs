@@ -220,6 +220,7 @@ fn group(tunnels: &[Tunnel]) -> Group {
         members: tunnels.iter().map(|tunnel| tunnel.id).collect(),
         flowlet_gap: Nanos(0),
         move_deadline: Nanos(0),
+        taken_over: 0,
         mss_clamp: true,
     }
 }

@@ -29,6 +29,7 @@ pub struct Forwarding {
     interfaces: Vec<Interface>,
     gateway: Option<(InterfaceId, Vec<IpNet>)>,
     owner: bool,
+    taken_over: u32,
     /// Routes that take effect at once, and the next hops of the next snapshot.
     pub routes: Routes,
     tunnels: Vec<Tunnel>,
@@ -51,6 +52,7 @@ impl Forwarding {
             interfaces,
             gateway: plan.gateway.clone(),
             owner: false,
+            taken_over: 0,
             routes,
             tunnels: plan.tunnels.clone(),
             groups: plan.groups.iter().map(Split::new).collect(),
@@ -107,6 +109,7 @@ impl Forwarding {
     /// Owns the gateway addresses, or no longer.
     pub fn set_owner(&mut self, owner: bool) {
         self.dirty |= self.owner != owner;
+        self.taken_over += u32::from(owner && !self.owner);
         self.owner = owner;
     }
 
@@ -204,7 +207,8 @@ impl Forwarding {
         self.generation.0 += 1;
         let interfaces: Arc<[Interface]> = self.interfaces.iter().map(|i| self.with_gateway(i)).collect();
         let tunnels: Arc<[Tunnel]> = self.tunnels.clone().into();
-        let groups = self.groups.iter().map(|split| split.publish(&tunnels, self.owner)).collect();
+        let site = (self.owner, self.taken_over);
+        let groups = self.groups.iter().map(|split| split.publish(&tunnels, site)).collect();
         // Time exceeded from inside a tunnel names the engine by an address that hosts can reach: its LAN's.
         let named = self.gateway.as_ref().map_or(0, |(interface, _)| interface.index());
         let named = interfaces.get(named);
@@ -253,7 +257,7 @@ impl Split {
 
     /// As the workers are to have it. At an engine that does not own the site what comes from hosts goes to the one that does; what that
     /// one has handed over, before this one is told that it does, waits for its SA.
-    fn publish(&self, tunnels: &[Tunnel], owner: bool) -> Group {
+    fn publish(&self, tunnels: &[Tunnel], (owner, taken_over): (bool, u32)) -> Group {
         let leads_out = |id: &TunnelId| {
             let tunnel = &tunnels[id.index()];
             tunnel.up && tunnel.encapsulation != Encapsulation::Direct
@@ -272,6 +276,7 @@ impl Split {
             flowlet_gap: self.flowlet_gap,
             move_deadline: self.move_deadline,
             mss_clamp: self.plan.mss_clamp,
+            taken_over,
         }
     }
 }

@@ -38,10 +38,15 @@ impl Ha {
 
     fn poll_standby(&mut self, now: Nanos, config: &HaConfig, out: &mut Vec<Output>) {
         let Some(voter) = &self.own else { return };
-        let promised = voter.promise(now).map(|p| p.owner.clone());
-        let mine = promised.as_deref() == Some(self.me.as_str());
+        let promised = voter.promise(now).map(|p| (p.owner.clone(), p.until));
+        let mine = promised.as_ref().is_some_and(|(owner, _)| *owner == self.me);
         if !mine && (promised.is_some() || now < self.not_before) {
+            let asked = matches!(self.role, Role::Standby { asking: Some(_), .. });
             self.role = Role::Standby { asking: None, transferred: false };
+            // Two that asked at once have each other's votes, and nobody owns: these promises must not end at once too.
+            if let Some((_, until)) = promised.filter(|_| asked) {
+                self.next_request = until.plus(Nanos(self.rng.below(config.lease.0 / 4)));
+            }
             return;
         }
         let epoch = match voter.promise(now) {

@@ -5,7 +5,8 @@
 //! there, and the held packets go on by the new path. Without one they wait until a time that the old path surely needs no
 //! longer. Nobody but this worker holds anything, so that the far end may be anyone who reflects probes.
 //!
-//! Rounds: one MARK at a time, for the buckets of one group that leave one way. Where more is held than there is room for,
+//! Rounds: one MARK at a time, for the buckets of one group that leave one way; over the site link for all that came by it, as
+//! those have no way that they could stay on. Where more is held than there is room for,
 //! the round is called off: everything goes on by the old path, in order, and later fewer buckets try at once.
 
 use super::Old;
@@ -33,6 +34,16 @@ pub struct Round {
     pub old: Old,
     /// The tunnel that the MARK goes down, and comes back by.
     pub tunnel: TunnelId,
+}
+
+impl Round {
+    /// Whether the MARK is behind the packets of a bucket that asks for this one, too.
+    fn serves(self, asked: Round, buckets_left: bool) -> bool {
+        match self.old {
+            Old::Link => asked.old == Old::Link && asked.tunnel == self.tunnel,
+            Old::Tunnel(_) => asked == self && buckets_left,
+        }
+    }
 }
 
 /// How a round ends.
@@ -119,7 +130,7 @@ impl<P> Marks<P> {
                 Admission::First { sequence: self.sequence }
             }
             Phase::Waiting { round, taken, answered: false, .. }
-                if *round == asked && *taken < self.buckets =>
+                if round.serves(asked, *taken < self.buckets) =>
             {
                 *taken += 1;
                 Admission::Admitted

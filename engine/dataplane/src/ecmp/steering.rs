@@ -185,6 +185,13 @@ impl Steering {
         }
     }
 
+    /// Notes that the other engine of the site had the hosts' traffic until now: its last packets may be on the cable.
+    #[cold]
+    pub fn taken_over(&mut self, now: Nanos) {
+        let moving = self.slots.iter_mut().filter(|slot| slot.current != HELD);
+        moving.for_each(|slot| *slot = Slot { current: LINK, seen: halves(tick_of(now)) });
+    }
+
     /// Notes that the oldest waiting packet of `bucket` goes into `tunnel`. True with the last one: the bucket is there.
     pub fn released(&mut self, bucket: Bucket, tunnel: TunnelId, now: Nanos, kind: Option<MoveKind>) -> bool {
         let slot = &mut self.slots[usize::from(bucket.0)];

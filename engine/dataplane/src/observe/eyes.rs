@@ -152,7 +152,9 @@ fn next<A: PacketPool>(context: &Context<A>, point: Point, meta: &Meta) -> Optio
     let snapshot = &context.snapshot;
     match meta.egress {
         Egress::Unknown if point != Point::Lookup || meta.route == NextHopId::NONE => None,
-        Egress::Unknown => snapshot.next_hops.get(meta.route.index()).copied().map(Next::Route),
+        Egress::Unknown | Egress::Moving(_) => {
+            snapshot.next_hops.get(meta.route.index()).copied().map(Next::Route)
+        }
         Egress::Tunnel(tunnel) => Some(Next::Tunnel(tunnel)),
         Egress::Adjacency(id) => {
             let adjacency = snapshot.adjacencies.get(id);

@@ -29,7 +29,7 @@ pub fn rewrite<A: PacketPool>(
         Egress::Link { interface, src, mac, ether_type } => {
             return link_header(context, packet, interface, (src, mac), ether_type).map(Some);
         }
-        Egress::Tunnel(_) => return Ok(None),
+        Egress::Tunnel(_) | Egress::Moving(_) => return Ok(None),
         Egress::Unknown => return Err(DropReason::NoRoute),
     };
     let Some(header) = &adjacency.header else { return Ok(None) };

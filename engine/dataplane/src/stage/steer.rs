@@ -43,7 +43,10 @@ pub fn steer<A: PacketPool>(
         Way::Neighbor(adjacency) => meta.egress = Egress::Adjacency(adjacency),
         Way::Group(group) => match member(context, packet, meta, group) {
             Some(Steered::To { tunnel, .. }) => meta.egress = Egress::Tunnel(tunnel),
-            Some(Steered::Waits) => return Ok(Passage::Waits),
+            Some(Steered::Waits) => {
+                meta.egress = Egress::Moving(group);
+                return Ok(Passage::Waits);
+            }
             None => {
                 icmp_error::send(context, packet, meta, Problem::NoRoute);
                 return Err(DropReason::NoTunnel);

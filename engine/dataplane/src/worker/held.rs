@@ -16,7 +16,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     #[cold]
     pub(super) fn hold(&mut self, packet: Q::Packet, meta: &Meta) {
         match meta.egress {
-            Egress::Unknown => return self.wait_for_mark(packet, meta),
+            Egress::Moving(group) => return self.wait_for_mark(packet, meta, group),
             Egress::Tunnel(tunnel) => {
                 return self.wait_for_sa(Wait::ToSeal(tunnel), Slot { packet, meta: *meta });
             }

@@ -6,7 +6,7 @@ use crate::context::{Egress, Meta};
 use crate::drop_reason::DropReason;
 use crate::ecmp::mark::{End, Round};
 use crate::ecmp::{MoveKind, Old};
-use crate::id::{Bucket, TunnelId};
+use crate::id::{Bucket, GroupId, TunnelId};
 use crate::observe::{Origin, Outcome, Point};
 use crate::packet::{PacketPool, Port};
 use crate::stage::steer;
@@ -16,7 +16,7 @@ const BURSTS: usize = 4;
 
 impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     /// Keeps a packet behind those of its bucket.
-    pub(super) fn wait_for_mark(&mut self, packet: Q::Packet, meta: &Meta) {
+    pub(super) fn wait_for_mark(&mut self, packet: Q::Packet, meta: &Meta, group: GroupId) {
         let context = &mut self.context;
         // Steering held it by this bucket a moment ago.
         let Some(bucket) = steer::bucket(&packet, meta) else {
@@ -27,7 +27,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         if let Err(slot) = context.marks.push(bucket, Slot { packet, meta: *meta }, context.now) {
             // Others of its bucket wait, or there would be room: it does not become free by this.
             if let Some(round) = context.marks.round() {
-                context.steering[round.group.index()].released(bucket, round.tunnel, context.now, None);
+                context.steering[group.index()].released(bucket, round.tunnel, context.now, None);
             }
             self.eyes.dropped(context.now, Point::Steer, &slot.meta, DropReason::HoldFull);
             context.count_drop(DropReason::HoldFull);
@@ -48,7 +48,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
             while !released.is_full()
                 && let Some((bucket, slot)) = self.context.marks.pop(self.context.now)
             {
-                match self.way_of(round, end, bucket) {
+                match self.way_of(round, end, bucket, &slot.meta) {
                     Some(tunnel) => {
                         let meta = Meta { egress: Egress::Tunnel(tunnel), ..slot.meta };
                         released.push(Slot { packet: slot.packet, meta });
@@ -65,10 +65,11 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
     }
 
     /// Where a packet that waited goes; its bucket follows with the last one.
-    fn way_of(&mut self, round: Round, end: End, bucket: Bucket) -> Option<TunnelId> {
+    fn way_of(&mut self, round: Round, end: End, bucket: Bucket, meta: &Meta) -> Option<TunnelId> {
+        let Egress::Moving(group) = meta.egress else { return None };
         let context = &mut self.context;
         let (snapshot, now) = (&context.snapshot, context.now);
-        let group = &snapshot.groups[round.group.index()];
+        let group = &snapshot.groups[group.index()];
         let back = match (end, round.old) {
             (End::Back, Old::Tunnel(old)) => Some(old).filter(|old| snapshot.is_up(*old)),
             _ => None,
@@ -76,7 +77,7 @@ impl<Q: Port, A: PacketPool<Packet = Q::Packet>, C: Clock> Worker<Q, A, C> {
         let tunnel = back.or_else(|| group.buckets.usable_target(bucket, |t| snapshot.is_up(t)));
         let kind = back.is_none().then_some(MoveKind::Marked);
         let there = tunnel.unwrap_or(group.buckets.target(bucket));
-        if context.steering[round.group.index()].released(bucket, there, now, kind)
+        if context.steering[group.id.index()].released(bucket, there, now, kind)
             && let Some(kind) = kind
         {
             context.counters.moved(kind).add(1);

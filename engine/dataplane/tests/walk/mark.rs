@@ -161,6 +161,54 @@ fn what_was_handed_over_goes_before_what_the_host_sends_next() {
     assert_eq!(new.drops(), [("probe_consumed", 1)].into());
 }
 
+/// The same at once, as where a static SA moves with the site: nothing of the flow has come over the link before.
+#[test]
+fn who_takes_a_site_over_lets_what_the_last_owner_has_go_first() {
+    for standby_saw_it in [true, false] {
+        let (mut old, mut new) = (engine(1, 3, &TO_LINK), engine(3, 1, &TO_LINK));
+        if standby_saw_it {
+            assert_eq!(numbers(&new.pass(LAN, &numbered(3, 0), LINK)), [0], "to the owner");
+        }
+        let stray = old.pass(LAN, &numbered(1, 1), LINK).remove(0);
+        new.draft.groups[0].taken_over += 1;
+        must_move(&mut new, &TO_OWN, Nanos(0));
+        let mark = new.pass(LAN, &numbered(3, 2), LINK);
+        assert!(mark.len() == 1 && new.take(WAN).is_empty(), "it waits");
+        assert_eq!(numbers(&new.pass(LINK, &stray, WAN)), [1]);
+        let answer = old.pass(LINK, &mark[0], LINK);
+        new.put(0, LINK, &answer[0]);
+        new.poll();
+        assert_eq!(numbers(&new.pass(LAN, &numbered(3, 3), WAN)), [2, 3]);
+        // Once; what moves later moves as ever.
+        new.publish();
+        assert_eq!(numbers(&new.pass(LAN, &numbered(3, 4), WAN)), [4]);
+    }
+}
+
+/// One MARK down the link is behind what came by it for every group.
+#[test]
+fn who_takes_a_site_over_waits_once_for_all_groups() {
+    let mut draft = Draft::new(3, 1);
+    let tunnel = draft.tunnel(GRE, false, 2);
+    draft.tunnel(Encapsulation::Direct, false, 1);
+    for far in [2, 4] {
+        draft.group(far, &TO_OWN, &[tunnel]);
+    }
+    let (mut old, mut new) = (engine(1, 3, &TO_LINK), Engine::new(draft));
+    new.draft.groups.iter_mut().for_each(|group| group.taken_over += 1);
+    new.publish();
+    let to = |far| {
+        frame(engine_mac(3, 0), host_mac(), None, &Ip::between(1, far, false).udp(7, 20 + usize::from(far)))
+    };
+    let mark = new.pass(LAN, &to(2), LINK);
+    assert!(mark.len() == 1 && new.pass(LAN, &to(4), LINK).is_empty() && new.take(WAN).is_empty());
+    let answer = old.pass(LINK, &mark[0], LINK);
+    assert_eq!(numbers(&new.pass(LINK, &answer[0], WAN)), [] as [u16; 0]);
+    new.poll();
+    assert_eq!(numbers(&new.take(WAN)), [2, 4]);
+    assert_eq!(marks(&new)[..3], [1, 1, 2]);
+}
+
 /// The tunnel that is left dies while its last packets are waited for.
 #[test]
 fn nobody_waits_for_a_dead_tunnel() {

@@ -32,7 +32,8 @@ fn digest(snapshot: &Snapshot) -> u64 {
     neighbors.sort_by_key(|(interface, ip, _)| (*interface, *ip));
     hasher.write(format!("{neighbors:?}").as_bytes());
     for group in snapshot.groups.iter() {
-        let rest = (&group.own, &group.members, group.flowlet_gap, group.move_deadline, group.mss_clamp);
+        let times = (group.flowlet_gap, group.move_deadline, group.taken_over);
+        let rest = (&group.own, &group.members, times, group.mss_clamp);
         hasher.write(format!("{rest:?}").as_bytes());
         // Multiply and rotate: 65,536 buckets a snapshot are many.
         let buckets = (0..=u16::MAX).fold(0u64, |sum, bucket| {

@@ -33,6 +33,7 @@ pub struct Forwarding {
     engine: &'static str,
     generation: Generation,
     owner: bool,
+    taken_over: u32,
     /// Who has said last that it has the gateway's address: what an ARP request would find out.
     gateway: Option<&'static str>,
     tunnels: Vec<Tunnel>,
@@ -54,6 +55,7 @@ impl Forwarding {
             engine,
             generation: Generation(0),
             owner: false,
+            taken_over: 0,
             gateway: None,
             tunnels: tunnels(engine),
             buckets: Arc::new(BucketTable::new(&Shares::by_weight(&[(FIRST, 1)]).expect("a member"))),
@@ -70,6 +72,7 @@ impl Forwarding {
     /// Owns the gateway address, or no longer.
     pub fn set_owner(&mut self, owner: bool) {
         self.dirty |= self.owner != owner;
+        self.taken_over += u32::from(owner && !self.owner);
         self.owner = owner;
     }
 
@@ -129,9 +132,10 @@ impl Forwarding {
             flowlet_gap: self.flowlet_gap,
             move_deadline: self.move_deadline,
             mss_clamp: true,
+            taken_over: self.taken_over,
         };
         let mut groups = vec![group];
-        groups.extend(self.engine.starts_with('a').then(|| partners(self.owner)));
+        groups.extend(self.engine.starts_with('a').then(|| partners(self.owner, self.taken_over)));
         Tables {
             generation: self.generation,
             router_v4: interfaces[0].ipv4(),
@@ -186,7 +190,7 @@ fn tunnels(engine: &str) -> Vec<Tunnel> {
 }
 
 /// By the shared SA, or where that is.
-fn partners(owner: bool) -> Group {
+fn partners(owner: bool, taken_over: u32) -> Group {
     let way = if owner { THIRD } else { SECOND };
     Group {
         id: PARTNERS,
@@ -196,6 +200,7 @@ fn partners(owner: bool) -> Group {
         flowlet_gap: Nanos(0),
         move_deadline: Nanos(0),
         mss_clamp: true,
+        taken_over,
     }
 }
 

@@ -201,6 +201,7 @@ impl Draft {
             members: members.iter().map(|&(tunnel, _)| tunnel).collect(),
             flowlet_gap: Nanos(500_000),
             move_deadline: Nanos::MAX,
+            taken_over: 0,
             mss_clamp: true,
         });
         self.routes.push((net(host_v4(far, 0), 16), NextHop::Group(id)));
