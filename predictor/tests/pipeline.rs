@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use predictor::recording::{Recorder, Run, RunHeader, RunKind};
+use predictor::recording::{Event, Recorder, Run, RunHeader, RunKind};
 use predictor::train::{HeldOut, Options, Series, Split, Spoken, evaluate, train};
-use predictor::{Metric, Predictor};
+use predictor::{Metric, Predictor, TelemetrySample};
 
 mod synthetic;
 
@@ -96,9 +96,42 @@ fn a_calm_run_is_seen_from_both_ends_and_both_views_stay_on_one_side() {
 #[test]
 fn the_seed_decides_everything() {
     let runs = synthetic::runs(3, 4);
-    let bytes = |seed| train(&runs, &options(seed, 2), &mut |_| {}).unwrap().model.to_bytes().unwrap();
-    assert_eq!(bytes(5), bytes(5));
-    assert_ne!(bytes(5), bytes(6));
+    let bytes = |seed, jobs| {
+        let options = Options { jobs, ..options(seed, 2) };
+        let mut steps = 0;
+        let trained = train(&runs, &options, &mut |progress| {
+            steps += 1;
+            assert_eq!(progress.done, steps);
+        });
+        trained.unwrap().model.to_bytes().unwrap()
+    };
+    assert_eq!(bytes(5, 1), bytes(5, 3));
+    assert_ne!(bytes(5, 1), bytes(6, 1));
+}
+
+/// A day is held out like a fault; what no run is of is a mistake in the asking.
+#[test]
+fn what_is_held_out_is_there_and_only_tests() {
+    let later = |run: Run| {
+        let day = 86_400_000;
+        let samples = run.samples.iter().map(|s| TelemetrySample { at_ms: s.at_ms + day, ..*s }).collect();
+        let events = run.events.iter().map(|e| Event { at_ms: e.at_ms + day, ..e.clone() }).collect();
+        let header = RunHeader { run: format!("{} later", run.header.run), ..run.header };
+        Run { header, samples, events, ..run }
+    };
+    let runs: Vec<Run> =
+        synthetic::runs(3, 4).into_iter().chain(synthetic::runs(4, 4).into_iter().map(later)).collect();
+    let held = |day: &str| HeldOut { dates: vec![day.into()], ..HeldOut::default() };
+    let split = Split::new(Series::all(&runs, 10_000), &held("1970-01-02"));
+    let is_later = |s: &&Series| s.run.ends_with(" later");
+    assert_eq!(
+        (split.train.iter().filter(is_later).count(), split.test.iter().filter(is_later).count()),
+        (0, runs.len() / 2)
+    );
+    for wrong in [held("1999-01-01"), HeldOut { faults: vec!["1999-01-01".into()], ..HeldOut::default() }] {
+        let error = train(&runs, &Options { held_out: wrong, ..options(1, 1) }, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("1999-01-01"), "{error}");
+    }
 }
 
 #[test]

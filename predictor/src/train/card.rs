@@ -53,6 +53,9 @@ pub struct SplitCard {
     pub held_out_faults: Vec<String>,
     /// Loads never trained on.
     pub held_out_profiles: Vec<String>,
+    /// Days never trained on.
+    #[serde(default)]
+    pub held_out_dates: Vec<String>,
 }
 
 impl SplitCard {
@@ -63,6 +66,7 @@ impl SplitCard {
             test: names(&split.test),
             held_out_faults: held_out.faults.clone(),
             held_out_profiles: held_out.profiles.clone(),
+            held_out_dates: held_out.dates.clone(),
         }
     }
 }
@@ -183,7 +187,7 @@ impl Card {
              correlation. They are weighed, and the sum is calibrated (Venn–Abers, and the time left by conformal prediction), by what they \
              say of each kind of fault when fitted without it. Weights at the longest horizon: {weights}. AUC-PR on kinds so left \
              out: {left_out}.{foreseen} By whole runs, within each kind in order of time: {train} train, {test} test. \
-             Never trained on: faults {faults}; loads {loads}.\n\n\
+             Never trained on: faults {faults}; loads {loads}; days {days}.\n\n\
              ## Figures on the test runs\n{table}\n\
              The model alarms by P(failure within {within} s). Its threshold is {spare} at which no calm training run alarmed when it \
              was left out; the others got their best F1 threshold on the training runs. An alarm takes two steps in a row; a run counts as foreseen when one \
@@ -205,7 +209,7 @@ impl Card {
             epochs = self.epochs,
             weights = weights.join(", "),
             foreseen = self.left_out_alarms.map_or_else(String::new, |(failed, foreseen)| format!(
-                " Of {failed} failures so left out the alarm foresaw {foreseen}, no horizon more."
+                " Of {failed} failures so left out the alarm foresaw {foreseen}; no other horizon gives more time."
             )),
             spare = match self.left_out_alarms {
                 Some(_) => "of twice the odds of the lowest",
@@ -216,6 +220,7 @@ impl Card {
             train = self.split.train.len(),
             faults = named(&self.split.held_out_faults),
             loads = named(&self.split.held_out_profiles),
+            days = named(&self.split.held_out_dates),
             test = self.split.test.len(),
             table = super::task::markdown(&self.table()),
         )

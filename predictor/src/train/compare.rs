@@ -27,21 +27,28 @@ pub(crate) struct Part {
 }
 
 impl Sets {
-    /// The faults never trained on (with all calm runs that were not; then alone), the loads never trained on, and later runs of what was.
+    /// The faults never trained on (with all calm runs that were not; then alone), the loads and the days never trained on, and later
+    /// runs of what was.
     /// Runs that the split does not know were not trained on. A part without failing or without healthy steps is left out.
     pub(crate) fn new(split: &SplitCard, series: Vec<Series>) -> Self {
         let (train, test): (Vec<Series>, Vec<Series>) =
             series.into_iter().filter(|s| !s.is_empty()).partition(|s| split.train.contains(&s.run));
         let fault = |s: &Series| split.held_out_faults.contains(&s.fault);
+        let calm = |s: &Series| s.kind == RunKind::Calm && !split.held_out_faults.is_empty();
         let load = |s: &Series| split.held_out_profiles.contains(&s.profile);
+        let day = |s: &Series| s.date().is_some_and(|date| split.held_out_dates.contains(&date));
         let of = |wanted: &dyn Fn(&Series) -> bool| test.iter().filter(|s| wanted(s)).cloned().collect();
         let mut parts = vec![
-            Part { name: "unseen faults", series: of(&|s| fault(s) || s.kind == RunKind::Calm) },
+            Part { name: "unseen faults", series: of(&|s| fault(s) || calm(s)) },
             Part { name: "unseen faults alone", series: of(&|s| fault(s)) },
             Part { name: "unseen loads", series: of(&|s| load(s) && !fault(s)) },
-            Part { name: "later runs", series: of(&|s| !load(s) && !fault(s)) },
+            Part { name: "unseen days", series: of(&|s| day(s) && !fault(s) && !load(s)) },
+            Part { name: "later runs", series: of(&|s| !load(s) && !fault(s) && !day(s)) },
         ];
-        if split.held_out_faults.is_empty() && split.held_out_profiles.is_empty() {
+        if split.held_out_faults.is_empty()
+            && split.held_out_profiles.is_empty()
+            && split.held_out_dates.is_empty()
+        {
             parts = vec![Part { name: "runs not trained on", series: test }];
         }
         parts.retain(|part| {

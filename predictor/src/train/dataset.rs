@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
+
 use crate::features::{FeatureExtractor, N_FEATURES, PER_METRIC};
 use crate::recording::{AT_THE_PEER, Hearsay, Run, RunKind};
 use crate::sample::{Metric, Role, SPECS, TelemetrySample};
@@ -69,6 +71,12 @@ impl Series {
             [Some(Self::new(run, horizon_ms)), peer].into_iter().flatten()
         };
         runs.iter().flat_map(seen).collect()
+    }
+
+    /// The day on which it was recorded (UTC), as 2026-11-22.
+    pub(crate) fn date(&self) -> Option<String> {
+        let first = i64::try_from(*self.at_ms.first()?).ok()?;
+        DateTime::from_timestamp_millis(first).map(|at| at.date_naive().to_string())
     }
 
     /// The name of the recording, whichever engine's view this is.
@@ -183,17 +191,36 @@ pub struct HeldOut {
     pub faults: Vec<String>,
     /// Load profiles.
     pub profiles: Vec<String>,
+    /// Days of recording (UTC), as 2026-11-22.
+    pub dates: Vec<String>,
+}
+
+impl HeldOut {
+    /// A fault, load or day that is held out but of which no run is.
+    pub(crate) fn absent(&self, series: &[Series]) -> Option<&str> {
+        let is_there = |name: &&String| {
+            series
+                .iter()
+                .any(|s| s.fault == **name || s.profile == **name || s.date().as_ref() == Some(*name))
+        };
+        let names = self.faults.iter().chain(&self.profiles).chain(&self.dates);
+        names.filter(|name| !is_there(name)).map(String::as_str).next()
+    }
+
+    fn has(&self, s: &Series) -> bool {
+        let dated = s.date().is_some_and(|date| self.dates.contains(&date));
+        dated || self.faults.contains(&s.fault) || self.profiles.contains(&s.profile)
+    }
 }
 
 impl Split {
     /// Within each kind of run, in order of time: the last quarter tests, and of calm ones the last half, as a false alarm shows
-    /// in hours only. All runs of a fault or under a load that is held out test.
+    /// in hours only. All runs of a fault, under a load or of a day that is held out test.
     pub fn new(series: Vec<Series>, held_out: &HeldOut) -> Self {
         let mut groups = BTreeMap::<(RunKind, String), Vec<Series>>::new();
         let mut split = Self::default();
         for s in series.into_iter().filter(|s| !s.is_empty()) {
-            let unseen = held_out.faults.contains(&s.fault) || held_out.profiles.contains(&s.profile);
-            if unseen || s.kind == RunKind::Abrupt {
+            if held_out.has(&s) || s.kind == RunKind::Abrupt {
                 split.test.push(s);
             } else {
                 groups.entry((s.kind, s.fault.clone())).or_default().push(s);

@@ -34,13 +34,13 @@ pub(crate) type Said = Vec<[Logits; JUDGES]>;
 /// Fits all judges.
 pub(crate) fn judges(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Result<Fitted, TrainError> {
     let net = fit::fit(train, plan, steps)?;
-    let (mut rows, mut every_feature) = (Vec::new(), Vec::new());
+    let (mut rows, mut columns) = (Vec::new(), vec![Vec::new(); N_FEATURES]);
     let mut truth: [Vec<bool>; HORIZONS] = Default::default();
     for series in train {
         for step in (0..series.len()).filter(|step| series.labels[*step] != Label::Ignored) {
             let row = series.row(step as isize);
             rows.extend_from_slice(&row[NAMELESS..]);
-            every_feature.extend_from_slice(row);
+            columns.iter_mut().zip(row).for_each(|(column, value)| column.push(*value));
             for (truth, horizon) in truth.iter_mut().zip(horizons(plan.horizon_ms)) {
                 truth.push(series.target(step, horizon).0);
             }
@@ -54,8 +54,8 @@ pub(crate) fn judges(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Res
         linear.weights[h].copy_from_slice(&weights);
         linear.bias[h] = bias;
     }
-    let trees = grown(&rows, &truth, &rising, plan.seed)?;
-    let named = grown(&every_feature, &truth, &[], plan.seed)?;
+    let trees = grown(&columns[NAMELESS..], &truth, &rising, plan.seed)?;
+    let named = grown(&columns, &truth, &[], plan.seed)?;
     steps.done();
     Ok(Fitted { net, trees, named, linear })
 }
@@ -63,17 +63,14 @@ pub(crate) fn judges(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Res
 /// Every judge of the ensemble.
 const ALL: [usize; JUDGES] = [0, 1, 2, 3, 4, 5];
 
-/// Trees for each horizon, of rows of as many features as they are long.
+/// Trees for each horizon, of the columns of these features.
 fn grown(
-    rows: &[f32],
+    columns: &[Vec<f32>],
     truth: &[Vec<bool>; HORIZONS],
     rising: &[usize],
     seed: u64,
 ) -> Result<[Booster; HORIZONS], TrainError> {
-    let columns = rows.len() / truth[0].len().max(1);
-    let columns: Vec<Vec<f32>> =
-        (0..columns).map(|c| rows.iter().skip(c).step_by(columns).copied().collect()).collect();
-    let binned = Binned::new(&columns, 64)?;
+    let binned = Binned::new(columns, 64)?;
     let trees: Vec<Booster> =
         truth.iter().map(|truth| grow(&binned, truth, rising, seed)).collect::<Result<_, _>>()?;
     <[Booster; HORIZONS]>::try_from(trees).map_err(|_| TrainError::Horizons)
@@ -112,45 +109,6 @@ pub(crate) fn listen(panel: &mut Panel, series: &Series) -> Said {
         panel.said(&shown)
     };
     (0..series.len()).map(step).collect()
-}
-
-/// What the judges say of every run when they were fitted without its kind of fault.
-pub(crate) fn unseen(train: &[Series], plan: Plan, steps: &mut Steps<'_>) -> Result<Vec<Said>, TrainError> {
-    let (folds, names) = folds(train);
-    steps.expect((names.len() + 1) * plan.steps());
-    let mut said: Vec<Said> = vec![Vec::new(); train.len()];
-    for (out, name) in names.iter().enumerate() {
-        steps.name(format!("without {name}"));
-        let rest: Vec<Series> =
-            train.iter().zip(&folds).filter(|(_, fold)| **fold != out).map(|(s, _)| s.clone()).collect();
-        let fitted = judges(&rest, plan, steps)?;
-        for (i, series) in train.iter().enumerate().filter(|(i, _)| folds[*i] == out) {
-            said[i] = ask(&fitted, series, plan.window)?;
-        }
-    }
-    Ok(said)
-}
-
-/// Which fold each run is in, and what each fold leaves out.
-fn folds(train: &[Series]) -> (Vec<usize>, Vec<String>) {
-    let faulty = |s: &&Series| s.kind != RunKind::Calm;
-    let mut kinds: Vec<String> = train.iter().filter(faulty).map(|s| s.fault.clone()).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    // With a single kind of fault there is none to leave out: its runs go around, as calm ones always do.
-    if kinds.len() < 2 {
-        kinds = (1..=4).map(|part| format!("part {part} of 4")).collect();
-    }
-    // Both views of one recording are left out together.
-    let mut recordings: Vec<&str> = train.iter().map(Series::recording).collect();
-    recordings.dedup();
-    let mut at = 0;
-    let place = |s: &Series| {
-        at += usize::from(recordings[at] != s.recording());
-        let kind = kinds.iter().position(|kind| faulty(&s) && *kind == s.fault);
-        kind.unwrap_or(at % kinds.len())
-    };
-    (train.iter().map(place).collect(), kinds)
 }
 
 /// What was said at one horizon, row after row; what came; and how long it took.
@@ -232,7 +190,7 @@ pub(crate) struct Alarm {
     pub(crate) foreseen: (usize, usize),
 }
 
-/// The alarm that foresees most failures, of those by one horizon whose probability has [`SPARE`] times the odds of any that two calm
+/// The alarm that gives most time, of those by one horizon whose probability has [`SPARE`] times the odds of any that two calm
 /// steps in a row have; judged, as all of the ensemble, by what was said of runs that were left out.
 pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble) -> Alarm {
     let by = |horizon| {
@@ -241,14 +199,13 @@ pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble) -> Ala
         let warnings: Vec<Warning> = train.iter().zip(said).map(warning).collect();
         let calm = warnings.iter().fold(0.0f32, |highest, warning| highest.max(warning.calm));
         let from = (SPARE * calm / (1.0 + (SPARE - 1.0) * calm)).clamp(LEAST_ALARM, 0.95);
-        let failures = warnings.iter().filter_map(|warning| warning.failing);
-        let foreseen = (failures.clone().count(), failures.filter(|highest| *highest >= from).count());
-        Alarm { horizon, from, foreseen }
+        let failures = warnings.iter().filter_map(|warning| warning.failing.as_ref());
+        let leads: Vec<u64> = failures.clone().filter_map(|course| course.lead_ms(from)).collect();
+        let time_ms: u64 = leads.iter().map(|lead| lead.min(&ENOUGH_MS)).sum();
+        (time_ms, Alarm { horizon, from, foreseen: (failures.count(), leads.len()) })
     };
     let longest = by(HORIZONS - 1);
-    (0..HORIZONS - 1)
-        .map(by)
-        .fold(longest, |best, other| if other.foreseen.1 > best.foreseen.1 { other } else { best })
+    (0..HORIZONS - 1).map(by).fold(longest, |best, other| if other.0 > best.0 { other } else { best }).1
 }
 
 /// The least probability of each two steps in a row: that is what an alarm takes.
@@ -258,25 +215,45 @@ fn lasting(said: &Said, ensemble: &Ensemble, horizon: usize) -> Vec<f32> {
     said.iter().map(probability).map(|p| std::mem::replace(&mut before, p).min(p)).collect()
 }
 
-/// The highest that was said of one run.
-#[derive(Clone, Copy, Debug, Default)]
+/// What was said of one run.
+#[derive(Clone, Debug, Default)]
 struct Warning {
-    /// While all was well.
+    /// The highest while all was well.
     calm: f32,
     /// Between the start of a fault and the failure; `None`: there was none.
-    failing: Option<f32>,
+    failing: Option<Course>,
+}
+
+/// Each probability that was higher than all before it, and how long before the failure that was (ms).
+#[derive(Clone, Debug, Default)]
+struct Course(Vec<(f32, u64)>);
+
+impl Course {
+    fn push(&mut self, p: f32, left_ms: u64) {
+        if self.0.last().is_none_or(|(highest, _)| p > *highest) {
+            self.0.push((p, left_ms));
+        }
+    }
+
+    /// How long before the failure an alarm from this probability on begins.
+    fn lead_ms(&self, from: f32) -> Option<u64> {
+        self.0.iter().find(|(p, _)| *p >= from).map(|(_, left_ms)| *left_ms)
+    }
 }
 
 impl Warning {
     fn of(series: &Series, lasting: &[f32]) -> Self {
         let faulty = series.kind != RunKind::Calm;
         let calm_until = calm_until(series);
-        let mut warning = Self { calm: 0.0, failing: (faulty && series.failure_ms.is_some()).then_some(0.0) };
+        let mut warning =
+            Self { calm: 0.0, failing: (faulty && series.failure_ms.is_some()).then(Course::default) };
         for ((at, label), p) in series.at_ms.iter().zip(&series.labels).zip(lasting) {
             if *at < calm_until {
                 warning.calm = if *label == Label::Healthy { warning.calm.max(*p) } else { warning.calm };
-            } else if series.failure_ms.is_some_and(|failure| *at < failure) {
-                warning.failing = warning.failing.map(|highest| highest.max(*p));
+            } else if let (Some(course), Some(failure)) = (&mut warning.failing, series.failure_ms)
+                && *at < failure
+            {
+                course.push(*p, failure - at);
             }
         }
         warning
@@ -286,5 +263,7 @@ impl Warning {
 /// The odds at which to alarm, as a multiple of the highest in calm. Where the threshold came from one half of the calm and the
 /// other half was judged, that left one false alarm in twenty and two thirds of the failures foreseen.
 const SPARE: f32 = 2.0;
+/// More time than this before a failure is of no more use: ten times what a gradual move takes.
+const ENOUGH_MS: u64 = 14_000;
 /// A failure that is less likely than this is no reason to move traffic, whatever the data say.
 const LEAST_ALARM: f32 = 0.2;

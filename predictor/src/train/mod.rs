@@ -7,6 +7,7 @@ mod dataset;
 mod ensemble;
 mod figures;
 mod fit;
+mod left_out;
 mod logistic;
 mod pictures;
 mod task;
@@ -48,6 +49,8 @@ pub struct Options {
     pub hidden: usize,
     /// What is kept for the test.
     pub held_out: HeldOut,
+    /// Kinds of fault that are left out at the same time, each on a core; the outcome is the same.
+    pub jobs: usize,
 }
 
 impl Default for Options {
@@ -60,6 +63,7 @@ impl Default for Options {
             epochs: 24,
             hidden: 16,
             held_out: HeldOut::default(),
+            jobs: 1,
         }
     }
 }
@@ -80,6 +84,9 @@ pub enum TrainError {
         /// Others.
         healthy: usize,
     },
+    /// There is nothing to hold out.
+    #[error("no run is of the fault, load or day {0} that is to be held out")]
+    NotThere(String),
     /// The result is not a usable model.
     #[error(transparent)]
     Model(#[from] ModelError),
@@ -124,6 +131,9 @@ impl Trained {
 pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Result<Trained, TrainError> {
     let series = Series::all(runs, options.horizon_ms);
     let data = DataCard::new(&series);
+    if let Some(name) = options.held_out.absent(&series) {
+        return Err(TrainError::NotThere(name.to_owned()));
+    }
     let split = Split::new(series, &options.held_out);
     both_sides("training", &split.train)?;
     both_sides("test", &split.test)?;
@@ -135,7 +145,7 @@ pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Resul
         horizon_ms: options.horizon_ms,
     };
     let steps = &mut fit::Steps::new(progress);
-    let said = ensemble::unseen(&split.train, plan, steps)?;
+    let said = left_out::unseen(&split.train, plan, options.jobs, steps)?;
     let (weighed, left_out) = ensemble::weigh(&split.train, &said, options.horizon_ms)?;
     steps.name("with all".into());
     let fitted = ensemble::judges(&split.train, plan, steps)?;

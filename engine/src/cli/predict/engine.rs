@@ -30,12 +30,18 @@ pub struct EngineTraining {
     /// For `engine`: width of the recurrent state
     #[arg(long, default_value_t = Options::default().hidden, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=256))]
     hidden: usize,
+    /// For `engine`: cores to train on
+    #[arg(long, default_value_t = Options::default().jobs, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=64))]
+    jobs: usize,
     /// For `engine`: a fault whose runs are all kept for the test (repeatable)
     #[arg(long = "hold-out", value_name = "FAULT")]
     held_out: Vec<String>,
     /// For `engine`: a load profile whose runs are all kept for the test (repeatable)
     #[arg(long = "hold-out-load", value_name = "PROFILE")]
     held_out_loads: Vec<String>,
+    /// For `engine`: a day (UTC, YYYY-MM-DD) whose runs are all kept for the test (repeatable)
+    #[arg(long = "hold-out-date", value_name = "DATE")]
+    held_out_dates: Vec<String>,
 }
 
 /// A model and its card; the built-in one if none is named. A folder named stands for the model in it.
@@ -64,7 +70,12 @@ pub fn train(data: &Path, out: Option<&Path>, seed: u64, training: &EngineTraini
         horizon_ms: training.horizon_ms,
         epochs: training.epochs,
         hidden: training.hidden,
-        held_out: HeldOut { faults: training.held_out.clone(), profiles: training.held_out_loads.clone() },
+        held_out: HeldOut {
+            faults: training.held_out.clone(),
+            profiles: training.held_out_loads.clone(),
+            dates: training.held_out_dates.clone(),
+        },
+        jobs: training.jobs,
     };
     let mut bar = Bar::new();
     let trained = train::train(&runs, &options, &mut |progress: Progress| bar.show(progress))?;
