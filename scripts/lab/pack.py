@@ -4,9 +4,11 @@ Columns: run, engine (a1: harmed; b1: its peer), at_ms, then the metrics as floa
 events are JSON in the file's metadata under `foreshift.runs`.
 """
 import argparse
+import itertools
 import json
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +16,7 @@ import pyarrow.parquet as pq
 
 PEER = ".peer.jsonl"
 KEY = b"foreshift.runs"
+TOGETHER_MS, PART_MS = 3000.0, 1000.0
 
 
 def _rounded(value: float | None) -> float | None:
@@ -26,23 +29,56 @@ def _lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@dataclass(frozen=True)
+class Broke:
+    """When a run's service broke (ms), and whether there was a fault by then."""
+    at_ms: float
+    by_fault: bool
+
+
+def broke(lines: list[dict]) -> Broke | None:
+    """The first bad half-second of a run that failed."""
+    when = {line["event"]: line["at_ms"] for line in lines if line["type"] == "event"}
+    by_fault = when.get("inject", math.inf) - PART_MS <= when.get("slo", 0)
+    return Broke(when["slo"], by_fault) if "slo" in when else None
+
+
+def stalled(runs: dict[str, Broke]) -> set[str]:
+    """The runs that the machine broke by standing still: at the same time as another lab's, and one of the two had no fault."""
+    def together(run: str, other: str) -> bool:
+        a, b = runs[run], runs[other]
+        return run != other and abs(a.at_ms - b.at_ms) <= TOGETHER_MS and not (a.by_fault and b.by_fault)
+    return {run for run in runs if any(together(run, other) for other in runs)}
+
+
+def _until(lines: list[dict], at_ms: float) -> list[dict]:
+    """A calm run as if it had ended before the machine stood still."""
+    kept = [line for line in lines if line["at_ms"] < at_ms - 1000.0]
+    return [*kept, {"type": "event", "at_ms": round(at_ms - 1000.0), "event": "end", "detail": "the machine stood still"}]
+
+
 def pack(folder: Path, file: Path) -> str:
-    """All recordings of a folder into `file`; says what it holds."""
-    runs, columns, metrics = [], {"run": [], "engine": [], "at_ms": []}, None
+    """The recordings of a folder into `file`: of runs that the machine broke the calm before that, or nothing; says what it holds."""
+    runs, columns = [], {"run": [], "engine": [], "at_ms": []}
     paths = [p for p in folder.glob("*.jsonl") if not p.name.endswith(PEER)]
+    breaks = {path: at for path in paths if (at := broke(_lines(path)[1:]))}
+    cut = stalled(breaks)
+    metrics = max((_lines(path)[0]["metrics"] for path in paths), key=len)
+    paths = [path for path in paths if path not in cut or _lines(path)[0]["kind"] == "calm"]
     for path in sorted(paths, key=lambda p: _lines(p)[0]["started_unix_ms"]):
         header, *lines = _lines(path)
+        until = breaks[path].at_ms if path in cut else math.inf
+        lines = _until(lines, until) if path in cut else lines
         runs.append({"header": header, "events": [line for line in lines if line["type"] == "event"]})
-        metrics = metrics or header["metrics"]
-        if header["metrics"] != metrics:
-            raise SystemExit(f"{path}: other metrics than the recordings before")
+        if header["metrics"] != metrics[:len(header["metrics"])]:  # they are only ever appended
+            raise SystemExit(f"{path}: other metrics than the other recordings")
         peer = path.with_name(path.name.removesuffix(".jsonl") + PEER)
         for engine, lines in (("a1", lines), ("b1", _lines(peer) if peer.exists() else [])):
-            for line in (line for line in lines if line["type"] == "sample"):
+            for line in (line for line in lines if line["type"] == "sample" and line["at_ms"] < until - 1000.0):
                 columns["run"].append(header["run"])
                 columns["engine"].append(engine)
                 columns["at_ms"].append(line["at_ms"])
-                for metric, value in zip(metrics, line["values"], strict=True):
+                for metric, value in itertools.zip_longest(metrics, line["values"]):
                     columns.setdefault(metric, []).append(_rounded(value))
     table = pa.table({"run": pa.array(columns["run"]).dictionary_encode(),
                       "engine": pa.array(columns["engine"]).dictionary_encode(),
@@ -51,7 +87,8 @@ def pack(folder: Path, file: Path) -> str:
     table = table.replace_schema_metadata({KEY: json.dumps(runs).encode()})
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, file, compression="zstd", compression_level=19)
-    return f"{len(runs)} runs, {table.num_rows} samples, {file.stat().st_size / 1e6:.1f} MB"
+    said = f"{len(runs)} runs, {table.num_rows} samples, {file.stat().st_size / 1e6:.1f} MB"
+    return f"{said}; cut or left out, as the machine stood still: {', '.join(sorted(path.stem for path in cut))}" if cut else said
 
 
 def unpack(file: Path, folder: Path) -> str:
@@ -61,13 +98,14 @@ def unpack(file: Path, folder: Path) -> str:
     if KEY not in (metadata or {}):
         raise SystemExit(f"{file}: no {KEY.decode()} in its metadata; was it made by this?")
     runs = json.loads(metadata[KEY])
+    known = {run["header"]["run"]: len(run["header"]["metrics"]) for run in runs}
     names, engines = table.column("run").to_pylist(), table.column("engine").to_pylist()
     times = table.column("at_ms").to_pylist()
     metrics = table.column_names[3:]
     values = list(zip(*(table.column(m).to_pylist() for m in metrics), strict=True))
     samples: dict[tuple[str, str], list[str]] = {}
     for name, engine, at, row in zip(names, engines, times, values, strict=True):
-        row = [None if v is None else float(f"{v:.6g}") for v in row]
+        row = [None if v is None else float(f"{v:.6g}") for v in row[:known[name]]]
         samples.setdefault((name, engine), []).append(json.dumps({"type": "sample", "at_ms": at, "values": row}))
     folder.mkdir(parents=True, exist_ok=True)
     for run in runs:

@@ -6,6 +6,8 @@ RUN.jsonl is a1, which is harmed; RUN.peer.jsonl is b1 at the other end of its t
 """
 import argparse
 import json
+import multiprocessing
+import os
 import random
 import signal
 import sys
@@ -138,6 +140,14 @@ def _attempt(run: Run, out: Path) -> str:
         return record(run, out)
     except LabError:
         return record(run, out)
+    except SystemExit:  # the lab is gone; the pool would go on with the next run
+        os._exit(143)
+
+
+def _end(*_) -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.exit(143)
 
 
 def _wanted(args) -> list[Run]:
@@ -145,15 +155,15 @@ def _wanted(args) -> list[Run]:
         return [schedule.soak(args.soak, args.seed)]
     if args.calm:
         return schedule.calm_hours(args.seed, args.calm)
-    return (schedule.first if args.session == 1 else schedule.second)(args.seed)
+    return (schedule.first, schedule.second, schedule.third)[args.session - 1](args.seed)
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/record-faults", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the recordings; runs that are there stay")
     parser.add_argument("--seed", type=int, default=1, help="another seed, other runs (default: %(default)s)")
-    parser.add_argument("--session", type=int, choices=(1, 2), default=1, help="1: short ramps of the first kinds, and calm; "
-                        "2: long ramps of all kinds (default: %(default)s)")
+    parser.add_argument("--session", type=int, choices=(1, 2, 3), default=1, help="1: short ramps of the first kinds, and calm; "
+                        "2: long ramps of all kinds; 3: longer ones still, and calm among them (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="go on with this run of the schedule")
     parser.add_argument("--runs", type=int, help="at most so many; all of the schedule if absent")
     parser.add_argument("--calm", type=float, metavar="HOURS", help="instead, so much calm in runs of five minutes")
@@ -161,7 +171,7 @@ def main(argv=None) -> int:
                         help="instead, one calm run of this length with bursts, reloads, pauses and the rest")
     parser.add_argument("--jobs", type=int, default=1, help="labs at the same time (default: %(default)s)")
     args = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _end)
     args.out.mkdir(parents=True, exist_ok=True)
     progress, failed = Progress(every_s=10.0), 0
     build()

@@ -16,7 +16,7 @@ from .shell import PYTHON, LabError, run
 from .topology import HOST_B4, Link, Topology
 
 RELAY = Path(__file__).with_name("relay.py")
-SLEEP_US = 100  # several labs share the machine's cores
+SLEEP_US = 400  # several labs share the machine's cores; 100 in the first two sessions
 
 
 class RigTopology(Topology):

@@ -1,7 +1,8 @@
 """What is recorded: the runs of a session, from a seed, faults and calm mixed. Pure functions.
 
 The first session has short ramps of the first kinds. The second has ramps of half a minute to two minutes of every kind, most of
-those that are new with it, and calm by the hour.
+those that are new with it, and calm by the hour. The third has ramps of one to four minutes of every kind with minutes of calm among
+them.
 """
 import itertools
 import random
@@ -12,9 +13,11 @@ from .traffic import Load
 
 SLOPES = {"fast": (5.0, 8.0), "medium": (10.0, 14.0), "slow": (18.0, 25.0)}  # seconds of a ramp
 LONG = {"30 s": (30.0, 45.0), "60 s": (50.0, 75.0), "120 s": (90.0, 120.0)}
+LONGER = {"1 min": (45.0, 65.0), "2 min": (90.0, 120.0), "4 min": (180.0, 220.0)}
 PROFILES = ("steady", "burst", "daily", "growth")
 CALM_S = 300.0  # of a calm run of the second session
 SECOND_OLD, SECOND_NEW = 3, 6  # ramps of each kind in a round of the second session
+THIRD, THIRD_SHORT, THIRD_CALM = 4, 2, 64  # ramps of each kind, those that stop short, calm runs in a round of the third
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,24 @@ def second(seed: int) -> list[Run]:
     return [_long(rng, f"t{seed}-{i:03}", *job) for i, job in enumerate(jobs)]
 
 
+def third(seed: int) -> list[Run]:
+    """Longer ramps still, every kind in every shape; a third stop short; some without warning; and calm runs among them, half of
+    all the time."""
+    rng, jobs = random.Random(f"third {seed}"), []
+    for fault in (*catalogue.FIRST, *catalogue.SECOND):
+        slopes = rng.sample(sorted(LONGER) * 2, THIRD)
+        jobs += [("ramp", fault, slope, shape) for slope, shape in zip(slopes, sorted(faults.SHAPES), strict=True)]
+        jobs += [("stopped_short", fault, rng.choice(sorted(LONGER)), rng.choice(sorted(faults.SHAPES)))
+                 for _ in range(THIRD_SHORT)]
+    jobs += [("abrupt", f, "none", "linear") for f in ("death", "cut") for _ in range(2)]
+    runs = [_long(rng, f"u{seed}-{i:03}", *job) for i, job in enumerate(jobs)]
+    runs += calm_hours(seed + 100, THIRD_CALM * CALM_S / 3600)
+    rng.shuffle(runs)
+    return runs
+
+
 def _long(rng: random.Random, number: str, kind: str, fault: str, slope: str, shape: str) -> Run:
-    profile, ramp_s = rng.choices(PROFILES, (4, 3, 2, 2))[0], 0.0 if kind == "abrupt" else rng.uniform(*LONG[slope])
+    profile, ramp_s = rng.choices(PROFILES, (4, 3, 2, 2))[0], 0.0 if kind == "abrupt" else rng.uniform(*(LONG | LONGER)[slope])
     bustle = "burst" if profile == "burst" else rng.choice((None, None, None, "any"))
     plan = faults.Plan(ramp_s, shape, 1.0)
     if kind == "stopped_short":
