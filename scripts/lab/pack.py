@@ -8,15 +8,15 @@ import itertools
 import json
 import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .slo import broke, stalled
+
 PEER = ".peer.jsonl"
 KEY = b"foreshift.runs"
-TOGETHER_MS, PART_MS = 3000.0, 1000.0
 
 
 def _rounded(value: float | None) -> float | None:
@@ -27,28 +27,6 @@ def _rounded(value: float | None) -> float | None:
 
 def _lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-@dataclass(frozen=True)
-class Broke:
-    """When a run's service broke (ms), and whether there was a fault by then."""
-    at_ms: float
-    by_fault: bool
-
-
-def broke(lines: list[dict]) -> Broke | None:
-    """The first bad half-second of a run that failed."""
-    when = {line["event"]: line["at_ms"] for line in lines if line["type"] == "event"}
-    by_fault = when.get("inject", math.inf) - PART_MS <= when.get("slo", 0)
-    return Broke(when["slo"], by_fault) if "slo" in when else None
-
-
-def stalled(runs: dict[str, Broke]) -> set[str]:
-    """The runs that the machine broke by standing still: at the same time as another lab's, and one of the two had no fault."""
-    def together(run: str, other: str) -> bool:
-        a, b = runs[run], runs[other]
-        return run != other and abs(a.at_ms - b.at_ms) <= TOGETHER_MS and not (a.by_fault and b.by_fault)
-    return {run for run in runs if any(together(run, other) for other in runs)}
 
 
 def _until(lines: list[dict], at_ms: float) -> list[dict]:

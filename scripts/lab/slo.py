@@ -4,10 +4,14 @@ Half a second is bad when more than 0.1 % of its packets, both ways, never arriv
 times the calm one (and 5 ms: below that the hosts' own scheduling is what is measured). The service has failed when five
 of six half-seconds in a row were bad, the last one too: at that moment, not at the first lost packet.
 """
+import math
+from dataclasses import dataclass
+
 from . import analysis
 from .traffic import Result
 
 PART_MS, PARTS, BAD_PARTS = 500.0, 6, 5
+TOGETHER_MS = 3000.0  # within this labs break in the same moment
 LOSS_LIMIT, LATENCY_FACTOR, LATENCY_FLOOR_MS = 0.001, 5.0, 5.0
 
 
@@ -37,3 +41,25 @@ def breach(rows: list[dict], limit_ms: float) -> tuple[float, float] | None:
             first = next(i for i in window if bad[i])
             return rows[first]["at_ms"], rows[last]["at_ms"] + PART_MS
     return None
+
+
+@dataclass(frozen=True)
+class Broke:
+    """When a run's service broke (ms), and whether there was a fault by then."""
+    at_ms: float
+    by_fault: bool
+
+
+def broke(lines: list[dict]) -> Broke | None:
+    """The first bad half-second of a run that failed."""
+    when = {line["event"]: line["at_ms"] for line in lines if line["type"] == "event"}
+    by_fault = when.get("inject", math.inf) - 2 * PART_MS <= when.get("slo", 0)
+    return Broke(when["slo"], by_fault) if "slo" in when else None
+
+
+def stalled(runs: dict[str, Broke]) -> set[str]:
+    """The runs that the machine broke by standing still: at the same time as another lab's, and one of the two had no fault."""
+    def together(run: str, other: str) -> bool:
+        a, b = runs[run], runs[other]
+        return run != other and abs(a.at_ms - b.at_ms) <= TOGETHER_MS and not (a.by_fault and b.by_fault)
+    return {run for run in runs if any(together(run, other) for other in runs)}

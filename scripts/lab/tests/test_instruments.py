@@ -4,10 +4,10 @@ import random
 import time
 import unittest
 
-from .. import analysis, catalogue, report, schedule, stats
+from .. import analysis, catalogue, report, schedule, slo, stats
 from ..counters import Counters, swallowed
 from ..engines import Decision
-from ..faults import Moments, Plan, make
+from ..faults import SHAPES, Moments, Plan, make
 from ..standin import StandIn
 from ..topology import Topology
 from ..traffic import Load, Traffic
@@ -82,6 +82,27 @@ class Schedules(unittest.TestCase):
         self.assertEqual({run.fault for run in ramps}, {*catalogue.FIRST, *catalogue.SECOND})
         self.assertTrue(all(30 <= run.plan.ramp_s <= 120 for run in ramps))
         self.assertTrue(all(run.plan.peak < 1 for run in runs if run.kind == "stopped_short"))
+
+
+    def test_the_third_session_has_every_kind_in_every_shape_and_calm_among_them(self):
+        runs = schedule.third(1)
+        ramps = [run for run in runs if run.kind == "ramp"]
+        self.assertEqual({(run.fault, run.plan.shape) for run in ramps},
+                         {(fault, shape) for fault in catalogue.FIRST | catalogue.SECOND for shape in SHAPES})
+        self.assertTrue(all(45 <= run.plan.ramp_s <= 220 for run in ramps))
+        self.assertEqual(runs, schedule.third(1))
+        self.assertTrue(any(run.kind == "calm" for run in runs[:20]) and any(run.kind == "calm" for run in runs[-20:]))
+
+
+class Stalls(unittest.TestCase):
+    def test_only_what_broke_together_with_something_that_had_no_fault_is_the_machines(self):
+        def run(slo_ms, inject_ms=None):
+            events = [("slo", slo_ms)] + ([("inject", inject_ms)] if inject_ms else [])
+            return slo.broke([{"type": "event", "event": event, "at_ms": at} for event, at in events])
+        runs = {"calm": run(50_000), "ramp beside it": run(52_000, 20_000), "ramp later": run(54_000, 20_000),
+                "calm alone": run(90_000), "two ramps": run(200_000, 150_000), "at once": run(200_500, 160_000)}
+        self.assertEqual(slo.stalled(runs), {"calm", "ramp beside it"})
+        self.assertIsNone(slo.broke([{"type": "event", "event": "end", "at_ms": 1}]))
 
 
 class Samples(unittest.TestCase):
