@@ -29,30 +29,32 @@ def _lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _until(lines: list[dict], at_ms: float) -> list[dict]:
-    """A calm run as if it had ended before the machine stood still."""
-    kept = [line for line in lines if line["at_ms"] < at_ms - 1000.0]
-    return [*kept, {"type": "event", "at_ms": round(at_ms - 1000.0), "event": "end", "detail": "the machine stood still"}]
+def _told(path: Path) -> tuple[dict, list[dict]]:
+    """A recording's header and events."""
+    header, *lines = _lines(path)
+    return header, [line for line in lines if line["type"] == "event"]
 
 
 def pack(folder: Path, file: Path) -> str:
     """The recordings of a folder into `file`: of runs that the machine broke the calm before that, or nothing; says what it holds."""
     runs, columns = [], {"run": [], "engine": [], "at_ms": []}
-    paths = [p for p in folder.glob("*.jsonl") if not p.name.endswith(PEER)]
-    breaks = {path: at for path in paths if (at := broke(_lines(path)[1:]))}
+    told = {p: _told(p) for p in folder.glob("*.jsonl") if not p.name.endswith(PEER)}
+    breaks = {path: at for path, (_, events) in told.items() if (at := broke(events))}
     cut = stalled(breaks)
-    metrics = max((_lines(path)[0]["metrics"] for path in paths), key=len)
-    paths = [path for path in paths if path not in cut or _lines(path)[0]["kind"] == "calm"]
-    for path in sorted(paths, key=lambda p: _lines(p)[0]["started_unix_ms"]):
-        header, *lines = _lines(path)
-        until = breaks[path].at_ms if path in cut else math.inf
-        lines = _until(lines, until) if path in cut else lines
-        runs.append({"header": header, "events": [line for line in lines if line["type"] == "event"]})
+    metrics = max((header["metrics"] for header, _ in told.values()), key=len)
+    kept = (path for path, (header, _) in told.items() if path not in cut or header["kind"] == "calm")
+    for path in sorted(kept, key=lambda p: told[p][0]["started_unix_ms"]):
+        (header, events), until = told[path], math.inf
+        if path in cut:  # as if it had ended before the machine stood still
+            until = breaks[path].at_ms - 1000.0
+            events = [e for e in events if e["at_ms"] < until]
+            events.append({"type": "event", "at_ms": round(until), "event": "end", "detail": "the machine stood still"})
+        runs.append({"header": header, "events": events})
         if header["metrics"] != metrics[:len(header["metrics"])]:  # they are only ever appended
             raise SystemExit(f"{path}: other metrics than the other recordings")
         peer = path.with_name(path.name.removesuffix(".jsonl") + PEER)
-        for engine, lines in (("a1", lines), ("b1", _lines(peer) if peer.exists() else [])):
-            for line in (line for line in lines if line["type"] == "sample" and line["at_ms"] < until - 1000.0):
+        for engine, lines in (("a1", _lines(path)[1:]), ("b1", _lines(peer) if peer.exists() else [])):
+            for line in (line for line in lines if line["type"] == "sample" and line["at_ms"] < until):
                 columns["run"].append(header["run"])
                 columns["engine"].append(engine)
                 columns["at_ms"].append(line["at_ms"])

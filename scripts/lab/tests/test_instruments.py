@@ -83,7 +83,6 @@ class Schedules(unittest.TestCase):
         self.assertTrue(all(30 <= run.plan.ramp_s <= 120 for run in ramps))
         self.assertTrue(all(run.plan.peak < 1 for run in runs if run.kind == "stopped_short"))
 
-
     def test_the_third_session_has_every_kind_in_every_shape_and_calm_among_them(self):
         runs = schedule.third(1)
         ramps = [run for run in runs if run.kind == "ramp"]
