@@ -279,7 +279,7 @@ impl Default for PredictionConfig {
 pub struct ShiftConfig {
     /// Cumulative percent on the target after each step; increasing, ends with 100.
     pub steps_percent: Vec<u8>,
-    /// How long a step is watched before the next; a quarter of it when failure is imminent.
+    /// How long a step is watched before the next; less after an alarm, and at most a quarter of it when failure is imminent.
     pub verify: Nanos,
     /// How long far engines may take to apply a step.
     pub apply_timeout: Nanos,

@@ -347,6 +347,7 @@ impl Controller {
             epoch: self.ha.epoch(),
             version: self.shares_version,
             shares,
+            within_ms: self.moves_within().map(|within| within.0.div_ceil(1_000_000)),
         }
     }
 

@@ -129,6 +129,14 @@ impl FailureWatch {
         self.raised_at
     }
 
+    /// While the alarm is raised: within what time this engine fails, as it says. One that says no time leaves all of it.
+    pub fn fails_within(&self) -> Option<Nanos> {
+        self.raised_at.map(|_| match self.last.horizon_ms {
+            0 => Nanos(u64::MAX),
+            horizon => Nanos::from_millis(horizon),
+        })
+    }
+
     pub fn imminent(&self) -> bool {
         self.raised_at.is_some() && self.last.probability >= IMMINENT
     }

@@ -20,7 +20,7 @@ pub struct Assessment {
     pub drift: f32,
     /// The bounds of `probability` (Venn–Abers), if it has any.
     pub interval: Option<(f32, f32)>,
-    /// The horizon of `probability`, milliseconds.
+    /// The horizon of `probability`, milliseconds; 0: it says none.
     pub horizon_ms: u64,
     /// The probability from which the model was trained to alarm; 0 if it says none.
     pub alarm_from: f32,

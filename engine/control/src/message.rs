@@ -153,8 +153,16 @@ pub enum Message {
     LeaseRefused { site: String, sequence: u64, epoch: Epoch, owner: Option<String> },
     /// The owner gives its lease away: `to` may take `epoch` at once (planned handover).
     LeaseTransfer { site: String, epoch: Epoch, to: String },
-    /// How the owner of `site` wants traffic towards it split over its engines.
-    SetShares { site: String, epoch: Epoch, version: u64, shares: Vec<Share> },
+    /// How the owner of `site` wants traffic towards it split over its engines, and how long busy buckets may take to move
+    /// (milliseconds; `None`, or an older engine: as the receiver is used to).
+    SetShares {
+        site: String,
+        epoch: Epoch,
+        version: u64,
+        shares: Vec<Share>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        within_ms: Option<u64>,
+    },
     /// The receiver of `SetShares` has published them.
     SharesApplied { site: String, version: u64 },
     /// A person or the standby asks the owner to move everything to the sender. `undoes`: what was moved only just now comes back,

@@ -22,6 +22,10 @@ use std::collections::BTreeSet;
 const SOFT_FAULT: Nanos = Nanos::from_millis(150);
 /// Loss on our own path above which there is no time to lose.
 pub(crate) const OWN_LOSS_URGENT: f32 = 0.05;
+/// After an alarm, this part of what is left is for watching the steps, and as much for applying them and handing over: a tenth in all.
+const SHARE_WATCHED: u64 = 20;
+/// A step is watched for no less than this: a few probes, and every worker has seen it.
+const LEAST_WATCHED: Nanos = Nanos::from_millis(50);
 /// How long the target's checks may take to have an opinion, and its sessions to be complete, before anything moves.
 const PREWARM: Nanos = Nanos::from_millis(10_000);
 
@@ -91,6 +95,8 @@ pub(crate) struct Switchover {
     way: Way,
     step: usize,
     phase: Step,
+    /// The least time that an alarm has left it since it began; `None`: there was none.
+    left: Option<Nanos>,
     /// Until when the target may take ownership, once it was given away.
     handover_until: Option<Nanos>,
     rtt_max_us: f32,
@@ -110,6 +116,7 @@ impl Switchover {
             way,
             step: 0,
             phase: Step::Watching { since: sight.now },
+            left: None,
             handover_until: None,
             rtt_max_us: rtt_limit(sight.own, &sight.target),
             soft_since: None,
@@ -209,6 +216,7 @@ impl Switchover {
         if self.way.ended().is_some() {
             return Order::Wait;
         }
+        self.left = self.left.into_iter().chain(sight.alarm).min();
         match self.stage() {
             Stage::Prewarm => self.prewarm(sight),
             Stage::MirrorCheck => self.mirror_check(sight),
@@ -238,10 +246,12 @@ impl Switchover {
         if let Some(order) = self.urgent(sight) {
             return order;
         }
-        let late = sight.now.since(self.way.since()) >= PREWARM;
-        let missing = sight.sessions_missing.as_ref();
+        let waited = sight.now.since(self.way.since());
+        let late = waited >= PREWARM;
         // What the target does not hold when this engine fails is lost either way.
-        let waited_for = missing.filter(|_| !(late && sight.alarm)).cloned();
+        let pressed = self.left.is_some_and(|left| waited >= PREWARM.min(Nanos(left.0 / 2)));
+        let missing = sight.sessions_missing.as_ref();
+        let waited_for = missing.filter(|_| !pressed).cloned();
         let patient = !self.begin.overrule && !hurry(sight);
         match sight.checks_unknown().or(waited_for).filter(|_| patient) {
             Some(unknown) if late => Order::RollBack(unknown),
@@ -265,10 +275,14 @@ impl Switchover {
         match &sight.mirror {
             Some(fault) if !self.begin.overrule => Order::RollBack(fault.clone()),
             fault => {
-                let reason = match fault {
+                let mut reason = match fault {
                     Some(fault) => format!("overruled: {fault}"),
                     None => "mirrored traffic says nothing against the target".to_owned(),
                 };
+                if let Some(watched) = self.paced().filter(|watched| *watched < self.config.verify) {
+                    let ms = watched.0 / 1_000_000;
+                    reason += &format!("; steps are watched for {ms} ms: the alarm leaves no more time");
+                }
                 self.take_baseline(sight);
                 self.way.go(sight.now, Stage::Shift, reason);
                 Order::Apply { percent: self.percent() }
@@ -332,9 +346,22 @@ impl Switchover {
         }
     }
 
-    /// How long a step is watched.
+    /// How long a step is watched: after an alarm so that all of the move takes a tenth of the time that is left.
     fn watching(&self, sight: &Sight) -> Nanos {
-        Nanos(if hurry(sight) { self.config.verify.0 / 4 } else { self.config.verify.0 })
+        let hurried = hurry(sight).then_some(Nanos(self.config.verify.0 / 4));
+        hurried.into_iter().chain(self.paced()).fold(self.config.verify, Nanos::min)
+    }
+
+    /// How long a step may be watched because of an alarm.
+    fn paced(&self) -> Option<Nanos> {
+        let steps = self.config.steps_percent.len().max(1) as u64;
+        self.left.map(|left| Nanos(left.0 / SHARE_WATCHED / steps).max(LEAST_WATCHED))
+    }
+
+    /// How long busy buckets may take to move: that long, the step is watched as well.
+    pub fn move_within(&self) -> Nanos {
+        let usual = Nanos(self.config.verify.0 / 4);
+        self.paced().map_or(usual, |watched| usual.min(Nanos(watched.0 / 2)))
     }
 
     /// The last step is watched, and until each check that passed at the target has passed there once more since.
@@ -389,7 +416,7 @@ impl Switchover {
 
     /// Why the site should come back to us: we reach what the new owner no longer does.
     fn worse_after(&self, sight: &Sight) -> Option<String> {
-        let alarmed = self.begin.cause != Cause::Manual && sight.alarm;
+        let alarmed = self.begin.cause != Cause::Manual && sight.alarm.is_some();
         if self.side == Side::Taking || self.begin.undoes || self.begin.overrule || alarmed || !sight.own.up {
             return None;
         }

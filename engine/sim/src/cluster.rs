@@ -25,6 +25,8 @@ pub use shared::Shared;
 use std::collections::BTreeMap;
 
 const MS: u64 = 1_000_000;
+/// By when an engine that alarms says that it fails.
+const HORIZON_MS: u64 = 5000;
 
 /// A whole cluster.
 pub struct Cluster {
@@ -326,7 +328,7 @@ impl Cluster {
             let n = node.next_sample.1;
             node.next_sample = (now.plus(Nanos::from_millis(100)), n + 1);
             let probability = node.predictor.sample(n);
-            let assessment = Assessment { probability, ..Assessment::default() };
+            let assessment = Assessment { probability, horizon_ms: HORIZON_MS, ..Assessment::default() };
             node.inbox.push_back(Input::Assessment(assessment).into());
             if checks && n.is_multiple_of(10) {
                 let outcome = if node.reaches { Ok(()) } else { Err("connection refused".to_owned()) };

@@ -197,9 +197,10 @@ impl Controller {
                 view.handover(from, *epoch, to);
                 self.ha.transferred(self.now, from, site, *epoch, to);
             }
-            Message::SetShares { site, epoch, version, shares } if *site == far_site => {
+            Message::SetShares { site, epoch, version, shares, within_ms } if *site == far_site => {
                 let accepted = view.set_shares(from, *epoch, *version, shares);
                 if accepted {
+                    view.hurry(*within_ms);
                     self.ha.witnessed(self.now, site, from, *epoch);
                 }
                 let message = Message::SharesApplied { site: far_site, version: *version };

@@ -321,7 +321,7 @@ impl Controller {
             own,
             target,
             imminent: self.failure.imminent(),
-            alarm: self.failure.raised_at().is_some(),
+            alarm: self.failure.fails_within(),
             lingers: self.now < self.linger_until,
             sessions_missing: self.sessions_missing.clone(),
             mirror: self.mirror_fault(),

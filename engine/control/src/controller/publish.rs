@@ -64,7 +64,7 @@ impl Controller {
             let (gap, within) = if at_once {
                 (Nanos(0), Nanos(0))
             } else {
-                (self.gap(group, &candidates), Nanos(self.config.shift.verify.0 / 4))
+                (self.gap(group, &candidates), self.move_within(group))
             };
             out.push(Output::Weights {
                 group: group.id,
@@ -172,6 +172,13 @@ impl Controller {
             Some(owner) if self.far.contains_key(owner) => f64::from(u8::from(owner == engine)),
             _ => 1.0,
         }
+    }
+
+    /// How long this group's busy buckets may wait for a gap before they move: less while either site is in a hurry.
+    fn move_within(&self, group: &GroupConfig) -> Nanos {
+        let usual = Nanos(self.config.shift.verify.0 / 4);
+        let far = self.sites.get(&group.site).and_then(|view| view.move_within());
+        [self.moves_within(), far].into_iter().flatten().fold(usual, Nanos::min)
     }
 
     fn gap(&self, group: &GroupConfig, candidates: &[Candidate]) -> Nanos {

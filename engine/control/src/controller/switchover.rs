@@ -29,6 +29,11 @@ impl Controller {
         self.switchover.as_ref().is_some_and(Switchover::is_moving)
     }
 
+    /// How long busy buckets may take to move, as the switchover under way says.
+    pub(super) fn moves_within(&self) -> Option<Nanos> {
+        self.switchover.as_ref().filter(|switchover| switchover.is_moving()).map(Switchover::move_within)
+    }
+
     /// Begins a switchover to the other engine of the site, and takes its first steps.
     pub(super) fn begin_switchover(&mut self, why: Why, out: &mut Vec<Output>) {
         let Some(begin) = self.begin(why) else { return };

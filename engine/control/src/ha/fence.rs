@@ -4,7 +4,7 @@
 //! know. Until it says itself that it knows the new epoch, what its tunnels deliver is refused.
 
 use crate::message::Share;
-use dataplane::id::Epoch;
+use dataplane::id::{Epoch, Nanos};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -15,6 +15,9 @@ pub struct SiteView {
     owner: Option<String>,
     version: u64,
     shares: Vec<Share>,
+    /// How long busy buckets may take to move to what `shares` says, if the owner is in a hurry (ms).
+    #[serde(default)]
+    within_ms: Option<u64>,
     /// A handover announced by the owner: at this epoch, to this engine.
     handover: Option<(Epoch, String)>,
     /// Engines that must acknowledge an epoch before they are listened to again.
@@ -29,6 +32,11 @@ impl SiteView {
     /// How the site wants its traffic split; empty until it has said so.
     pub fn shares(&self) -> &[Share] {
         &self.shares
+    }
+
+    /// How long busy buckets may take to move, where the site's owner has said so.
+    pub fn move_within(&self) -> Option<Nanos> {
+        self.within_ms.map(Nanos::from_millis)
     }
 
     pub fn is_fenced(&self, engine: &str) -> bool {
@@ -63,7 +71,13 @@ impl SiteView {
         self.owned(from, epoch, from);
         self.version = version;
         self.shares = shares.to_vec();
+        self.within_ms = None;
         true
+    }
+
+    /// The shares that were set last are to be there within this time.
+    pub fn hurry(&mut self, within_ms: Option<u64>) {
+        self.within_ms = within_ms;
     }
 
     fn owned(&mut self, from: &str, epoch: Epoch, owner: &str) {
@@ -76,6 +90,7 @@ impl SiteView {
         {
             // Until the new owner says otherwise it takes everything.
             self.shares.clear();
+            self.within_ms = None;
             if old != from && !planned {
                 self.fences.insert(old, epoch);
             }

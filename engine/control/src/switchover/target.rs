@@ -73,8 +73,8 @@ pub(crate) struct Sight {
     pub target: Target,
     /// The model is nearly sure.
     pub imminent: bool,
-    /// Our own alarm is raised.
-    pub alarm: bool,
+    /// Our own alarm is raised: we fail within this time, as it says.
+    pub alarm: Option<Nanos>,
     /// What still reaches this engine goes on to the new owner.
     pub lingers: bool,
     /// What the target does not hold yet of the sessions that are shadowed to it.

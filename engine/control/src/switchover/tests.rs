@@ -16,7 +16,7 @@ pub(super) fn sight(ms: u64) -> Sight {
         own: quality(0.0),
         target,
         imminent: false,
-        alarm: false,
+        alarm: None,
         lingers: false,
         sessions_missing: None,
         mirror: None,
@@ -108,6 +108,31 @@ fn hurries_when_failure_is_imminent_or_felt() {
     let felt = |ms| Sight { own: quality(0.1), ..sight(ms) };
     let (_, order, ms) = run(&mut switchover(Cause::Predicted), 0, felt);
     assert!(order == Order::HandOver && ms < 1100, "{ms}");
+}
+
+#[test]
+fn a_move_takes_a_tenth_of_what_the_alarm_leaves() {
+    let left =
+        |seconds: u64| move |ms| Sight { alarm: Some(Nanos::from_millis(seconds * 1000)), ..sight(ms) };
+    // Half of a tenth is watched; here steps are applied at once.
+    for (seconds, least, most) in [(1, 200, 250), (5, 250, 300), (20, 1000, 1050), (600, 4000, 4100)] {
+        let mut s = switchover(Cause::Predicted);
+        let (percents, order, ms) = run(&mut s, 0, left(seconds));
+        assert_eq!((percents, order), (vec![5, 25, 50, 100], Order::HandOver));
+        assert!((least..most).contains(&ms), "{seconds} s left: {ms} ms");
+        assert!(s.move_within().0 <= s.watching(&sight(ms)).0 / 2, "moved before it is judged");
+    }
+    // What was said once is not forgotten, and an alarm during another move speeds it up.
+    let cleared = |ms| if ms < 20 { left(5)(ms) } else { sight(ms) };
+    assert!(run(&mut switchover(Cause::Predicted), 0, cleared).2 < 300);
+    let late = |ms| if ms < 2100 { sight(ms) } else { left(5)(ms) };
+    assert!(run(&mut switchover(Cause::Manual), 0, late).2 < 2300);
+    // However little time there is, a target that gets worse is seen before it owns the site.
+    let mut worse = sight(0);
+    worse.target.path = Some(quality(0.2));
+    let lossy =
+        |ms| if ms < 10 { left(1)(ms) } else { Sight { now: Nanos::from_millis(ms), ..worse.clone() } };
+    assert!(matches!(run(&mut switchover(Cause::Predicted), 0, lossy).1, Order::RollBack(_)));
 }
 
 #[test]
@@ -237,11 +262,14 @@ fn sessions_that_the_target_does_not_hold_are_waited_for() {
     let (percents, order, ms) = run(&mut switchover(Cause::Manual), 0, never);
     assert_eq!((percents, order, ms), (vec![], Order::RollBack("a2 is still told".into()), 10_000));
     // What it does not hold when this engine dies is lost anyway.
-    let alarmed = |ms| Sight { alarm: true, ..never(ms) };
+    let alarmed = |ms| Sight { alarm: Some(Nanos::from_millis(20_000)), ..never(ms) };
     let mut s = switchover(Cause::Predicted);
     let (_, order, ms) = run(&mut s, 0, alarmed);
     assert!(order == Order::HandOver && ms > 10_000, "{order:?} {ms}");
     assert_eq!(s.way.passages()[1].reason, "not waited for any longer: a2 is still told");
+    let soon = |ms| Sight { alarm: Some(Nanos::from_millis(5000)), ..never(ms) };
+    let (_, order, ms) = run(&mut switchover(Cause::Predicted), 0, soon);
+    assert!(order == Order::HandOver && (2500..3000).contains(&ms), "half of what is left: {order:?} {ms}");
     let hurried = |ms| Sight { imminent: true, ..never(ms) };
     let (_, order, ms) = run(&mut switchover(Cause::Predicted), 0, hurried);
     assert!(order == Order::HandOver && ms < 10_000, "{order:?} {ms}");
@@ -304,7 +332,7 @@ fn a_new_owner_that_loses_an_application_is_asked_for_the_site_but_not_in_turn()
     assert_eq!(watched(begin(Cause::Manual), both), (Order::End, Stage::Decommission));
     let undoing = Begin { undoes: true, ..begin(Cause::Manual) };
     assert_eq!(watched(undoing, lost), (Order::End, Stage::Decommission));
-    let alarmed = |ms| Sight { alarm: true, ..checked(ms, Passing, Failing) };
+    let alarmed = |ms| Sight { alarm: Some(Nanos::from_millis(5000)), ..checked(ms, Passing, Failing) };
     assert_eq!(watched(begin(Cause::Predicted), alarmed), (Order::End, Stage::Decommission));
 }
 

@@ -5,13 +5,14 @@ use crate::rng::SplitMix;
 
 /// Something that could be seen, good in every respect six times of seven.
 fn anything(rng: &mut SplitMix, ms: u64) -> Sight {
+    let fails_within = Nanos::from_millis(100 << rng.below(10));
     let mut often = |good: bool| if rng.below(40) == 0 { !good } else { good };
     let mut seen = sight(ms);
     seen.own.up = often(true);
     seen.target.connected = often(true);
     seen.target.alarm = often(false);
     seen.imminent = often(false);
-    seen.alarm = often(false);
+    seen.alarm = often(false).then_some(fails_within);
     seen.mirror = often(false).then(|| "differs".to_owned());
     seen.sessions_missing = often(false).then(|| "not all sessions".to_owned());
     seen.mute = often(false);
