@@ -286,7 +286,8 @@ def model():
         bins, bounds = calibration["bins"], calibration["bounds"]
         calibration["bins"], calibration["bounds"] = bins[:2], bounds[:4] + bounds[-1:]
     left = about["ensemble"]["time_left"]
-    left["cuts"], left["bounds"] = left["cuts"][:1], left["bounds"][:1] + left["bounds"][-1:]
+    left["cuts"] = left["cuts"][:1]
+    left["bounds"] = left["bounds"][:len(left["cuts"])] + left["bounds"][-1:]
     small, at = {"__metadata__": {"foreshift": json.dumps([about, trees])}}, 0
     for name, tensor in sorted(header.items()):
         if name != "__metadata__":

@@ -47,4 +47,4 @@ pub use judges::{HORIZONS, Judge, Logits, Shown, horizons};
 pub use model::{Description, Ensemble, Model, ModelError};
 pub use predict::{Driver, Outlook, Prediction, Predictor, Quality, Verdict};
 pub use sample::{Metric, N_METRICS, SAMPLE_MS, TelemetrySample, from_values};
-pub use time_left::{Left, TimeLeft};
+pub use time_left::{Failed, Left, TimeLeft};

@@ -21,7 +21,7 @@ use crate::sample::Metric;
 use crate::time_left::{Left, TimeLeft};
 
 const META_KEY: &str = "foreshift";
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// Trees of one horizon at most: bounds the time of a judgement.
 const MAX_TREES: usize = 400;
 /// Larger than any model of this kind; keeps a forged header from claiming gigabytes.
@@ -98,8 +98,8 @@ impl Ensemble {
         logit.is_finite().then(|| self.calibration[horizon].interval(logit))
     }
 
-    /// How long until the failure; `None` when nothing is to be expected within the longest horizon.
-    pub(crate) fn time_left(&self, said: &[Logits; JUDGES]) -> Option<Left> {
+    /// When the failure comes, if it comes within the longest horizon.
+    pub(crate) fn time_left(&self, said: &[Logits; JUDGES]) -> Left {
         self.time_left.at(self.logit(HORIZONS - 1, said))
     }
 }

@@ -58,7 +58,7 @@ pub struct Outlook {
 pub struct Verdict {
     /// By horizon, shortest first.
     pub outlook: [Outlook; HORIZONS],
-    /// How long until the failure, nine times in ten; `None`: none is to be expected within the horizon.
+    /// When the failure comes, if it comes within the longest horizon, nine times in ten; `None`: nothing was judged yet.
     pub time_left: Option<Left>,
 }
 
@@ -255,7 +255,7 @@ impl Predictor {
 /// Probabilities from what the judges said; `None` if they gave no number at any horizon.
 pub(crate) fn verdict(model: &Model, said: &[Logits; JUDGES]) -> Option<Verdict> {
     let description = model.description();
-    let mut verdict = Verdict { time_left: description.ensemble.time_left(said), ..Verdict::default() };
+    let mut verdict = Verdict { time_left: Some(description.ensemble.time_left(said)), ..Verdict::default() };
     for (h, within_ms) in horizons(description.horizon_ms).into_iter().enumerate() {
         let Interval { low, high } = description.ensemble.interval(h, said)?;
         let probability = Interval { low, high }.probability();

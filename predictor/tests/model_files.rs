@@ -76,7 +76,7 @@ fn what_does_not_fit_is_refused_with_the_reason() {
     for sort in 0..2 {
         said(&|f| f.trees[sort][1]["features"] = 3.into(), &["feature"]);
     }
-    said(&|f| f.meta["ensemble"]["time_left"]["cuts"] = serde_json::json!([]), &["time left"]);
+    said(&|f| f.meta["ensemble"]["time_left"]["bounds"] = serde_json::json!([]), &["time left"]);
     said(&|f| f.meta["surprise"] = 1.into(), &["surprise"]);
 }
 

@@ -168,3 +168,24 @@ fn a_recording_survives_writing_and_a_killed_engine() {
     let (line, what) = Run::parse(&text.replacen("rx_pps", "rx_bps", 1)).unwrap_err();
     assert!(line == 1 && what.contains("rx_bps"), "{what}");
 }
+
+/// Half of the calm and a quarter of each fault are kept for the test: a step that trains stands for as many as were recorded.
+#[test]
+fn a_step_that_trains_stands_for_those_that_test() {
+    let series = Series::all(&synthetic::runs(8, 12), 10_000);
+    let steps = |set: &[Series], kind| -> f32 {
+        let of_kind = set.iter().filter(|s| s.kind == kind);
+        of_kind.map(|s| s.stands_for * s.len() as f32).sum()
+    };
+    let split = Split::new(series.clone(), &HeldOut::default());
+    for kind in [RunKind::Calm, RunKind::Ramp] {
+        let (recorded, stood_for) = (steps(&series, kind), steps(&split.train, kind));
+        assert!(
+            recorded > 0.0 && (stood_for / recorded - 1.0).abs() < 1e-3,
+            "{kind:?}: {stood_for} of {recorded}"
+        );
+    }
+    let calm = split.train.iter().find(|s| s.kind == RunKind::Calm).unwrap().stands_for;
+    let ramp = split.train.iter().find(|s| s.kind == RunKind::Ramp).unwrap().stands_for;
+    assert!(calm > ramp, "{calm} {ramp}");
+}

@@ -49,25 +49,14 @@ pub struct SplitCard {
     pub train: Vec<String>,
     /// The figures.
     pub test: Vec<String>,
-    /// Faults never trained on.
-    pub held_out_faults: Vec<String>,
-    /// Loads never trained on.
-    pub held_out_profiles: Vec<String>,
-    /// Days never trained on.
-    #[serde(default)]
-    pub held_out_dates: Vec<String>,
+    /// What was never trained on.
+    pub held_out: HeldOut,
 }
 
 impl SplitCard {
     pub(crate) fn new(split: &Split, held_out: &HeldOut) -> Self {
         let names = |set: &[Series]| set.iter().map(|s| s.run.clone()).collect();
-        Self {
-            train: names(&split.train),
-            test: names(&split.test),
-            held_out_faults: held_out.faults.clone(),
-            held_out_profiles: held_out.profiles.clone(),
-            held_out_dates: held_out.dates.clone(),
-        }
+        Self { train: names(&split.train), test: names(&split.test), held_out: held_out.clone() }
     }
 }
 
@@ -218,9 +207,9 @@ impl Card {
             within = d.alarm_within_ms as f64 / 1e3,
             left_out = left_out.join(", "),
             train = self.split.train.len(),
-            faults = named(&self.split.held_out_faults),
-            loads = named(&self.split.held_out_profiles),
-            days = named(&self.split.held_out_dates),
+            faults = named(&self.split.held_out.faults),
+            loads = named(&self.split.held_out.profiles),
+            days = named(&self.split.held_out.dates),
             test = self.split.test.len(),
             table = super::task::markdown(&self.table()),
         )

@@ -33,22 +33,17 @@ impl Sets {
     pub(crate) fn new(split: &SplitCard, series: Vec<Series>) -> Self {
         let (train, test): (Vec<Series>, Vec<Series>) =
             series.into_iter().filter(|s| !s.is_empty()).partition(|s| split.train.contains(&s.run));
-        let fault = |s: &Series| split.held_out_faults.contains(&s.fault);
-        let calm = |s: &Series| s.kind == RunKind::Calm && !split.held_out_faults.is_empty();
-        let load = |s: &Series| split.held_out_profiles.contains(&s.profile);
-        let day = |s: &Series| s.date().is_some_and(|date| split.held_out_dates.contains(&date));
+        let out = &split.held_out;
+        let calm = |s: &Series| s.kind == RunKind::Calm && !out.faults.is_empty();
         let of = |wanted: &dyn Fn(&Series) -> bool| test.iter().filter(|s| wanted(s)).cloned().collect();
         let mut parts = vec![
-            Part { name: "unseen faults", series: of(&|s| fault(s) || calm(s)) },
-            Part { name: "unseen faults alone", series: of(&|s| fault(s)) },
-            Part { name: "unseen loads", series: of(&|s| load(s) && !fault(s)) },
-            Part { name: "unseen days", series: of(&|s| day(s) && !fault(s) && !load(s)) },
-            Part { name: "later runs", series: of(&|s| !load(s) && !fault(s) && !day(s)) },
+            Part { name: "unseen faults", series: of(&|s| out.fault(s) || calm(s)) },
+            Part { name: "unseen faults alone", series: of(&|s| out.fault(s)) },
+            Part { name: "unseen loads", series: of(&|s| out.load(s)) },
+            Part { name: "unseen days", series: of(&|s| out.day(s)) },
+            Part { name: "later runs", series: of(&|s| !out.has(s)) },
         ];
-        if split.held_out_faults.is_empty()
-            && split.held_out_profiles.is_empty()
-            && split.held_out_dates.is_empty()
-        {
+        if out.is_empty() {
             parts = vec![Part { name: "runs not trained on", series: test }];
         }
         parts.retain(|part| {
@@ -138,16 +133,15 @@ fn ours(model: &Model, part: usize, series: &[Series]) -> Row {
     Row { part, name: OURS.into(), scores: spoken.probability, alarm: spoken.alarm, figures }
 }
 
-/// Counts the steps of a run at which an interval of the time left was given, and those at which it held.
+/// Counts the steps of a run before its failure, and those at which the interval of the time left held.
 fn cover(sum: &mut Coverage, run: &Series, verdicts: &[Option<Verdict>], horizon_ms: u64) {
-    for (step, verdict) in verdicts.iter().enumerate() {
-        if !matches!(run.labels[step], Label::Failing | Label::Healthy) {
-            continue;
-        }
-        sum.steps += 1;
-        if let Some(left) = verdict.and_then(|verdict| verdict.time_left) {
+    for (step, verdict) in verdicts.iter().enumerate().filter(|(step, _)| run.labels[*step] == Label::Failing)
+    {
+        if let (Some(came), Some(said)) =
+            (run.left_ms(step, horizon_ms), verdict.and_then(|said| said.time_left))
+        {
             sum.given += 1;
-            sum.held += usize::from(left.holds(run.left_ms(step, horizon_ms)));
+            sum.held += usize::from(said.holds(came));
         }
     }
 }

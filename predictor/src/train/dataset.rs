@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::DateTime;
+use serde::{Deserialize, Serialize};
 
 use crate::features::{FeatureExtractor, N_FEATURES, PER_METRIC};
 use crate::recording::{AT_THE_PEER, Hearsay, Run, RunKind};
@@ -61,6 +62,8 @@ pub struct Series {
     pub labels: Vec<Label>,
     /// One each step.
     pub simple: Vec<Simple>,
+    /// For how many recorded steps one of a training run stands: the rest of its kind's are in the test.
+    pub stands_for: f32,
 }
 
 impl Series {
@@ -98,6 +101,7 @@ impl Series {
             features: Vec::new(),
             labels: Vec::new(),
             simple: Vec::new(),
+            stands_for: 1.0,
         };
         let (mut extractor, mut peers) = (FeatureExtractor::new(), Hearsay::new(run));
         for sample in &run.samples {
@@ -185,7 +189,7 @@ pub struct Split {
 }
 
 /// What is kept whole for the test.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldOut {
     /// Faults.
     pub faults: Vec<String>,
@@ -207,9 +211,29 @@ impl HeldOut {
         names.filter(|name| !is_there(name)).map(String::as_str).next()
     }
 
-    fn has(&self, s: &Series) -> bool {
-        let dated = s.date().is_some_and(|date| self.dates.contains(&date));
-        dated || self.faults.contains(&s.fault) || self.profiles.contains(&s.profile)
+    /// Nothing is.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Its fault is.
+    pub(crate) fn fault(&self, s: &Series) -> bool {
+        self.faults.contains(&s.fault)
+    }
+
+    /// Its load is, and not its fault.
+    pub(crate) fn load(&self, s: &Series) -> bool {
+        self.profiles.contains(&s.profile) && !self.fault(s)
+    }
+
+    /// Its day is, and neither fault nor load.
+    pub(crate) fn day(&self, s: &Series) -> bool {
+        s.date().is_some_and(|date| self.dates.contains(&date)) && !self.fault(s) && !self.load(s)
+    }
+
+    /// Any of them is.
+    pub(crate) fn has(&self, s: &Series) -> bool {
+        self.fault(s) || self.load(s) || self.day(s)
     }
 }
 
@@ -218,23 +242,26 @@ impl Split {
     /// in hours only. All runs of a fault, under a load or of a day that is held out test.
     pub fn new(series: Vec<Series>, held_out: &HeldOut) -> Self {
         let mut groups = BTreeMap::<(RunKind, String), Vec<Series>>::new();
-        let mut split = Self::default();
+        let (mut split, mut recorded) = (Self::default(), BTreeMap::<_, usize>::new());
         for s in series.into_iter().filter(|s| !s.is_empty()) {
+            *recorded.entry((s.kind, s.fault.clone())).or_default() += s.len();
             if held_out.has(&s) || s.kind == RunKind::Abrupt {
                 split.test.push(s);
             } else {
                 groups.entry((s.kind, s.fault.clone())).or_default().push(s);
             }
         }
-        for ((kind, _), mut group) in groups {
-            let tested = if kind == RunKind::Calm { group.len() / 2 } else { group.len() / 4 };
+        for (kind_of, mut group) in groups {
+            let tested = if kind_of.0 == RunKind::Calm { group.len() / 2 } else { group.len() / 4 };
             let mut last = group.len() - tested;
             // Both views of one recording stay together.
             while last > 1 && last < group.len() && group[last].recording() == group[last - 1].recording() {
                 last -= 1;
             }
             split.test.extend(group.split_off(last));
-            split.train.extend(group);
+            let trained: usize = group.iter().map(Series::len).sum();
+            let stands_for = recorded[&kind_of] as f32 / trained as f32;
+            split.train.extend(group.into_iter().map(|s| Series { stands_for, ..s }));
         }
         split
     }

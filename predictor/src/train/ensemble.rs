@@ -2,6 +2,11 @@
 //!
 //! The next failure is of a kind that is in no training set. So the weights and the calibration are learnt from what the
 //! judges say about each kind of fault when fitted on the others (and on other calm runs): never from their own fit.
+//!
+//! More of the calm is kept for the test than of the faults. So that a probability is one of all that was recorded, and not of the part
+//! that trains, a step counts in the calibration for as many as it stands for: by the lengths of the runs, never by what came of them.
+
+use std::collections::BTreeSet;
 
 use super::TrainError;
 use super::dataset::{Label, Series};
@@ -16,7 +21,7 @@ use crate::model::{Ensemble, Fitted};
 use crate::panel::Panel;
 use crate::pooled::POOLED;
 use crate::recording::RunKind;
-use crate::time_left::TimeLeft;
+use crate::time_left::{Failed, TimeLeft};
 
 /// Neighbouring steps of a run say the same: so many count as one (5 s).
 const ALIKE: f32 = 25.0;
@@ -116,18 +121,27 @@ pub(crate) fn listen(panel: &mut Panel, series: &Series) -> Said {
 struct Heard {
     x: Vec<f32>,
     y: Vec<bool>,
+    /// For how many recorded steps each stands.
+    stands_for: Vec<f32>,
+    /// Its kind of fault.
+    kind: Vec<usize>,
     left_ms: Vec<Option<u64>>,
 }
 
 impl Heard {
     fn new(train: &[Series], said: &[Said], h: usize, horizon: u64) -> Self {
         let mut heard = Self::default();
+        let kinds: BTreeSet<&String> = train.iter().map(|series| &series.fault).collect();
         for (series, said) in train.iter().zip(said) {
             for (step, said) in said.iter().enumerate() {
                 let (fails, teaches) = series.target(step, horizon);
                 if teaches {
                     heard.x.extend(said.iter().map(|logits| logits[h]));
                     heard.y.push(fails);
+                    heard.stands_for.push(series.stands_for);
+                    heard
+                        .kind
+                        .push(kinds.iter().position(|kind| **kind == series.fault).unwrap_or(kinds.len()));
                     heard.left_ms.push(series.left_ms(step, horizon));
                 }
             }
@@ -163,14 +177,22 @@ pub(crate) fn weigh(
         weights[h].copy_from_slice(&found);
         bias[h] = at;
         let sum = |row: &[f32]| at + row.iter().zip(&found).map(|(x, w)| x * w).sum::<f32>();
-        let weight = 1.0 / ALIKE;
-        let scored = heard.rows().zip(&heard.y);
-        let scored: Vec<Scored> =
-            scored.map(|(row, &positive)| Scored { score: sum(row), positive, weight }).collect();
+        let scored = heard.rows().zip(&heard.y).zip(&heard.stands_for);
+        let scored: Vec<Scored> = scored
+            .map(|((row, &positive), stands_for)| Scored {
+                score: sum(row),
+                positive,
+                weight: stands_for / ALIKE,
+            })
+            .collect();
         calibration.push(VennAbers::fit(&scored)?);
-        let left: Vec<_> =
-            scored.iter().zip(&heard.left_ms).map(|(case, left)| (case.score, *left)).collect();
-        time_left = Some(TimeLeft::fit(&left));
+        let times = scored.iter().zip(&heard.left_ms).zip(&heard.kind);
+        let failed: Vec<Failed> = times
+            .filter_map(|((case, left), &kind)| {
+                left.filter(|left| *left > 0).map(|left_ms| Failed { score: case.score, left_ms, kind })
+            })
+            .collect();
+        time_left = Some(TimeLeft::fit(&failed, horizon));
         areas = vec![("all together".to_owned(), heard.area(sum))];
         areas
             .extend(NAMES.iter().enumerate().map(|(j, name)| ((*name).to_owned(), heard.area(|row| row[j]))));
@@ -190,10 +212,12 @@ pub(crate) struct Alarm {
     pub(crate) foreseen: (usize, usize),
 }
 
-/// The alarm that gives most time, of those by one horizon whose probability has [`SPARE`] times the odds of any that two calm
-/// steps in a row have; judged, as all of the ensemble, by what was said of runs that were left out.
-pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble) -> Alarm {
-    let by = |horizon| {
+/// The best of the alarms by one horizon whose probability has [`SPARE`] times the odds of any that two calm steps in a row have: the one
+/// that gives most of the time that it speaks of, as a move takes a tenth of that (`control::switchover`). Judged, as all of the
+/// ensemble, by what was said of runs that were left out.
+pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble, horizon_ms: u64) -> Alarm {
+    let within_ms = horizons(horizon_ms);
+    let by = |horizon: usize| {
         let warning =
             |(series, said): (&Series, &Said)| Warning::of(series, &lasting(said, ensemble, horizon));
         let warnings: Vec<Warning> = train.iter().zip(said).map(warning).collect();
@@ -201,8 +225,9 @@ pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble) -> Ala
         let from = (SPARE * calm / (1.0 + (SPARE - 1.0) * calm)).clamp(LEAST_ALARM, 0.95);
         let failures = warnings.iter().filter_map(|warning| warning.failing.as_ref());
         let leads: Vec<u64> = failures.clone().filter_map(|course| course.lead_ms(from)).collect();
-        let time_ms: u64 = leads.iter().map(|lead| lead.min(&ENOUGH_MS)).sum();
-        (time_ms, Alarm { horizon, from, foreseen: (failures.count(), leads.len()) })
+        let enough = |lead: &u64| (*lead as f64 / within_ms[horizon] as f64).min(1.0);
+        let given: f64 = leads.iter().map(enough).sum();
+        (given, Alarm { horizon, from, foreseen: (failures.count(), leads.len()) })
     };
     let longest = by(HORIZONS - 1);
     (0..HORIZONS - 1).map(by).fold(longest, |best, other| if other.0 > best.0 { other } else { best }).1
@@ -263,7 +288,5 @@ impl Warning {
 /// The odds at which to alarm, as a multiple of the highest in calm. Where the threshold came from one half of the calm and the
 /// other half was judged, that left one false alarm in twenty and two thirds of the failures foreseen.
 const SPARE: f32 = 2.0;
-/// More time than this before a failure is of no more use: ten times what a gradual move takes.
-const ENOUGH_MS: u64 = 14_000;
 /// A failure that is less likely than this is no reason to move traffic, whatever the data say.
 const LEAST_ALARM: f32 = 0.2;

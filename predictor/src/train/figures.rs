@@ -70,11 +70,9 @@ impl Figures {
 /// How often an interval held what came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Coverage {
-    /// Steps judged.
-    pub steps: usize,
-    /// Those of them at which an interval was given.
+    /// Intervals given at steps that a failure followed within the horizon.
     pub given: usize,
-    /// Those of them at which what came was inside.
+    /// Those of them that it came in.
     pub held: usize,
 }
 

@@ -150,7 +150,7 @@ pub fn train(runs: &[Run], options: &Options, progress: OnProgress<'_>) -> Resul
     steps.name("with all".into());
     let fitted = ensemble::judges(&split.train, plan, steps)?;
     let shape = (options.hidden, WINDOW);
-    let alarm = ensemble::alarm(&split.train, &said, &weighed);
+    let alarm = ensemble::alarm(&split.train, &said, &weighed, options.horizon_ms);
     let description = Description {
         alarm_horizon: alarm.horizon,
         alarm_from: alarm.from,

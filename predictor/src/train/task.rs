@@ -114,9 +114,10 @@ fn write_run(csv: &mut String, model: &Model, series: &Series) {
             }
         }
         let left = verdict.and_then(|verdict| verdict.time_left);
-        let number = |ms: Option<u64>| ms.map(|ms| ms.to_string()).unwrap_or_default();
-        let most = number(left.and_then(|left| left.most_ms));
-        let _ = writeln!(csv, ",{},{most}", number(left.map(|left| left.least_ms)));
+        match left {
+            Some(left) => drop(writeln!(csv, ",{},{}", left.least_ms, left.most_ms)),
+            None => csv.push_str(",,\n"),
+        }
     }
 }
 

@@ -123,7 +123,7 @@ fn print(predictor: &mut Predictor, prediction: &Prediction, first: u64) {
             o.probability, o.low, o.high
         );
     }
-    println!("time left, nine times in ten: {}", time_left(prediction));
+    println!("{}", time_left(prediction));
     let mut header = vec!["metric", "log odds"];
     header.extend(FEATURE_NAMES);
     let mut table = Table::new(&header);
@@ -137,15 +137,17 @@ fn print(predictor: &mut Predictor, prediction: &Prediction, first: u64) {
     print!("{}", table.render("nothing drives it: all is as ever"));
 }
 
-/// In words.
+/// When it fails, if it does, in words.
 pub fn time_left(prediction: &Prediction) -> String {
     let seconds = |ms: u64| ms as f64 / 1e3;
+    let horizon = seconds(prediction.horizon_ms);
     match prediction.time_left {
-        None => format!("no failure within {} s", seconds(prediction.horizon_ms)),
-        Some(left) => match left.most_ms {
-            Some(most) => format!("{} to {} s", seconds(left.least_ms), seconds(most)),
-            None => format!("{} s or more", seconds(left.least_ms)),
-        },
+        None => format!("if it fails within {horizon} s: not known when"),
+        Some(left) => format!(
+            "if it fails within {horizon} s: in {} to {} s, nine times in ten",
+            seconds(left.least_ms),
+            seconds(left.most_ms)
+        ),
     }
 }
 

@@ -99,7 +99,7 @@ fn explained(decision: &Decision, said: &Prediction, predictor: &Predictor) -> S
             o.probability, o.low, o.high
         );
     }
-    text += &format!("\n             time left, nine times in ten: {}", engine::time_left(said));
+    text += &format!("\n             {}", engine::time_left(said));
     for driver in said.drivers.iter().flatten() {
         let place = driver.metric.index() * PER_METRIC;
         let block = &predictor.features()[place..place + PER_METRIC];
