@@ -9,7 +9,7 @@ mod target;
 mod tests;
 
 pub use stage::{Passage, Stage};
-pub(crate) use target::{Fault, Sight, Target, rtt_limit};
+pub(crate) use target::{Fault, OWN_LOSS_URGENT, Sight, Target, rtt_limit};
 
 use crate::checks::{CheckState, Sighted};
 use crate::config::ShiftConfig;
@@ -20,12 +20,12 @@ use std::collections::BTreeSet;
 
 /// A soft fault of the target must last this long to undo a shift.
 const SOFT_FAULT: Nanos = Nanos::from_millis(150);
-/// Loss on our own path above which there is no time to lose.
-pub(crate) const OWN_LOSS_URGENT: f32 = 0.05;
 /// After an alarm, this part of what is left is for watching the steps, and as much for applying them and handing over: a tenth in all.
 const SHARE_WATCHED: u64 = 20;
 /// A step is watched for no less than this: a few probes, and every worker has seen it.
 const LEAST_WATCHED: Nanos = Nanos::from_millis(50);
+/// And the last one: a probe is lost after 100 ms, reported within 100, and a [`SOFT_FAULT`] must last. What owns the site was seen to work.
+const LEAST_VERIFIED: Nanos = Nanos::from_millis(400);
 /// How long the target's checks may take to have an opinion, and its sessions to be complete, before anything moves.
 const PREWARM: Nanos = Nanos::from_millis(10_000);
 
@@ -252,7 +252,7 @@ impl Switchover {
         let pressed = self.left.is_some_and(|left| waited >= PREWARM.min(Nanos(left.0 / 2)));
         let missing = sight.sessions_missing.as_ref();
         let waited_for = missing.filter(|_| !pressed).cloned();
-        let patient = !self.begin.overrule && !hurry(sight);
+        let patient = !self.begin.overrule && !sight.hurries();
         match sight.checks_unknown().or(waited_for).filter(|_| patient) {
             Some(unknown) if late => Order::RollBack(unknown),
             Some(unknown) => {
@@ -279,8 +279,8 @@ impl Switchover {
                     Some(fault) => format!("overruled: {fault}"),
                     None => "mirrored traffic says nothing against the target".to_owned(),
                 };
-                if let Some(watched) = self.paced().filter(|watched| *watched < self.config.verify) {
-                    let ms = watched.0 / 1_000_000;
+                if self.paced() < self.config.verify {
+                    let ms = self.paced().0 / 1_000_000;
                     reason += &format!("; steps are watched for {ms} ms: the alarm leaves no more time");
                 }
                 self.take_baseline(sight);
@@ -300,16 +300,16 @@ impl Switchover {
             Baseline { target: passing(|check| check.other.state), own: passing(|check| check.own.state) };
     }
 
-    /// What cannot wait for the stage's own conditions: a target that got worse, an own path that is gone.
+    /// What cannot wait for the stage's own conditions: a target that got worse, or perhaps did, and an own path that is gone.
     fn urgent(&mut self, sight: &Sight) -> Option<Order> {
         if let Some(reason) = self.target_fault(sight) {
             return Some(Order::RollBack(reason));
         }
-        if sight.own.up {
-            return None;
+        if !sight.own.up {
+            self.way.skip_to(sight.now, Stage::HandOver, "our own path is gone");
+            return Some(Order::HandOver);
         }
-        self.way.skip_to(sight.now, Stage::HandOver, "our own path is gone");
-        Some(Order::HandOver)
+        self.soft_since.map(|_| Order::Wait)
     }
 
     fn shift(&mut self, sight: &Sight) -> Order {
@@ -346,22 +346,27 @@ impl Switchover {
         }
     }
 
-    /// How long a step is watched: after an alarm so that all of the move takes a tenth of the time that is left.
+    /// How long a step is watched.
     fn watching(&self, sight: &Sight) -> Nanos {
-        let hurried = hurry(sight).then_some(Nanos(self.config.verify.0 / 4));
-        hurried.into_iter().chain(self.paced()).fold(self.config.verify, Nanos::min)
+        let hurried = sight.hurries().then(|| self.at_least(Nanos(self.config.verify.0 / 4)));
+        hurried.map_or(self.paced(), |hurried| hurried.min(self.paced()))
     }
 
-    /// How long a step may be watched because of an alarm.
-    fn paced(&self) -> Option<Nanos> {
+    /// How long a step may be watched: after an alarm so that all of the move takes a tenth of the time that is left.
+    fn paced(&self) -> Nanos {
         let steps = self.config.steps_percent.len().max(1) as u64;
-        self.left.map(|left| Nanos(left.0 / SHARE_WATCHED / steps).max(LEAST_WATCHED))
+        self.left.map_or(self.config.verify, |left| self.at_least(Nanos(left.0 / SHARE_WATCHED / steps)))
+    }
+
+    /// So long, but long enough to see what is wrong, and no longer than the configuration says.
+    fn at_least(&self, watched: Nanos) -> Nanos {
+        let least = if self.percent() < 100 { LEAST_WATCHED } else { LEAST_VERIFIED };
+        watched.max(least).min(self.config.verify)
     }
 
     /// How long busy buckets may take to move: that long, the step is watched as well.
     pub fn move_within(&self) -> Nanos {
-        let usual = Nanos(self.config.verify.0 / 4);
-        self.paced().map_or(usual, |watched| usual.min(Nanos(watched.0 / 2)))
+        Nanos((self.config.verify.0 / 4).min(self.paced().0 / 2))
     }
 
     /// The last step is watched, and until each check that passed at the target has passed there once more since.
@@ -381,7 +386,7 @@ impl Switchover {
             self.way.go(now, Stage::HandOver, "everything is good with the target carrying everything");
             return Order::HandOver;
         };
-        if hurry(sight) {
+        if sight.hurries() {
             let reason = format!("no time to wait for check {}: our own path fails", due.name);
             self.way.go(now, Stage::HandOver, reason);
             return Order::HandOver;
@@ -488,11 +493,6 @@ impl Switchover {
             ended: self.way.ended(),
         }
     }
-}
-
-/// The model is nearly sure, or the own path fails: there is no time for whole rounds.
-fn hurry(sight: &Sight) -> bool {
-    sight.imminent || sight.own.loss > OWN_LOSS_URGENT
 }
 
 fn list(names: &BTreeSet<String>) -> String {

@@ -5,6 +5,9 @@ use crate::config::ShiftConfig;
 use crate::peers::Quality;
 use dataplane::id::Nanos;
 
+/// Loss on our own path above which there is no time to lose.
+pub(crate) const OWN_LOSS_URGENT: f32 = 0.05;
+
 /// What is known of the engine that shall take the traffic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Target {
@@ -94,6 +97,11 @@ pub(crate) fn rtt_limit(own: Quality, target: &Target) -> f32 {
 }
 
 impl Sight {
+    /// The model is nearly sure, or the own path fails: there is no time for whole rounds.
+    pub fn hurries(&self) -> bool {
+        self.imminent || self.own.loss > OWN_LOSS_URGENT
+    }
+
     fn blocking(&self) -> impl Iterator<Item = &Sighted> {
         self.checks.iter().filter(|check| check.blocks)
     }
