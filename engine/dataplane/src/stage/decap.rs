@@ -1,7 +1,7 @@
 //! Takes tunnel headers off packets that are for a tunnel of this engine.
 
 use super::Verdict;
-use crate::context::{Context, Meta, Version, Wait};
+use crate::context::{Context, Egress, Meta, SharedSa, Version, Wait};
 use crate::drop_reason::DropReason;
 use crate::id::{Spi, TunnelId, WorkerId};
 use crate::message::Inbound;
@@ -124,16 +124,16 @@ pub(crate) fn open<A: PacketPool>(
     packet: &mut A::Packet,
     meta: &mut Meta,
     (at, class): (usize, TrafficClass),
-    ours: impl FnOnce(&Tunnel) -> bool,
+    ours: impl Fn(&Tunnel) -> bool,
 ) -> Verdict {
     let payload = packet.data().get(at..).ok_or(DropReason::Truncated)?;
     let Ok(Esp { spi, .. }) = Esp::parse(payload) else {
         return unless_transit(context, packet, meta, DropReason::BadEncapsulation);
     };
     let tunnels = &context.snapshot.tunnels;
-    let ours = |inbound: &&mut Box<Inbound>| ours(&tunnels[inbound.tunnel.index()]);
-    let Some(inbound) = context.sas.inbound.get_mut(&spi).filter(ours) else {
-        return unknown(context, packet, meta, spi);
+    let to_us = |inbound: &&mut Box<Inbound>| ours(&tunnels[inbound.tunnel.index()]);
+    let Some(inbound) = context.sas.inbound.get_mut(&spi).filter(to_us) else {
+        return unknown(context, packet, meta, spi, ours);
     };
     let tunnel = inbound.tunnel;
     packet.adj(at);
@@ -170,20 +170,42 @@ fn ahead<A: PacketPool>(
     wait(context, meta, Wait::ToAccept(spi, seq))
 }
 
-/// An SA that is not here: another engine has handed it over, and this one does not have it yet; or it is nobody's.
+/// An SA that is not here: the site's owner has it, or has handed it over and it is on its way here; or it is nobody's.
 #[cold]
 fn unknown<A: PacketPool>(
     context: &mut Context<A>,
     packet: &A::Packet,
     meta: &mut Meta,
     spi: Spi,
+    ours: impl Fn(&Tunnel) -> bool,
 ) -> Verdict {
-    let Err(reason) = unless_transit(context, packet, meta, DropReason::UnknownSpi) else { return Ok(()) };
-    let awaited = context.sas.shared.iter().any(|shared| shared.spi == spi);
-    if !awaited || context.sas.inbound.contains_key(&spi) {
-        return Err(reason);
+    let (snapshot, sas) = (&context.snapshot, &context.sas);
+    let here = sas.inbound.contains_key(&spi);
+    let shared =
+        |shared: &&SharedSa| shared.spi == spi && !here && ours(&snapshot.tunnels[shared.tunnel.index()]);
+    let shared = sas.shared.iter().find(shared).map(|shared| shared.tunnel);
+    let handed_over = snapshot.interfaces[meta.interface.index()].site_link;
+    match (shared, unless_transit(context, packet, meta, DropReason::UnknownSpi)) {
+        (None, verdict) => verdict,
+        // What the last owner hands over may be here before this engine knows that it is the next one.
+        (Some(_), verdict) if verdict.is_err() || handed_over => wait(context, meta, Wait::ToOpen(spi)),
+        (Some(tunnel), _) => {
+            to_owner(context, meta, tunnel);
+            Ok(())
+        }
     }
-    wait(context, meta, Wait::ToOpen(spi))
+}
+
+/// The far end has not heard yet that the gateway's address is another engine's: what still comes goes there by the site link.
+fn to_owner<A: PacketPool>(context: &Context<A>, meta: &mut Meta, tunnel: TunnelId) {
+    let snapshot = &context.snapshot;
+    let link = |member: &TunnelId| {
+        snapshot.is_up(*member) && snapshot.outer(*member).encapsulation == Encapsulation::Direct
+    };
+    let group = snapshot.groups.iter().find(|group| group.members.contains(&tunnel));
+    if let Some(link) = group.and_then(|group| group.members.iter().copied().find(link)) {
+        meta.egress = Egress::Tunnel(link);
+    }
 }
 
 fn wait<A: PacketPool>(context: &mut Context<A>, meta: &mut Meta, wait: Wait) -> Verdict {

@@ -3,13 +3,16 @@
 use crate::support::craft::one_hop_less;
 use crate::support::draft::wan_v4;
 use crate::support::{
-    Engine, Ip, LAN, WAN, checked, deliver, engine_mac, frame, host_mac, pair, payload, through,
+    Draft, Engine, GATEWAY_V4, Ip, LAN, LINK, WAN, checked, deliver, engine_mac, frame, host_mac, key, pair,
+    payload, through,
 };
 use dataplane::drop_reason::DropReason;
-use dataplane::id::Spi;
+use dataplane::id::{Spi, TunnelId};
 use dataplane::message::{Command, Event, Retired};
-use dataplane::snapshot::Encapsulation;
+use dataplane::snapshot::{Encapsulation, NextHop};
 use dataplane::wire::checksum;
+use ipnet::IpNet;
+use std::net::IpAddr;
 
 const GRE: Encapsulation = Encapsulation::Gre { key: Some(42), sequence: true };
 const PLAIN: Encapsulation = Encapsulation::Gre { key: None, sequence: false };
@@ -180,7 +183,7 @@ fn esp_is_rekeyed_without_loss() {
     let packet = Ip::between(1, 2, true).udp(1, 64);
     let before = wire(&mut a, &packet);
     a.events();
-    let tunnel = dataplane::id::TunnelId(0);
+    let tunnel = TunnelId(0);
     crate::support::key(&mut a, &mut b, tunnel, tunnel, 0x3000);
     assert!(a.events().iter().any(
         |event| matches!(event, Event::Retired(Retired::Outbound(sa)) if sa.spi() == Spi(0x1000) && sa.sent() == 1)
@@ -233,7 +236,7 @@ fn packets_above_the_limit_of_their_sa_wait() {
 #[test]
 fn packets_wait_for_a_shared_sa_that_is_on_its_way() {
     let (mut a, mut b) = pair(ESP, false);
-    let (spi, tunnel) = (Spi(0x1000), dataplane::id::TunnelId(0));
+    let (spi, tunnel) = (Spi(0x1000), TunnelId(0));
     let frames: Vec<_> =
         (1..=3u16).map(|n| wire(&mut a, &Ip::between(1, 2, false).udp(n, usize::from(n)))).collect();
     let taken = |engine: &mut Engine, command| {
@@ -279,6 +282,67 @@ fn packets_wait_for_a_shared_sa_that_is_on_its_way() {
     assert_eq!((a.dropped(DropReason::NoSa), a.counters().held.get()), (1, 0));
 }
 
+/// The far end of a site's shared SA does not know yet that the gateway's address has gone to another engine: what still comes to the
+/// last owner goes to the next one by the site link, and waits there even if that one does not know yet that it is.
+#[test]
+fn what_still_comes_to_the_last_owner_is_opened_by_the_next() {
+    let shared = (Spi(0x1000), TunnelId(0));
+    let gateway = IpAddr::from(GATEWAY_V4);
+    let engine = |number: u8, beside: u8| {
+        let mut draft = Draft::new(number, 1);
+        let (tunnel, link) =
+            (draft.tunnel(ESP, false, 2), draft.tunnel(Encapsulation::Direct, false, beside));
+        draft.tunnels[0].local = gateway;
+        draft.group(2, &[(tunnel, 1), (link, 0)], &[tunnel]);
+        // Whoever owns it, its route leads here.
+        draft.routes.push((IpNet::from(gateway), NextHop::Local));
+        let mut engine = Engine::new(draft);
+        engine.command(0, Command::Share { spi: shared.0, tunnel: shared.1 });
+        engine.poll();
+        engine
+    };
+    let mut far = Draft::new(2, 2);
+    let tunnel = far.tunnel(ESP, false, 1);
+    far.tunnels[0].remote = gateway;
+    far.group(1, &[(tunnel, 1)], &[tunnel]);
+    let (mut far, mut last, mut next) = (Engine::new(far), engine(1, 3), engine(3, 1));
+    key(&mut far, &mut last, tunnel, shared.1, shared.0.0);
+    last.events();
+    last.command(0, Command::RemoveInbound(shared.0));
+    last.poll();
+    let inbound = last.events().into_iter().find_map(|event| match event {
+        Event::Retired(Retired::Inbound(inbound)) => Some(inbound),
+        _ => None,
+    });
+
+    let plain = |n: u16| frame(engine_mac(2, 0), host_mac(), None, &Ip::between(2, 1, false).udp(n, 8));
+    let sealed: Vec<_> = (1..=3).flat_map(|n| far.pass(LAN, &plain(n), WAN)).collect();
+    assert_eq!(sealed.len(), 3, "{:?}", far.drops());
+    for sealed in &sealed {
+        let handed_over = last.pass(WAN, sealed, LINK);
+        assert_eq!(handed_over.len(), 1, "{:?}", last.drops());
+        assert_eq!(handed_over[0][14..], sealed[14..], "as it came");
+        assert!(next.pass(LINK, &handed_over[0], LAN).is_empty());
+    }
+    assert_eq!((next.counters().held.get(), next.counters().dropped_total()), (3, 0));
+    next.command(0, Command::InstallInbound(inbound.expect("the SA")));
+    next.poll();
+    assert_eq!((next.take(LAN).len(), next.counters().held.get()), (3, 0), "{:?}", next.drops());
+
+    // Not what is another's, nor what is for somebody else, nor without a link; and what was handed over never goes back.
+    let of_others = |dst, spi: u32| {
+        let esp = [&spi.to_be_bytes()[..], &[0; 60]].concat();
+        frame(engine_mac(1, 1), engine_mac(2, 1), None, &Ip::new(wan_v4(2), dst).raw(50, &esp))
+    };
+    last.refuses(WAN, &of_others(gateway, 0x1001), DropReason::NoListener);
+    assert_eq!(last.pass(WAN, &of_others(wan_v4(3), 0x1000), WAN).len(), 1, "transit");
+    let link = frame(engine_mac(1, 3), engine_mac(3, 3), None, &sealed[0][14..]);
+    assert!(last.pass(LINK, &link, LINK).is_empty() && last.counters().held.get() == 1);
+    last.draft.tunnels[1].up = false;
+    last.publish();
+    last.refuses(WAN, &sealed[0], DropReason::NoListener);
+}
+
 /// A tunnel that is given up has nothing left to send by, and its SA goes back to be freed.
 #[test]
 fn a_tunnel_that_is_given_up_sends_nothing() {
@@ -286,11 +350,11 @@ fn a_tunnel_that_is_given_up_sends_nothing() {
     let packet = Ip::between(1, 2, false).udp(1, 64);
     wire(&mut a, &packet);
     a.events();
-    a.command(0, Command::RemoveOutbound(dataplane::id::TunnelId(0)));
+    a.command(0, Command::RemoveOutbound(TunnelId(0)));
     a.poll();
     assert!(matches!(a.events()[..], [Event::Retired(Retired::Outbound(_))]));
     a.refuses(LAN, &frame(engine_mac(1, 0), host_mac(), None, &packet), DropReason::NoSa);
-    a.command(0, Command::RemoveOutbound(dataplane::id::TunnelId(9)));
+    a.command(0, Command::RemoveOutbound(TunnelId(9)));
     a.poll();
     assert!(a.events().is_empty(), "one that is not there");
 }
