@@ -116,16 +116,22 @@ pub(crate) fn listen(panel: &mut Panel, series: &Series) -> Said {
     (0..series.len()).map(step).collect()
 }
 
-/// What was said at one horizon, row after row; what came; and how long it took.
+/// What was said at one horizon, row after row; what came; and what is known of each step beside.
 #[derive(Default)]
 struct Heard {
     x: Vec<f32>,
     y: Vec<bool>,
-    /// For how many recorded steps each stands.
-    stands_for: Vec<f32>,
-    /// Its kind of fault.
-    kind: Vec<usize>,
-    left_ms: Vec<Option<u64>>,
+    of: Vec<About>,
+}
+
+/// A step.
+struct About {
+    /// How many recorded ones it stands for.
+    stands_for: f32,
+    /// Its kind of fault, by number.
+    kind: usize,
+    /// To the failure, if it comes within the horizon.
+    left_ms: Option<u64>,
 }
 
 impl Heard {
@@ -133,16 +139,14 @@ impl Heard {
         let mut heard = Self::default();
         let kinds: BTreeSet<&String> = train.iter().map(|series| &series.fault).collect();
         for (series, said) in train.iter().zip(said) {
+            let kind = kinds.iter().position(|kind| **kind == series.fault).unwrap_or(kinds.len());
             for (step, said) in said.iter().enumerate() {
                 let (fails, teaches) = series.target(step, horizon);
                 if teaches {
                     heard.x.extend(said.iter().map(|logits| logits[h]));
                     heard.y.push(fails);
-                    heard.stands_for.push(series.stands_for);
-                    heard
-                        .kind
-                        .push(kinds.iter().position(|kind| **kind == series.fault).unwrap_or(kinds.len()));
-                    heard.left_ms.push(series.left_ms(step, horizon));
+                    let left_ms = series.left_ms(step, horizon);
+                    heard.of.push(About { stands_for: series.stands_for, kind, left_ms });
                 }
             }
         }
@@ -177,21 +181,18 @@ pub(crate) fn weigh(
         weights[h].copy_from_slice(&found);
         bias[h] = at;
         let sum = |row: &[f32]| at + row.iter().zip(&found).map(|(x, w)| x * w).sum::<f32>();
-        let scored = heard.rows().zip(&heard.y).zip(&heard.stands_for);
-        let scored: Vec<Scored> = scored
-            .map(|((row, &positive), stands_for)| Scored {
-                score: sum(row),
-                positive,
-                weight: stands_for / ALIKE,
-            })
-            .collect();
+        let scored = heard.rows().zip(&heard.y).zip(&heard.of).map(|((row, &positive), of)| Scored {
+            score: sum(row),
+            positive,
+            weight: of.stands_for / ALIKE,
+        });
+        let scored: Vec<Scored> = scored.collect();
         calibration.push(VennAbers::fit(&scored)?);
-        let times = scored.iter().zip(&heard.left_ms).zip(&heard.kind);
-        let failed: Vec<Failed> = times
-            .filter_map(|((case, left), &kind)| {
-                left.filter(|left| *left > 0).map(|left_ms| Failed { score: case.score, left_ms, kind })
-            })
-            .collect();
+        let failed = scored.iter().zip(&heard.of).filter_map(|(case, &About { kind, left_ms, .. })| {
+            let left_ms = left_ms.filter(|left| *left > 0)?;
+            Some(Failed { score: case.score, left_ms, kind })
+        });
+        let failed: Vec<Failed> = failed.collect();
         time_left = Some(TimeLeft::fit(&failed, horizon));
         areas = vec![("all together".to_owned(), heard.area(sum))];
         areas
@@ -213,8 +214,7 @@ pub(crate) struct Alarm {
 }
 
 /// The best of the alarms by one horizon whose probability has [`SPARE`] times the odds of any that two calm steps in a row have: the one
-/// that gives most of the time that it speaks of, as a move takes a tenth of that (`control::switchover`). Judged, as all of the
-/// ensemble, by what was said of runs that were left out.
+/// that gives most of ten times what a move takes. Judged, as all of the ensemble, by what was said of runs that were left out.
 pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble, horizon_ms: u64) -> Alarm {
     let within_ms = horizons(horizon_ms);
     let by = |horizon: usize| {
@@ -225,7 +225,8 @@ pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble, horizo
         let from = (SPARE * calm / (1.0 + (SPARE - 1.0) * calm)).clamp(LEAST_ALARM, 0.95);
         let failures = warnings.iter().filter_map(|warning| warning.failing.as_ref());
         let leads: Vec<u64> = failures.clone().filter_map(|course| course.lead_ms(from)).collect();
-        let enough = |lead: &u64| (*lead as f64 / within_ms[horizon] as f64).min(1.0);
+        let ten_moves = within_ms[horizon].max(10 * LEAST_MOVE_MS);
+        let enough = |lead: &u64| (*lead as f64 / ten_moves as f64).min(1.0);
         let given: f64 = leads.iter().map(enough).sum();
         (given, Alarm { horizon, from, foreseen: (failures.count(), leads.len()) })
     };
@@ -285,6 +286,8 @@ impl Warning {
     }
 }
 
+/// A move takes a tenth of the time that the alarm speaks of, but no less than this (`control::switchover`).
+const LEAST_MOVE_MS: u64 = 600;
 /// The odds at which to alarm, as a multiple of the highest in calm. Where the threshold came from one half of the calm and the
 /// other half was judged, that left one false alarm in twenty and two thirds of the failures foreseen.
 const SPARE: f32 = 2.0;
