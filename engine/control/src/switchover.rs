@@ -348,8 +348,8 @@ impl Switchover {
 
     /// How long a step is watched.
     fn watching(&self, sight: &Sight) -> Nanos {
-        let hurried = sight.hurries().then(|| self.at_least(Nanos(self.config.verify.0 / 4)));
-        hurried.map_or(self.paced(), |hurried| hurried.min(self.paced()))
+        let most = if sight.hurries() { Nanos(self.config.verify.0 / 4) } else { self.config.verify };
+        self.at_least(most).min(self.paced())
     }
 
     /// How long a step may be watched: after an alarm so that all of the move takes a tenth of the time that is left.

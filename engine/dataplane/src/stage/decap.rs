@@ -8,6 +8,7 @@ use crate::message::Inbound;
 use crate::packet::{Packet, PacketPool};
 use crate::sa::SaError;
 use crate::snapshot::{Demux, Encapsulation, Tunnel};
+use crate::stage::steer::site_link;
 use crate::stage::{parse, reassemble};
 use crate::tunnel::{self, ecn, esp_udp, ip_in_ip};
 use crate::wire::esp::Esp;
@@ -199,11 +200,8 @@ fn unknown<A: PacketPool>(
 /// The far end has not heard yet that the gateway's address is another engine's: what still comes goes there by the site link.
 fn to_owner<A: PacketPool>(context: &Context<A>, meta: &mut Meta, tunnel: TunnelId) {
     let snapshot = &context.snapshot;
-    let link = |member: &TunnelId| {
-        snapshot.is_up(*member) && snapshot.outer(*member).encapsulation == Encapsulation::Direct
-    };
     let group = snapshot.groups.iter().find(|group| group.members.contains(&tunnel));
-    if let Some(link) = group.and_then(|group| group.members.iter().copied().find(link)) {
+    if let Some(link) = group.and_then(|group| site_link(snapshot, group)) {
         meta.egress = Egress::Tunnel(link);
     }
 }

@@ -121,7 +121,7 @@ fn member<A: PacketPool>(
     // From a tunnel of this group back into it: a loop, unless it is only the way to the standby.
     let loops = !meta.own
         && meta.tunnel_in.is_some_and(|from| group.members.contains(&from))
-        && snapshot.outer(tunnel).encapsulation != Encapsulation::Direct;
+        && !is_direct(snapshot, tunnel);
     (!loops).then_some(steered)
 }
 
@@ -129,6 +129,15 @@ fn member<A: PacketPool>(
 #[inline(always)]
 pub fn bucket<P: Packet>(packet: &P, meta: &Meta) -> Option<Bucket> {
     flow::bucket(packet.data(), meta, HASH_SEED)
+}
+
+fn is_direct(snapshot: &Snapshot, tunnel: TunnelId) -> bool {
+    snapshot.outer(tunnel).encapsulation == Encapsulation::Direct
+}
+
+/// The group's way to the other engine of the site, if that is up.
+pub(crate) fn site_link(snapshot: &Snapshot, group: &Group) -> Option<TunnelId> {
+    group.members.iter().copied().find(|tunnel| snapshot.is_up(*tunnel) && is_direct(snapshot, *tunnel))
 }
 
 /// Whether a bucket of `group` that leaves the `old` way is held; `mark` becomes the MARK to send.
@@ -141,14 +150,13 @@ fn admit<P>(
     now: Nanos,
     mark: &mut Option<(TunnelId, u32)>,
 ) -> bool {
-    let direct = |tunnel: &TunnelId| snapshot.outer(*tunnel).encapsulation == Encapsulation::Direct;
     let (tunnel, bound, answers) = match old {
-        Old::Link => match group.members.iter().copied().find(|t| direct(t) && snapshot.is_up(*t)) {
+        Old::Link => match site_link(snapshot, group) {
             Some(link) => (link, LINK_BOUND, true),
             None => return false,
         },
         // The other engine would answer before it has sent on what came before: only time tells.
-        Old::Tunnel(tunnel) if direct(&tunnel) => (tunnel, group.flowlet_gap, false),
+        Old::Tunnel(tunnel) if is_direct(snapshot, tunnel) => (tunnel, group.flowlet_gap, false),
         Old::Tunnel(tunnel) => (tunnel, Nanos(2 * group.flowlet_gap.0), true),
     };
     match marks.admit(Round { group: group.id, old, tunnel }, now, bound.max(BOUND_MIN)) {

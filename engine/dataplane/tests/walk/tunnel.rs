@@ -184,7 +184,7 @@ fn esp_is_rekeyed_without_loss() {
     let before = wire(&mut a, &packet);
     a.events();
     let tunnel = TunnelId(0);
-    crate::support::key(&mut a, &mut b, tunnel, tunnel, 0x3000);
+    key(&mut a, &mut b, tunnel, tunnel, 0x3000);
     assert!(a.events().iter().any(
         |event| matches!(event, Event::Retired(Retired::Outbound(sa)) if sa.spi() == Spi(0x1000) && sa.sent() == 1)
     ));
