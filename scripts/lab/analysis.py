@@ -68,7 +68,7 @@ def udp(sent: array.array, rows: array.array, flows: int = 1, gap_ms: float = GA
 
 @dataclass
 class TcpResult:
-    """A download. `stalled_ms`: the sum of all pauses of at least `STALL_MS` without a byte."""
+    """A download. `stalled_ms`: the sum of all pauses without a byte that are longer than its pacing's (at least `STALL_MS`)."""
     bytes: int
     stalled_ms: float
     longest_stall_ms: float

@@ -48,31 +48,32 @@ def udp_send(args) -> None:
     """A packet every 1/pps s against an absolute schedule, on --flows source ports in turn; --daily and --growth
     make the rate swing by 60 % with that period in seconds, or double in that time; --points give its factor at times.
 
-    A sequence number is spent on each packet, sent or not: number n is of flow n modulo flows.
+    A sequence number is spent on each packet, sent or not: number n is of flow n modulo flows. Ended between two
+    packets only: one that is written down was sent.
     """
+    ended = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.append(True))
     socks = [_socket(args.to, socket.SOCK_DGRAM, args.dscp) for _ in range(args.flows)]
     where, pad = (args.to, args.port), bytes(max(0, args.size - HEADER.size))
     sent, refused = array.array("q"), 0
     begin = time.monotonic()
     due, until = begin, begin + args.seconds
-    try:
-        while True:
-            wait = due - time.monotonic()
-            if wait > 0:
-                time.sleep(wait)
-            if due >= until:
-                break
-            stamp = time.time_ns()
-            packet = HEADER.pack(MAGIC, args.stream, len(sent), stamp) + pad
-            sock = socks[len(sent) % args.flows]
-            sent.append(stamp)
-            try:
-                sock.sendto(packet, where)
-            except OSError:
-                refused += 1
-            due += 1.0 / (args.pps * _swing(args, due - begin))
-    except Ended:
-        pass
+    while True:
+        wait = due - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        if ended or due >= until:
+            break
+        stamp = time.time_ns()
+        packet = HEADER.pack(MAGIC, args.stream, len(sent), stamp) + pad
+        sock = socks[len(sent) % args.flows]
+        sent.append(stamp)
+        try:
+            sock.sendto(packet, where)
+        except OSError:
+            refused += 1
+        due += 1.0 / (args.pps * _swing(args, due - begin))
     with open(args.out, "wb") as out:
         sent.tofile(out)
     _live(sent=len(sent), refused=refused)

@@ -15,6 +15,7 @@ from .topology import HOST_A4, HOST_A6, HOST_B4, HOST_B6
 AF41, AF11 = 34, 10
 ENDPOINT = Path(__file__).with_name("endpoint.py")
 DRAIN_S = 1.5  # what is still queued somewhere has this long to arrive
+BURST_BITS = 8 * 65536  # what Linux sends at once of a paced connection whose round trip is short (tcp_tso_rtt_log)
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,13 @@ class Endpoint:
 
 @dataclass
 class Result:
-    """Everything the hosts saw. `streams` are A→B and B→A."""
+    """Everything the hosts saw. `streams` are A→B and B→A; `refused`: packets that the senders' own kernel did not take."""
     streams: list[analysis.UdpResult]
     tcp: analysis.TcpResult | None
     ping: dict
     start_ms: float
     end_ms: float
+    refused: int = 0
 
     def total(self, name: str) -> int:
         return sum(getattr(s, name) for s in self.streams)
@@ -133,8 +135,7 @@ class Traffic:
                 "bytes": self._tcp[1].live.get("bytes", 0) if self._tcp else 0}
 
     def finish(self) -> Result:
-        for sender in self._send:
-            sender.finish()
+        refused = sum(sender.finish().get("refused", 0) for sender in self._send)
         end_ms = now_ms()
         time.sleep(DRAIN_S)
         for receiver in self._recv:
@@ -151,9 +152,12 @@ class Traffic:
         gap_ms = max(analysis.GAP_MS, 3e3 * self.load.flows / self.load.pps)  # more than two of a flow's packets
         streams = [analysis.udp(analysis.load(sent), analysis.load(rows), self.load.flows, gap_ms)
                    for sent, rows in self._files]
-        tcp = analysis.tcp(analysis.load(self._dir / "tcp.bin"), end_ms) if self._tcp else None
+        tcp = None
+        if self._tcp:
+            stall_ms = max(analysis.STALL_MS, 1.5e3 * BURST_BITS / self.load.download_bps)
+            tcp = analysis.tcp(analysis.load(self._dir / "tcp.bin"), end_ms, stall_ms)
         ping = analysis.ping((self._dir / "ping.txt").read_text())
-        return Result(streams, tcp, ping, self.start_ms, end_ms)
+        return Result(streams, tcp, ping, self.start_ms, end_ms, refused)
 
 
 def download(topo, v6: bool = False, size: int = 2_000_000, timeout_s: float = 30.0) -> dict:

@@ -6,6 +6,7 @@ import threading
 import time
 import unittest
 
+from ..counters import swallowed
 from ..engines import Engine, Engines
 from ..progress import Progress
 from ..scenario import Scenario
@@ -44,11 +45,16 @@ class LabTest(unittest.TestCase):
 
     def assert_untouched(self, result: Result, *told) -> None:
         """Nothing of the traffic was lost, reordered or duplicated; `told` says what was going on."""
-        lost = sorted((round(at), way) for way, s in enumerate(result.streams) for at in s.lost_at_ms)
+        lost = sorted((round(at - result.end_ms), way) for way, s in enumerate(result.streams) for at in s.lost_at_ms)
         drops = {e.name: e.packet_counts()["dropped"] for e in self.engines if e.alive()}
         self.assertGreater(result.total("sent"), 0)
         self.assertEqual([result.total(n) for n in ("lost", "reordered", "duplicated")], [0, 0, 0],
-                         f"{told}; lost {lost[:40]}; {drops}")
+                         f"{told}; lost (ms from the end, way) {lost[:40]}; refused by the hosts' kernel {result.refused}; "
+                         f"{self.swallowed()}; {drops}")
+
+    def swallowed(self) -> dict:
+        """Of a lab with taps: packets of the streams that each engine of the site took in this test and did not pass on."""
+        return {}
 
     def assert_up(self, engine: Engine, within_s: float) -> None:
         """The engine becomes ready, with all its tunnels."""
@@ -111,6 +117,13 @@ class EngineLab(LabTest):
         cls.scenario.__enter__()
         cls.addClassCleanup(cls.scenario.__exit__)
         cls.topo, cls.engines = cls.scenario.topo, cls.scenario.engines
+
+    def setUp(self):
+        self._counted = self.scenario.counters.read()
+
+    def swallowed(self) -> dict:
+        now = self.scenario.counters.read()
+        return {engine: swallowed(now, engine) - swallowed(self._counted, engine) for engine in ("a1", "a2")}
 
 
 class Watch:

@@ -30,6 +30,7 @@ class WithFrr(EngineLab):
         return config
 
     def setUp(self):
+        super().setUp()
         run("ip", "-n", self.topo.ns("wan"), "addr", "add", f"{ROUTER}/24", "dev", "br-wan")
         run("ip", "-n", self.topo.ns("wan"), "addr", "add", f"{BEYOND}/32", "dev", "lo")
         # FRR gives up root: its files cannot lie in the lab's own folder.

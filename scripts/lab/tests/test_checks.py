@@ -214,6 +214,7 @@ class Database(Checked):
                                                                   database="postgres")]
 
     def setUp(self):
+        super().setUp()
         self.folder = Path(tempfile.mkdtemp(prefix="fs-pg-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         shutil.chown(self.folder, "postgres")

@@ -13,6 +13,7 @@ class Fencing(EngineLab):
     """a1 owns the site at the start of each test."""
 
     def setUp(self):
+        super().setUp()
         self.take_back()
         self.epoch = self.engines["a1"].status().epoch
 

@@ -1,10 +1,18 @@
 """The lab's own instruments: pure judgement on made-up streams, and the whole lab over plain kernel routers."""
+import argparse
 import array
+import contextlib
+import io
+import os
 import random
+import signal
+import tempfile
 import time
 import unittest
+from pathlib import Path
+from unittest import mock
 
-from .. import analysis, catalogue, report, schedule, slo, stats
+from .. import analysis, catalogue, endpoint, report, schedule, slo, stats
 from ..counters import Counters, swallowed
 from ..engines import Decision
 from ..faults import SHAPES, Moments, Plan, make
@@ -40,6 +48,24 @@ class Judgement(unittest.TestCase):
         rows = array.array("q", (0, 0, 50 * MS, 1000, 400 * MS, 2000))
         result = analysis.tcp(rows, 1000.0)
         self.assertEqual((result.stalled_ms, result.longest_stall_ms), (950.0, 600.0))
+
+    def test_what_a_sender_wrote_down_it_sent_wherever_it_is_ended(self):
+        tried = []
+
+        class Stopped(array.array):
+            def append(self, stamp):
+                super().append(stamp)
+                if len(self) == 5:
+                    os.kill(os.getpid(), signal.SIGTERM)
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            args = argparse.Namespace(to="127.0.0.1", port=9, pps=1000, flows=1, size=40, dscp=0, stream=1, seconds=5.0, daily=0.0,
+                                      growth=0.0, points=[], out=f"{folder}/sent.bin")
+            network = mock.Mock(sendto=lambda packet, where: tried.append(packet))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self.addCleanup(signal.signal, number, signal.signal(number, endpoint._end))
+            with mock.patch.object(endpoint, "_socket", lambda *_: network), mock.patch.object(endpoint.array, "array", Stopped):
+                endpoint.udp_send(args)
+            self.assertEqual((len(analysis.load(Path(args.out))), len(tried)), (5, 5))
 
     def test_reordering_is_judged_flow_by_flow(self):
         arrived = [(i, 2 * i + 1) for i in range(100)]

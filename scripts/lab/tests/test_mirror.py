@@ -51,6 +51,7 @@ class Mirrored(EngineLab):
         """What is different at the standby: nothing."""
 
     def setUp(self):
+        super().setUp()
         server = subprocess.Popen(self.topo.exec("hb", "python3", "-c", SERVER), stdout=subprocess.PIPE, text=True)
         self.addCleanup(lambda: (stop(server), server.stdout.close()))
         server.stdout.readline()

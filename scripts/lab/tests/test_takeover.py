@@ -66,6 +66,7 @@ class EspTakeover(EngineLab):
         return config
 
     def setUp(self):
+        super().setUp()
         ns = self.topo.ns("fp")
         run("ip", "-n", ns, "addr", "add", f"{PARTNER}/24", "dev", "eth0")
         run(*self.topo.exec("fp", "nft", "-f", "-"),

@@ -40,6 +40,7 @@ class WithKeepalived(EngineLab):
         return config
 
     def setUp(self):
+        super().setUp()
         for address in ("10.1.0.4/24", "fe80::4/64"):
             run("ip", "-n", self.topo.ns("ka"), "addr", "add", address, "dev", "eth0", "nodad")
         instance = ("vrrp_instance {name} {{\n state BACKUP\n interface eth0\n virtual_router_id {vrid}\n priority 100\n"
