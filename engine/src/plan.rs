@@ -405,6 +405,7 @@ fn interface(config: &Config, interface: &model::Interface, id: InterfaceId) -> 
         mac: MacAddr::ZERO,
         mtu: config.ports[usize::from(port)].mtu.get() as u16,
         addresses: interface.addresses.clone(),
+        gateway: Vec::new(),
         site_link: config.tunnels.iter().any(|t| t.protocol == Protocol::Direct && has(t.local)),
         virtual_router: vrrp::virtual_router(config, interface),
     }

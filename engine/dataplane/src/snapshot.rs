@@ -35,6 +35,8 @@ pub struct Interface {
     pub mtu: u16,
     /// Addresses it answers for now, gateway addresses included while owned; each with its prefix.
     pub addresses: Vec<IpNet>,
+    /// Those of them that are the site's. Told only while this engine may forward: it may have slept, and own nothing any more.
+    pub gateway: Vec<IpAddr>,
     /// It carries a direct tunnel: what arrives here was handed over and is never handed back.
     pub site_link: bool,
     /// The virtual router that its gateway addresses belong to, where they are elected for by VRRP.

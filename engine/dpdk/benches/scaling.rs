@@ -247,6 +247,7 @@ fn snapshot(through_tunnel: bool) -> Snapshot {
         mac: OWN,
         mtu: 1600,
         addresses: vec![net.parse().expect("a constant prefix")],
+        gateway: Vec::new(),
         site_link: false,
         virtual_router: None,
     };

@@ -190,6 +190,7 @@ fn interface(scenario: &Scenario, side: Side, port: usize) -> Interface {
         mac: side.mac(port),
         mtu: 1600,
         addresses: side.addresses(port, scenario.tunnels.len()),
+        gateway: Vec::new(),
         site_link: false,
         virtual_router: None,
     }

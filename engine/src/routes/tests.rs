@@ -14,6 +14,7 @@ fn targets() -> Targets {
         mac: MacAddr::ZERO,
         mtu: 1500,
         addresses: addresses.iter().map(|text| net(text)).collect(),
+        gateway: Vec::new(),
         site_link: false,
         virtual_router: None,
     };

@@ -231,6 +231,7 @@ impl Forwarding {
         if let Some((on, addresses)) = self.gateway()
             && on == interface.id
         {
+            interface.gateway = addresses.iter().map(IpNet::addr).collect();
             interface.addresses.extend(addresses);
             if let Some(router) = &mut interface.virtual_router
                 && !self.owner

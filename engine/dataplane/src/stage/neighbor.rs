@@ -7,6 +7,7 @@ use crate::id::InterfaceId;
 use crate::message::Event;
 use crate::neighbor::Claim;
 use crate::packet::{Packet, PacketPool};
+use crate::snapshot::Interface;
 use crate::wire::arp::{self, Arp, Operation};
 use crate::wire::ipv6::Ipv6Header;
 use crate::wire::ndp::{self, Advertisement, Ndp, Solicitation};
@@ -18,7 +19,8 @@ pub fn arp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta
     let arp = Arp::parse(packet.data()).map_err(|_| DropReason::BadNeighborMessage)?;
     let interface = &context.snapshot.interfaces[meta.interface.index()];
     let target = arp.target_ip.into();
-    let (mac, ours) = (interface.mac_of(target), interface.has(target));
+    let (mac, ours) =
+        (interface.mac_of(target), interface.has(target) && may_tell(context, interface, target));
     let on_link = interface.reaches(arp.sender_ip.into()) && !interface.has(arp.sender_ip.into());
     if on_link && !arp.is_probe() {
         let claim = Claim { solicited: ours && arp.operation == Operation::Reply, overrides: true };
@@ -42,7 +44,9 @@ pub fn ndp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta
     let ndp = Ndp::parse(header, message).map_err(|_| DropReason::BadNeighborMessage)?;
     let (asker, interface) = (header.src(), &context.snapshot.interfaces[meta.interface.index()]);
     match ndp {
-        Ndp::Solicitation { target, source_link } if interface.has(target.into()) => {
+        Ndp::Solicitation { target, source_link }
+            if interface.has(target.into()) && may_tell(context, interface, target.into()) =>
+        {
             let mac = interface.mac_of(target.into());
             if let Some(link) = source_link
                 && interface.reaches(asker.into())
@@ -69,6 +73,12 @@ pub fn ndp<A: PacketPool>(context: &mut Context<A>, packet: &mut A::Packet, meta
         _ => {}
     }
     Err(DropReason::NeighborConsumed)
+}
+
+/// Whether hosts may be told that `ip` is here: the site's addresses only by who may forward what comes for them. A worker that was
+/// paused has requests in its queues and a snapshot in which this engine owns the site, and another engine does by now.
+fn may_tell<A: PacketPool>(context: &Context<A>, interface: &Interface, ip: IpAddr) -> bool {
+    context.may_forward() || !interface.gateway.contains(&ip)
 }
 
 fn answer(meta: &mut Meta, (src, mac): (MacAddr, MacAddr), ether_type: EtherType) {
@@ -117,6 +127,9 @@ pub fn solicit<A: PacketPool>(
 /// Tells the link that `ip` is here: gratuitous ARP (RFC 5227 §3) or an unsolicited NA (RFC 4861 §7.2.6).
 pub fn announce<A: PacketPool>(context: &mut Context<A>, interface: InterfaceId, ip: IpAddr) {
     let Some(on) = context.snapshot.interfaces.get(interface.index()) else { return };
+    if !may_tell(context, on, ip) {
+        return;
+    }
     let mac = on.mac_of(ip);
     match ip {
         IpAddr::V4(ip) => {

@@ -6,7 +6,7 @@ use crate::support::{
     pair, payload,
 };
 use dataplane::drop_reason::DropReason;
-use dataplane::id::InterfaceId;
+use dataplane::id::{InterfaceId, Nanos};
 use dataplane::message::{Command, Event};
 use dataplane::neighbor::{Claim, HELD_MAX_EACH};
 use dataplane::snapshot::{Encapsulation, NextHop};
@@ -206,6 +206,41 @@ fn control_asks_and_announces() {
     assert_eq!(sent[2][..6], ALL_NODES_MAC.0);
     let all_nodes = "ff02::1".parse().unwrap();
     assert_eq!(checked(&sent[2]), nd_class(nd(136, 0xa0, (ours, all_nodes), ours, Some(mac))));
+}
+
+/// A paused owner wakes with requests in its queues, and an announcement to make; the site is another engine's by now.
+#[test]
+fn who_may_not_forward_tells_nobody_that_the_gateway_is_here() {
+    let mut engine = Engine::new(Draft::new(1, 1));
+    let gateways = [IpAddr::from(GATEWAY_V4), host_v6(1, 0xfe)];
+    let lan = &mut engine.draft.interfaces[0];
+    lan.addresses.extend([24, 64].iter().zip(gateways).map(|(length, ip)| IpNet::new(ip, *length).unwrap()));
+    lan.gateway = gateways.to_vec();
+    engine.publish();
+    let (group, group_mac) = solicited_node(gateways[1]);
+    let solicitation = nd(135, 0, (host_v6(1, 9), group), gateways[1], Some(host_mac()));
+    let asked = [asks(host_v4(1, 9), gateways[0]), frame(group_mac, host_mac(), None, &solicitation)];
+    let told = |engine: &mut Engine| {
+        asked.iter().for_each(|request| engine.put(0, LAN, request));
+        gateways.into_iter().for_each(|ip| engine.command(0, Command::Announce { interface: LAN_SIDE, ip }));
+        engine.poll();
+        engine.take(LAN).len()
+    };
+    engine.lease(engine.now().plus(Nanos::from_millis(50)));
+    assert_eq!(told(&mut engine), 4);
+    engine.wait(50);
+    assert_eq!(told(&mut engine), 0, "without its lease");
+    assert_eq!(
+        engine.pass(LAN, &asks(host_v4(1, 9), host_v4(1, 1)), LAN).len(),
+        1,
+        "what is its own, it tells"
+    );
+
+    engine.lease(engine.now().plus(Nanos::from_millis(50)));
+    assert_eq!(told(&mut engine), 4);
+    engine.wait(5000);
+    engine.lease(engine.now().plus(Nanos::from_millis(50)));
+    assert_eq!(told(&mut engine), 0, "paused through a lapse, and control was faster: what waited is old");
 }
 
 #[test]

@@ -154,8 +154,10 @@ impl Forwarding {
         let engine = self.engine;
         let mut addresses =
             vec![net([lan_address(engine), wan_address(engine), link_address(engine)][usize::from(id)], 24)];
+        let mut gateway = Vec::new();
         if id == 0 && self.owner && engine.starts_with('a') {
             addresses.push(net(GATEWAY, 24));
+            gateway.push(GATEWAY.into());
         }
         Interface {
             id: InterfaceId(id),
@@ -164,6 +166,7 @@ impl Forwarding {
             mac: engine_mac(engine, id as u8),
             mtu: 1500,
             addresses,
+            gateway,
             site_link: id == 2 && self.sabotage != Some(Sabotage::HandBack),
             virtual_router: None,
         }

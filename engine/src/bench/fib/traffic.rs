@@ -138,6 +138,7 @@ fn snapshot(fib: Arc<Fib>) -> Snapshot {
         mac: mac(id),
         mtu: 1500,
         addresses: vec![net.parse().expect("a constant prefix")],
+        gateway: Vec::new(),
         site_link: false,
         virtual_router: None,
     };

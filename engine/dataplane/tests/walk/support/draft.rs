@@ -92,6 +92,7 @@ impl Draft {
             mac: engine_mac(engine, id as u8),
             mtu: 1500,
             addresses: addresses.to_vec(),
+            gateway: Vec::new(),
             site_link: id == 3,
             virtual_router: None,
         };
