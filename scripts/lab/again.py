@@ -11,6 +11,7 @@ import unittest
 from dataclasses import dataclass, field
 
 AGAIN, IN_ALL = 2, 6  # repeats of a class, and of a whole run: a machine that stands still all the time judges nothing
+QUIET_S, PATIENCE_S = 10.0, 60.0  # stalls come in swarms: a repeat waits until there was none for so long, but not for ever
 WORDS = 1500
 PACKAGE = "lab.tests."
 
@@ -101,6 +102,7 @@ class Again:
                 turn += 1
                 self.repeated.append(name)
                 del units[name]
+                self._wait_quiet()
                 units.update(self._once(self._load(what)))
         return list(units.values())
 
@@ -122,6 +124,13 @@ class Again:
             return False
         self._say(f"{name} again ({turn + 1} of {AGAIN}): {told}, so what it saw cannot be judged")
         return True
+
+    def _wait_quiet(self) -> None:
+        begin = time.monotonic()
+        while self._witness.stood_still(max(begin, time.monotonic() - QUIET_S), time.monotonic()) or time.monotonic() < begin + QUIET_S:
+            if time.monotonic() >= begin + PATIENCE_S:
+                return
+            time.sleep(min(1.0, QUIET_S / 10))
 
     def closing(self) -> None:
         """How often the machine stood still, and what came of it."""

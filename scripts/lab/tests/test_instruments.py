@@ -15,7 +15,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
-from .. import analysis, catalogue, endpoint, report, schedule, slo, stats, suite
+from .. import again, analysis, catalogue, endpoint, report, schedule, slo, stats, suite
 from ..again import AGAIN, IN_ALL, Again, told
 from ..counters import Counters, swallowed
 from ..engines import Decision
@@ -215,7 +215,7 @@ class RunAgain(unittest.TestCase):
         def stood_still(since, until):
             windows.append((since, until))
             return [Stall(since, until, (0,))] if stalls(since, until) else []
-        with mock.patch.dict(sys.modules, made_up=module):
+        with mock.patch.dict(sys.modules, made_up=module), mock.patch.object(Again, "_wait_quiet"):
             judge = Again(mock.Mock(stood_still=stood_still), out)
             units = judge.run(asked)
         self.assertTrue(all(since < until for since, until in windows), windows)
@@ -248,6 +248,13 @@ class RunAgain(unittest.TestCase):
         counts, out, said = self.judge(lambda *_: True, A={"test_it": test})
         self.assertEqual((counts, len(ran), len(said)), ((0, 1, AGAIN), 1 + AGAIN, 1))
         self.assertIn("made_up.A has failed: the machine stood still", out)
+
+    def test_a_repeat_waits_until_the_swarm_of_stalls_is_over_but_not_for_ever(self):
+        for stalled_s, patience_s, waits in ((0.2, 2.0, 0.3), (9.0, 0.4, 0.4)):
+            begin = time.monotonic()
+            with mock.patch.multiple(again, QUIET_S=0.1, PATIENCE_S=patience_s):
+                Again(mock.Mock(stood_still=lambda since, _, end=begin + stalled_s: since < end))._wait_quiet()
+            self.assertAlmostEqual(time.monotonic() - begin, waits, delta=0.08)
 
     def test_a_repeat_that_fails_without_a_stall_has_failed(self):
         (test, ran), stalls = self.fails(99), iter((True, False))
