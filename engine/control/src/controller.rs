@@ -20,6 +20,7 @@ use dataplane::id::{Epoch, GroupId, Nanos, TunnelId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 mod adaptive;
+mod attention;
 mod checks;
 mod commands;
 mod failback;
@@ -39,8 +40,6 @@ pub use handover::ControllerState;
 const STALL: Nanos = Nanos::from_millis(50);
 /// Timers run on ticks, or at the latest this long after the last run.
 const TIMERS: Nanos = Nanos::from_millis(20);
-/// How often a standby tells its paths.
-const REPORT: Nanos = Nanos::from_millis(100);
 /// Decisions kept for `show`.
 const DECISIONS: usize = 256;
 
@@ -204,6 +203,7 @@ impl Controller {
 
     fn timers(&mut self, out: &mut Vec<Output>) {
         self.last_timers = self.now;
+        let spacing = self.probe_spacing();
         for tunnel in &self.config.tunnels {
             let gone = self.peers.get(&tunnel.peer).is_some_and(|p| p.gone);
             let made = self.adaptive.values().all(|group| group.is_made(tunnel.id));
@@ -211,7 +211,7 @@ impl Controller {
             if !gone && made && self.sas.can_send(tunnel.id) {
                 path.start(self.now);
             }
-            path.poll(self.now, out);
+            path.poll(self.now, spacing, out);
         }
         self.sas.poll(self.now, out);
         self.ha.poll(self.now, out);
@@ -230,7 +230,7 @@ impl Controller {
         if self.now < self.next_report {
             return;
         }
-        self.next_report = self.now.plus(REPORT);
+        self.next_report = self.now.plus(self.report_interval());
         let Some(peer) = self.ha.peer().map(str::to_owned) else { return };
         if !self.is_connected(&peer) {
             return;

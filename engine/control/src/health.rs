@@ -39,7 +39,7 @@ pub struct PathStats {
     pub loss_tx: f32,
     /// Share lost on the way back.
     pub loss_rx: f32,
-    /// Probes sent since the last reply.
+    /// Probes sent since the last reply, as many as were at the configured spacing.
     pub consecutive_lost: u32,
     /// Probes sent since start.
     pub sent: u64,
@@ -77,6 +77,8 @@ pub(crate) struct PathHealth {
     window: BTreeMap<u32, Resolved>,
     last_reply: Nanos,
     last_rtt: Nanos,
+    /// The spacings of the probes sent since the last reply, together.
+    unanswered: Nanos,
     streak: u32,
     ever_up: bool,
     stats: PathStats,
@@ -96,6 +98,7 @@ impl PathHealth {
             window: BTreeMap::new(),
             last_reply: Nanos(0),
             last_rtt: Nanos(0),
+            unanswered: Nanos(0),
             streak: 0,
             ever_up: false,
             stats: PathStats::default(),
@@ -150,6 +153,7 @@ impl PathHealth {
         self.reset();
         self.ever_up = false;
         self.stats = PathStats::default();
+        self.unanswered = Nanos(0);
     }
 
     /// Our own thread stood still for `gap`: nothing was sent and nothing could be read, so no
@@ -172,6 +176,7 @@ impl PathHealth {
         self.last_reply = now;
         self.stats.received += 1;
         self.stats.consecutive_lost = 0;
+        self.unanswered = Nanos(0);
         self.streak += 1;
         if self.streak >= UP_AFTER {
             self.stats.up = true;
@@ -204,8 +209,8 @@ impl PathHealth {
         s.rtt = Nanos(s.rtt.0 - s.rtt.0 / 8 + rtt.0 / 8);
     }
 
-    /// Judges overdue probes and sends the next one. Call after all queued replies were fed.
-    pub fn poll(&mut self, now: Nanos, out: &mut Vec<Output>) {
+    /// Judges overdue probes and sends the next one, `spacing` apart in the mean. Call after all queued replies were fed.
+    pub fn poll(&mut self, now: Nanos, spacing: Nanos, out: &mut Vec<Output>) {
         if !self.probed {
             return;
         }
@@ -217,7 +222,7 @@ impl PathHealth {
             self.streak = 0;
         }
         if self.probing && now >= self.next_probe {
-            self.send(now, out);
+            self.send(now, spacing, out);
         }
     }
 
@@ -233,8 +238,8 @@ impl PathHealth {
         }
     }
 
-    fn send(&mut self, now: Nanos, out: &mut Vec<Output>) {
-        self.next_probe = now.plus(self.rng.exponential(self.config.interval_mean));
+    fn send(&mut self, now: Nanos, spacing: Nanos, out: &mut Vec<Output>) {
+        self.next_probe = now.plus(self.rng.exponential(spacing));
         self.sequence = self.sequence.wrapping_add(1);
         if self.sequence == 0 {
             self.outstanding.clear();
@@ -242,7 +247,8 @@ impl PathHealth {
         }
         self.outstanding.insert(self.sequence, now);
         self.stats.sent += 1;
-        self.stats.consecutive_lost = self.stats.consecutive_lost.saturating_add(1);
+        self.unanswered = self.unanswered.plus(spacing);
+        self.stats.consecutive_lost = (self.unanswered.0 / self.config.interval_mean.0.max(1)) as u32;
         out.push(Output::SendProbe { tunnel: self.tunnel, sequence: self.sequence });
     }
 

@@ -14,6 +14,8 @@ struct Report {
     up: bool,
     rtt_us: f32,
     loss: f32,
+    /// How many there were of this path.
+    count: u32,
 }
 
 /// One peer.
@@ -22,8 +24,8 @@ pub(crate) struct Peer {
     pub connected: bool,
     /// It said goodbye and has not been back since.
     pub gone: bool,
-    /// Its own alarm is raised.
-    pub alarm: bool,
+    /// Since when its own alarm is raised, as far as we heard.
+    alarm: Option<Nanos>,
     /// It can be talked to about tunnels that are made while engines run.
     pub parallel: bool,
     /// How busy it said it was, and when.
@@ -57,8 +59,24 @@ impl Peer {
         if self.reports.len() < 1024 || self.reports.contains_key(tunnel) {
             let loss = worst_loss(*loss_tx, *loss_rx);
             let rtt_us = if rtt_us.is_finite() { rtt_us.max(0.0) } else { f32::MAX };
-            self.reports.insert(*tunnel, Report { at: now, up: *up, rtt_us, loss });
+            let count = self.reports.get(tunnel).map_or(0, |before| before.count).saturating_add(1);
+            self.reports.insert(*tunnel, Report { at: now, up: *up, rtt_us, loss, count });
         }
+    }
+
+    /// It says whether its own alarm is raised.
+    pub fn says_alarm(&mut self, now: Nanos, raised: bool) {
+        self.alarm = raised.then(|| self.alarm.unwrap_or(now));
+    }
+
+    /// Its own alarm is raised.
+    pub fn alarm(&self) -> bool {
+        self.alarm.is_some()
+    }
+
+    /// Since when we know that.
+    pub fn alarm_since(&self) -> Option<Nanos> {
+        self.alarm
     }
 
     /// It says how busy it is; nonsense is not believed.
@@ -73,19 +91,26 @@ impl Peer {
 
     pub fn forget_reports(&mut self) {
         self.reports.clear();
-        self.alarm = false;
+        self.alarm = None;
         self.busy = None;
     }
 
     /// The worst of its fresh paths to `remotes`, or of all its paths if none leads there. `None` if
     /// nothing fresh is known.
     pub fn quality(&self, now: Nanos, remotes: &[IpAddr]) -> Option<Quality> {
-        let fresh = || self.reports.iter().filter(|(_, r)| now.since(r.at) < FRESH);
+        let quality = |r: &Report| Quality { up: r.up, rtt_us: r.rtt_us, loss: r.loss };
+        self.fresh(now, remotes).map(quality).reduce(Quality::worse)
+    }
+
+    /// How often it has reported all of these paths since it is connected.
+    pub fn rounds(&self, now: Nanos, remotes: &[IpAddr]) -> u32 {
+        self.fresh(now, remotes).map(|r| r.count).min().unwrap_or(0)
+    }
+
+    fn fresh<'a>(&'a self, now: Nanos, remotes: &'a [IpAddr]) -> impl Iterator<Item = &'a Report> {
+        let fresh = move || self.reports.iter().filter(move |(_, r)| now.since(r.at) < FRESH);
         let there = fresh().any(|(e, _)| remotes.contains(&e.remote));
-        fresh()
-            .filter(|(e, _)| !there || remotes.contains(&e.remote))
-            .map(|(_, r)| Quality { up: r.up, rtt_us: r.rtt_us, loss: r.loss })
-            .reduce(Quality::worse)
+        fresh().filter(move |(e, _)| !there || remotes.contains(&e.remote)).map(|(_, r)| r)
     }
 }
 

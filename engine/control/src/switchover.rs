@@ -3,6 +3,7 @@
 //! controller tells it what it sees and carries out what it orders. What was not foreseen is sudden: ownership has moved, or must at
 //! once, and the stages before that are recorded as skipped.
 
+mod pace;
 mod stage;
 mod target;
 #[cfg(test)]
@@ -20,12 +21,6 @@ use std::collections::BTreeSet;
 
 /// A soft fault of the target must last this long to undo a shift.
 const SOFT_FAULT: Nanos = Nanos::from_millis(150);
-/// After an alarm, this part of what is left is for watching the steps, and as much for applying them and handing over: a tenth in all.
-const SHARE_WATCHED: u64 = 20;
-/// A step is watched for no less than this: a few probes, and every worker has seen it.
-const LEAST_WATCHED: Nanos = Nanos::from_millis(50);
-/// And the last one: a probe is lost after 100 ms, reported within 100, and a [`SOFT_FAULT`] must last. What owns the site was seen to work.
-const LEAST_VERIFIED: Nanos = Nanos::from_millis(400);
 /// How long the target's checks may take to have an opinion, and its sessions to be complete, before anything moves.
 const PREWARM: Nanos = Nanos::from_millis(10_000);
 
@@ -102,6 +97,8 @@ pub(crate) struct Switchover {
     rtt_max_us: f32,
     soft_since: Option<Nanos>,
     baseline: Baseline,
+    /// Rounds of reports that the target had sent when the last step was applied.
+    rounds: u32,
     waits_for: String,
 }
 
@@ -121,6 +118,7 @@ impl Switchover {
             rtt_max_us: rtt_limit(sight.own, &sight.target),
             soft_since: None,
             baseline: Baseline::default(),
+            rounds: 0,
             waits_for: String::new(),
         }
     }
@@ -321,6 +319,7 @@ impl Switchover {
             Step::Applying { waiting, .. } if waiting.is_empty() => {
                 if self.percent() >= 100 {
                     self.way.go(now, Stage::Verify, "the target carries everything");
+                    self.rounds = sight.target.rounds;
                 }
                 self.phase = Step::Watching { since: now };
                 self.waits_for = "the step to be watched".to_owned();
@@ -344,29 +343,6 @@ impl Switchover {
                 Order::Apply { percent: self.percent() }
             }
         }
-    }
-
-    /// How long a step is watched.
-    fn watching(&self, sight: &Sight) -> Nanos {
-        let most = if sight.hurries() { Nanos(self.config.verify.0 / 4) } else { self.config.verify };
-        self.at_least(most).min(self.paced())
-    }
-
-    /// How long a step may be watched: after an alarm so that all of the move takes a tenth of the time that is left.
-    fn paced(&self) -> Nanos {
-        let steps = self.config.steps_percent.len().max(1) as u64;
-        self.left.map_or(self.config.verify, |left| self.at_least(Nanos(left.0 / SHARE_WATCHED / steps)))
-    }
-
-    /// So long, but long enough to see what is wrong, and no longer than the configuration says.
-    fn at_least(&self, watched: Nanos) -> Nanos {
-        let least = if self.percent() < 100 { LEAST_WATCHED } else { LEAST_VERIFIED };
-        watched.max(least).min(self.config.verify)
-    }
-
-    /// How long busy buckets may take to move: that long, the step is watched as well.
-    pub fn move_within(&self) -> Nanos {
-        Nanos((self.config.verify.0 / 4).min(self.paced().0 / 2))
     }
 
     /// The last step is watched, and until each check that passed at the target has passed there once more since.

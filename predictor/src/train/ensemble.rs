@@ -225,7 +225,7 @@ pub(crate) fn alarm(train: &[Series], said: &[Said], ensemble: &Ensemble, horizo
         let from = (SPARE * calm / (1.0 + (SPARE - 1.0) * calm)).clamp(LEAST_ALARM, 0.95);
         let failures = warnings.iter().filter_map(|warning| warning.failing.as_ref());
         let leads: Vec<u64> = failures.clone().filter_map(|course| course.lead_ms(from)).collect();
-        let ten_moves = within_ms[horizon].max(10 * LEAST_MOVE_MS);
+        let ten_moves = (within_ms[horizon] / 2).max(10 * LEAST_MOVE_MS);
         let enough = |lead: &u64| (*lead as f64 / ten_moves as f64).min(1.0);
         let given: f64 = leads.iter().map(enough).sum();
         (given, Alarm { horizon, from, foreseen: (failures.count(), leads.len()) })
@@ -286,8 +286,8 @@ impl Warning {
     }
 }
 
-/// A move takes a tenth of the time that the alarm speaks of, but no less than this (`control::switchover`).
-const LEAST_MOVE_MS: u64 = 600;
+/// A move takes a twentieth of the time that the alarm speaks of, but no less than this (`control::switchover`).
+const LEAST_MOVE_MS: u64 = 450;
 /// The odds at which to alarm, as a multiple of the highest in calm. Where the threshold came from one half of the calm and the
 /// other half was judged, that left one false alarm in twenty and two thirds of the failures foreseen.
 const SPARE: f32 = 2.0;

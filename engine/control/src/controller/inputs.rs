@@ -171,7 +171,7 @@ impl Controller {
             Message::Checks { checks, .. } => self.checks.heard(self.now, checks),
             Message::Alarm { raised, .. } => {
                 if let Some(peer) = self.peers.get_mut(from) {
-                    peer.alarm = *raised;
+                    peer.says_alarm(self.now, *raised);
                 }
             }
             _ => {}
@@ -182,7 +182,7 @@ impl Controller {
     fn far_message(&mut self, from: &str, message: &Message, out: &mut Vec<Output>) {
         let Some(far_site) = self.far.get(from).cloned() else { return };
         if let (Message::Alarm { raised, .. }, Some(peer)) = (message, self.peers.get_mut(from)) {
-            peer.alarm = *raised;
+            peer.says_alarm(self.now, *raised);
         }
         let Some(view) = self.sites.get_mut(&far_site) else { return };
         match message {

@@ -8,7 +8,7 @@ use crate::decision::Outcome;
 use crate::failure::{Change, Hold, Said, Stake};
 use crate::io::{Assessment, Mode, Output};
 use crate::message::Message;
-use crate::peers::Quality;
+use crate::peers::{Peer, Quality};
 use crate::status::Cause;
 use crate::steering::BUCKETS;
 use crate::switchover::{Sight, Target, rtt_limit};
@@ -84,7 +84,7 @@ impl Controller {
     /// Why the fleet as a whole speaks against a move: too many alarm at once.
     fn mass_alarm(&self) -> Option<String> {
         let heard = || self.peers.values().filter(|peer| peer.connected && !peer.gone);
-        let (fleet, alarmed) = (1 + heard().count(), 1 + heard().filter(|peer| peer.alarm).count());
+        let (fleet, alarmed) = (1 + heard().count(), 1 + heard().filter(|peer| peer.alarm()).count());
         let many = alarmed as f32 > self.failure.config().brake_share * fleet as f32;
         (alarmed >= 3 && many)
             .then(|| format!("{alarmed} of {fleet} engines alarm at once: the model is suspected"))
@@ -311,8 +311,9 @@ impl Controller {
             .reduce(Quality::worse);
         let target = Target {
             connected: peer.is_some_and(|p| p.connected && !p.gone),
-            alarm: peer.is_some_and(|p| p.alarm),
+            alarm: peer.is_some_and(Peer::alarm),
             path: peer.and_then(|p| p.quality(self.now, &remotes)),
+            rounds: peer.map_or(0, |p| p.rounds(self.now, &remotes)),
             direct,
         };
         let own = Quality { up: !self.is_cut_off(), ..own };

@@ -7,6 +7,7 @@ use crate::config::{GroupConfig, TunnelConfig};
 use crate::decision::Decision;
 use crate::health::PathStats;
 use crate::io::Mode;
+use crate::peers::Peer;
 use crate::status::{
     AlarmStatus, CheckStatus, CheckView, GroupStatus, RoleStatus, SwitchoverStatus, TunnelState, TunnelStatus,
 };
@@ -86,7 +87,7 @@ impl Controller {
             since: self.failure.raised_at(),
             probability: self.failure.last().probability,
             drift: self.failure.last().drift,
-            peer_raised: self.ha.peer().and_then(|p| self.peers.get(p)).is_some_and(|p| p.alarm),
+            peer_raised: self.ha.peer().and_then(|p| self.peers.get(p)).is_some_and(Peer::alarm),
         }
     }
 

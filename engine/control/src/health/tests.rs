@@ -6,6 +6,7 @@ const MS: u64 = 1_000_000;
 /// A path with a 10 ms round trip that loses chosen probes out and back.
 struct Path {
     health: PathHealth,
+    spacing: Nanos,
     reflected: u32,
     flying: VecDeque<(Nanos, u32, u32)>,
 }
@@ -14,7 +15,7 @@ impl Path {
     fn new() -> Path {
         let mut health = PathHealth::new(TunnelId(1), ProbeConfig::default(), true, SplitMix::new(7));
         health.start(Nanos(0));
-        Path { health, reflected: 0, flying: VecDeque::new() }
+        Path { health, spacing: Nanos(20 * MS), reflected: 0, flying: VecDeque::new() }
     }
 
     /// Runs milliseconds `from..to`; `lose(sequence)` says (lost out, lost back).
@@ -26,7 +27,7 @@ impl Path {
                 self.health.reply(now, sequence, reflected, Nanos(10 * MS));
             }
             let mut out = Vec::new();
-            self.health.poll(now, &mut out);
+            self.health.poll(now, self.spacing, &mut out);
             for output in out {
                 let Output::SendProbe { sequence, .. } = output else { panic!("{output:?}") };
                 let (lost_out, lost_back) = lose(sequence);
@@ -113,6 +114,26 @@ fn a_late_reply_undoes_its_loss_and_a_duplicate_counts_once() {
     assert_eq!(path.health.stats().loss, 0.0);
 }
 
+#[test]
+fn closely_looked_at_a_path_is_known_sooner_and_reads_the_same() {
+    let mut path = Path::new();
+    path.run(0, 2000, |_| (false, false));
+    path.spacing = Nanos(4 * MS);
+    path.run(2000, 2200, |_| (false, false));
+    // A round trip of 10 ms: two or three are under way, which at the configured spacing is less than one.
+    assert!(path.health.stats().consecutive_lost <= 1, "{:?}", path.health.stats());
+    let before = path.health.stats().sent;
+    path.run(2200, 2500, |s| (s % 10 == 0, false));
+    let stats = path.health.stats();
+    assert!((50..100).contains(&(stats.sent - before)), "{}", stats.sent - before);
+    assert!((0.02..0.1).contains(&stats.loss_tx) && stats.loss_rx < 0.01, "{stats:?}");
+    path.run(2500, 2700, |_| (true, true));
+    assert!((7..=11).contains(&path.health.stats().consecutive_lost), "{:?}", path.health.stats());
+    assert!(path.health.up(), "not before detect");
+    path.run(2700, 2900, |_| (true, true));
+    assert!(!path.health.up());
+}
+
 /// A third party's gateway answers no probe: none is sent, and the path is taken to be up from when it may be used.
 #[test]
 fn a_path_that_is_not_probed_is_up_and_silent() {
@@ -120,7 +141,7 @@ fn a_path_that_is_not_probed_is_up_and_silent() {
     assert!(!health.up());
     health.start(Nanos(0));
     let mut out = Vec::new();
-    (0..60_000).for_each(|ms| health.poll(Nanos::from_millis(ms), &mut out));
+    (0..60_000).for_each(|ms| health.poll(Nanos::from_millis(ms), Nanos(20 * MS), &mut out));
     assert!(health.up() && out.is_empty());
     health.reset();
     assert!(!health.up());

@@ -15,6 +15,8 @@ pub(crate) struct Target {
     pub alarm: bool,
     /// Its own paths to the far sites, as it reports them.
     pub path: Option<Quality>,
+    /// How often it has reported all of them.
+    pub rounds: u32,
     /// The direct link to it, as we measure it.
     pub direct: Option<Quality>,
 }

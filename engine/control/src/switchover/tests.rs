@@ -9,8 +9,13 @@ pub(super) fn quality(loss: f32) -> Quality {
 }
 
 pub(super) fn sight(ms: u64) -> Sight {
-    let target =
-        Target { connected: true, alarm: false, path: Some(quality(0.0)), direct: Some(quality(0.0)) };
+    let target = Target {
+        connected: true,
+        alarm: false,
+        path: Some(quality(0.0)),
+        rounds: 0,
+        direct: Some(quality(0.0)),
+    };
     Sight {
         now: Nanos::from_millis(ms),
         own: quality(0.0),
@@ -110,25 +115,40 @@ fn hurries_when_failure_is_imminent_or_felt() {
     assert!(order == Order::HandOver && ms < 1200, "{ms}");
 }
 
+/// As [`sight`], the target's reports every so many milliseconds.
+fn reported(every_ms: u32, ms: u64) -> Sight {
+    let mut seen = sight(ms);
+    seen.target.rounds = ms as u32 / every_ms;
+    seen
+}
+
 #[test]
-fn a_move_takes_a_tenth_of_what_the_alarm_leaves() {
+fn a_move_takes_a_twentieth_of_what_the_alarm_leaves() {
     let left =
         |seconds: u64| move |ms| Sight { alarm: Some(Nanos::from_millis(seconds * 1000)), ..sight(ms) };
-    // Half of a tenth is watched, and the last step until it would be known that the target is bad; here steps are applied at once.
-    for (seconds, least, most) in
-        [(1, 550, 600), (5, 575, 625), (20, 1150, 1200), (40, 2000, 2050), (600, 4000, 4100)]
+    // Half of a twentieth is watched, and the last step until it would be known that the target is bad, which is sooner where it is
+    // looked at closely; here steps are applied at once.
+    for (seconds, closely, else_) in
+        [(1, 400, 550), (5, 400, 550), (10, 435, 585), (20, 625, 775), (40, 1000, 1150), (600, 4000, 4000)]
     {
-        let mut s = switchover(Cause::Predicted);
-        let (percents, order, ms) = run(&mut s, 0, left(seconds));
-        assert_eq!((percents, order), (vec![5, 25, 50, 100], Order::HandOver));
-        assert!((least..most).contains(&ms), "{seconds} s left: {ms} ms");
-        assert!(s.move_within().0 <= s.watching(&sight(ms)).0 / 2, "moved before it is judged");
+        for (every_ms, expected) in [(20, closely), (30, closely), (100, else_), (u32::MAX, else_)] {
+            let mut s = switchover(Cause::Predicted);
+            let see = |ms| Sight { target: reported(every_ms, ms).target, ..left(seconds)(ms) };
+            let (percents, order, ms) = run(&mut s, 0, see);
+            assert_eq!((percents, order), (vec![5, 25, 50, 100], Order::HandOver));
+            let told = format!("{seconds} s left, reports every {every_ms} ms: {ms} ms");
+            assert!((expected..expected + 50).contains(&ms), "{told}");
+            assert!(s.move_within().0 <= s.watching(&see(ms)).0 / 2, "moved before it is judged");
+        }
     }
+    // Reports that came before the last step say nothing of it, and those that end are waited for.
+    let silent = |ms: u64| Sight { target: reported(20, ms.min(250)).target, ..left(1)(ms) };
+    assert!((550..600).contains(&run(&mut switchover(Cause::Predicted), 0, silent).2));
     // What was said once is not forgotten, and an alarm during another move speeds it up.
     let cleared = |ms| if ms < 20 { left(5)(ms) } else { sight(ms) };
-    assert!(run(&mut switchover(Cause::Predicted), 0, cleared).2 < 650);
+    assert!(run(&mut switchover(Cause::Predicted), 0, cleared).2 < 600);
     let late = |ms| if ms < 2100 { sight(ms) } else { left(5)(ms) };
-    assert!(run(&mut switchover(Cause::Manual), 0, late).2 < 2650);
+    assert!(run(&mut switchover(Cause::Manual), 0, late).2 < 2600);
     // However little time there is, a target that looks bad before it owns the site is looked at until it is known.
     let mut worse = sight(0);
     worse.target.path = Some(quality(0.2));
