@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{
-    ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, Protocol, Spread, TunnelConfig,
-    WithoutWitness,
+    ControllerConfig, GroupConfig, HaConfig, InitialRole, Member, MemberKind, ProbeConfig, Protocol, Spread,
+    TunnelConfig, WithoutWitness,
 };
 use crate::io::{Assessment, Input, Output};
 use crate::message::{Endpoints, Message};
@@ -15,7 +15,7 @@ struct Standby {
 }
 
 impl Standby {
-    fn new(paths: usize) -> Standby {
+    fn new(paths: usize, spacing_ms: u64) -> Standby {
         let tunnel = |at: usize| TunnelConfig {
             id: TunnelId(at as u16),
             name: format!("a2-b1-{at}"),
@@ -48,6 +48,7 @@ impl Standby {
             ha: Some(ha),
             tunnels: (0..paths).map(tunnel).collect(),
             groups: vec![group],
+            probe: ProbeConfig { interval_mean: Nanos::from_millis(spacing_ms), ..ProbeConfig::default() },
             ..ControllerConfig::alone("a2", "a")
         };
         let mut standby = Standby { controller: Controller::new(config), now: Nanos(0), paths };
@@ -93,7 +94,7 @@ impl Standby {
 
 #[test]
 fn an_alarm_of_either_engine_of_the_site_is_looked_at_closely_for_ten_seconds() {
-    let mut a2 = Standby::new(2);
+    let mut a2 = Standby::new(2, 20);
     a2.assert_runs(4000, 40.0..60.0, 9.0..=10.0);
     a2.says("b1", true);
     a2.assert_runs(4000, 40.0..60.0, 9.0..=10.0);
@@ -116,8 +117,12 @@ fn an_alarm_of_either_engine_of_the_site_is_looked_at_closely_for_ten_seconds() 
 #[test]
 fn of_many_paths_each_is_looked_at_less_closely() {
     for (paths, probes, reports) in [(40, 90.0..130.0, 22.0..=25.0), (120, 40.0..60.0, 9.0..=10.0)] {
-        let mut a2 = Standby::new(paths);
+        let mut a2 = Standby::new(paths, 20);
         a2.says("a1", true);
         a2.assert_runs(2000, probes, reports);
     }
+    // A path that is to carry few probes still carries few.
+    let mut a2 = Standby::new(1, 200);
+    a2.says("a1", true);
+    a2.assert_runs(4000, 17.0..30.0, 45.0..=50.0);
 }
