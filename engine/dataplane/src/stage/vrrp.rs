@@ -57,6 +57,11 @@ pub fn advertise<A: PacketPool>(
 ) {
     let Some(on) = context.snapshot.interfaces.get(interface.index()) else { return };
     let Some(router) = on.virtual_router.clone() else { return };
+    // What waited for a paused worker would teach bridges that the virtual router is here. That this router stands back (priority 0,
+    // §6.4.3) it says when it has stopped to forward.
+    if priority != 0 && !context.may_forward() {
+        return;
+    }
     let (version, dst, header, mac) = match from {
         IpAddr::V4(_) => {
             (Version::V4, GROUP_V4.into(), ipv4::HEADER_LENGTH, MacAddr::from_ipv4_multicast(GROUP_V4))

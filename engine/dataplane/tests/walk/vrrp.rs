@@ -4,7 +4,7 @@ use crate::support::craft::typed;
 use crate::support::draft::wan_v4;
 use crate::support::{Draft, Engine, GATEWAY_V4, Ip, LAN, WAN, engine_mac, frame, host_mac, host_v4};
 use dataplane::drop_reason::DropReason;
-use dataplane::id::InterfaceId;
+use dataplane::id::{InterfaceId, Nanos};
 use dataplane::message::{Command, Event};
 use dataplane::snapshot::NextHop;
 use dataplane::virtual_router::{Versions, VirtualRouter};
@@ -108,4 +108,28 @@ fn advertisements_are_told_and_nothing_else_passes_for_one() {
         other.refuses(LAN, &sent, DropReason::Multicast);
     }
     assert_eq!(NUMBER.mac(false).to_string(), "00:00:5e:00:01:07");
+}
+
+/// A worker that was paused has advertisements in its queue, and another engine owns the site by now.
+#[test]
+fn who_may_not_forward_advertises_no_virtual_router_but_says_that_it_stands_back() {
+    let mut active = engine(1, Versions { v4: true, v6: true });
+    let advertised = |active: &mut Engine, priority: u8| {
+        for from in [host_v4(1, 1), "fe80::1".parse().unwrap()] {
+            active.command(
+                0,
+                Command::Advertise { interface: InterfaceId(0), from, priority, interval_cs: 25 },
+            );
+        }
+        active.poll();
+        active.take(LAN).len()
+    };
+    active.lease(active.now().plus(Nanos::from_millis(50)));
+    assert_eq!(advertised(&mut active, 150), 2);
+    active.wait(5000);
+    assert_eq!(advertised(&mut active, 150), 0, "without its lease");
+    assert_eq!(advertised(&mut active, 0), 2);
+    active.lease(active.now().plus(Nanos::from_millis(50)));
+    active.poll();
+    assert_eq!(advertised(&mut active, 150), 2, "with it again");
 }
