@@ -104,7 +104,8 @@ pub fn solicit<A: PacketPool>(
     unicast: Option<MacAddr>,
 ) {
     let Some(on) = context.snapshot.interfaces.get(interface.index()) else { return };
-    let (mac, from) = (on.mac, on.towards(ip));
+    // Who is asked takes the asker's addresses from the question.
+    let (mac, from) = (on.mac, on.towards(ip).filter(|from| may_tell(context, on, *from)));
     match ip {
         IpAddr::V4(target) => {
             let from = match from {

@@ -243,6 +243,25 @@ fn who_may_not_forward_tells_nobody_that_the_gateway_is_here() {
     assert_eq!(told(&mut engine), 0, "paused through a lapse, and control was faster: what waited is old");
 }
 
+/// Where an engine has no address of its own on a link it asks with the site's, and who is asked learns it.
+#[test]
+fn who_may_not_forward_asks_without_the_sites_address() {
+    let mut engine = Engine::new(Draft::new(1, 1));
+    let lan = &mut engine.draft.interfaces[0];
+    lan.addresses = vec![IpNet::new(GATEWAY_V4.into(), 24).unwrap()];
+    lan.gateway = vec![GATEWAY_V4.into()];
+    engine.publish();
+    let sender = |engine: &mut Engine| {
+        engine.command(0, Command::Solicit { interface: LAN_SIDE, ip: host_v4(1, 9), unicast: None });
+        engine.poll();
+        <[u8; 4]>::try_from(&engine.take(LAN)[0][14 + 14..][..4]).unwrap()
+    };
+    engine.lease(engine.now().plus(Nanos::from_millis(50)));
+    assert_eq!(sender(&mut engine), GATEWAY_V4.octets());
+    engine.wait(50);
+    assert_eq!(sender(&mut engine), [0; 4], "an ARP probe (RFC 5227 §1.1)");
+}
+
 #[test]
 fn packets_wait_for_their_neighbour_and_leave_in_order() {
     let mut engine = Engine::new(Draft::new(1, 1));
