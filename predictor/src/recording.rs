@@ -13,6 +13,7 @@
 
 mod pack;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -52,9 +53,17 @@ pub enum RecordingError {
     /// A packed file is not what it should be.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// No `.jsonl` file in the folder.
-    #[error("{0}: no .jsonl recording here")]
+    /// Neither a `.jsonl` nor a `.parquet` file in the folder.
+    #[error("{0}: no .jsonl or .parquet recording here")]
     Empty(PathBuf),
+    /// Two runs of one name in a folder.
+    #[error("{dir}: run {run} is there twice; take one of the files away")]
+    Twice {
+        /// The folder.
+        dir: PathBuf,
+        /// The run.
+        run: String,
+    },
 }
 
 /// What a run is meant to show.
@@ -351,9 +360,9 @@ pub fn read(path: &Path) -> Result<Vec<Run>, RecordingError> {
     if path.is_dir() { read_dir(path) } else { pack::read(path) }
 }
 
-/// Reads every `.jsonl` file of a folder, ordered by start and name; `NAME.peer.jsonl` is what a peer measured while
-/// `NAME.jsonl` was recorded.
-pub fn read_dir(dir: &Path) -> Result<Vec<Run>, RecordingError> {
+/// Reads every `.jsonl` file of a folder and every packed `.parquet` file, ordered by start and name; `NAME.peer.jsonl` is what a
+/// peer measured while `NAME.jsonl` was recorded.
+fn read_dir(dir: &Path) -> Result<Vec<Run>, RecordingError> {
     let io = |source| RecordingError::Io { path: dir.to_owned(), source };
     let mut runs = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(io)? {
@@ -366,6 +375,8 @@ pub fn read_dir(dir: &Path) -> Result<Vec<Run>, RecordingError> {
                 run.peer = Run::read(&peer)?.samples;
             }
             runs.push(run);
+        } else if name.ends_with(".parquet") {
+            runs.extend(pack::read(&path)?);
         }
     }
     if runs.is_empty() {
@@ -375,5 +386,14 @@ pub fn read_dir(dir: &Path) -> Result<Vec<Run>, RecordingError> {
         let key = |r: &Run| (r.header.started_unix_ms, r.header.run.clone());
         key(a).cmp(&key(b))
     });
-    Ok(runs)
+    distinct(dir, runs)
+}
+
+/// A name stands for one run: figures and splits are by name.
+fn distinct(dir: &Path, runs: Vec<Run>) -> Result<Vec<Run>, RecordingError> {
+    let mut names = BTreeSet::new();
+    match runs.iter().find(|run| !names.insert(&run.header.run)) {
+        Some(twice) => Err(RecordingError::Twice { dir: dir.to_owned(), run: twice.header.run.clone() }),
+        None => Ok(runs),
+    }
 }

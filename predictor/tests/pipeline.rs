@@ -1,9 +1,11 @@
 //! From recordings to predictions: training, its repeatability, and live against offline.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::Arc;
 
-use predictor::recording::{Event, Recorder, Run, RunHeader, RunKind};
+use predictor::recording::{self, Event, Recorder, Run, RunHeader, RunKind};
 use predictor::train::{HeldOut, Options, Series, Split, Spoken, evaluate, train};
 use predictor::{Metric, Predictor, TelemetrySample};
 
@@ -122,16 +124,25 @@ fn what_is_held_out_is_there_and_only_tests() {
     let runs: Vec<Run> =
         synthetic::runs(3, 4).into_iter().chain(synthetic::runs(4, 4).into_iter().map(later)).collect();
     let held = |day: &str| HeldOut { dates: vec![day.into()], ..HeldOut::default() };
-    let split = Split::new(Series::all(&runs, 10_000), &held("1970-01-02"));
     let is_later = |s: &&Series| s.run.ends_with(" later");
-    assert_eq!(
-        (split.train.iter().filter(is_later).count(), split.test.iter().filter(is_later).count()),
-        (0, runs.len() / 2)
-    );
-    for wrong in [held("1999-01-01"), HeldOut { faults: vec!["1999-01-01".into()], ..HeldOut::default() }] {
-        let error = train(&runs, &Options { held_out: wrong, ..options(1, 1) }, &mut |_| {}).unwrap_err();
-        assert!(error.to_string().contains("1999-01-01"), "{error}");
+    for day_or_hour in ["1970-01-02", "1970-01-02T00"] {
+        let split = Split::new(Series::all(&runs, 10_000), &held(day_or_hour));
+        assert_eq!(
+            (split.train.iter().filter(is_later).count(), split.test.iter().filter(is_later).count()),
+            (0, runs.len() / 2)
+        );
     }
+    // Of a day that is not written out nothing is held out by mistake.
+    for wrong in ["1999-01-01", "1970-01-02T01", "1970-01-0", "1970-01-02T0", "1970", ""] {
+        let asked = Options { held_out: held(wrong), ..options(1, 1) };
+        let error = train(&runs, &asked, &mut |_| {}).err().map(|e| e.to_string());
+        assert!(error.as_ref().is_some_and(|e| e.contains(wrong)), "{error:?}");
+    }
+    // Nor of a day that was meant as a fault.
+    let held_out = HeldOut { faults: vec!["1970-01-02".into()], ..HeldOut::default() };
+    let error =
+        train(&runs, &Options { held_out, ..options(1, 1) }, &mut |_| {}).err().map(|e| e.to_string());
+    assert!(error.as_ref().is_some_and(|e| e.contains("1970-01-02")), "{error:?}");
 }
 
 #[test]
@@ -142,9 +153,7 @@ fn one_sided_data_are_refused() {
     assert!(error.contains("0 failing") && error.contains("record more runs"), "{error}");
 }
 
-#[test]
-fn a_recording_survives_writing_and_a_killed_engine() {
-    let run = synthetic::run(9, RunKind::Ramp, "loss", 0);
+fn written(run: &Run) -> String {
     let mut file = Vec::new();
     let mut recorder = Recorder::new(&mut file, run.header.clone()).unwrap();
     for s in &run.samples {
@@ -153,7 +162,34 @@ fn a_recording_survives_writing_and_a_killed_engine() {
     for e in &run.events {
         recorder.event(e.at_ms, e.event, &e.detail).unwrap();
     }
-    let text = String::from_utf8(file).unwrap();
+    String::from_utf8(file).unwrap()
+}
+
+/// What was recorded later is judged beside what is packed, in order of time; a name that is there twice would count one run as two.
+#[test]
+fn a_folder_holds_recordings_and_packed_files_but_no_run_twice() {
+    let folder = std::env::temp_dir().join(format!("foreshift-recordings-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/engine.parquet");
+    symlink(&packed, folder.join("engine.parquet")).unwrap();
+    let newest = synthetic::run(9, RunKind::Calm, "burst", 0);
+    std::fs::write(folder.join("newest.jsonl"), written(&newest)).unwrap();
+    let (together, alone) = (recording::read(&folder), recording::read(&packed).unwrap());
+    symlink(&packed, folder.join("again.parquet")).unwrap();
+    let twice = recording::read(&folder);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let together = together.unwrap();
+    assert_eq!(together.len(), alone.len() + 1);
+    assert!(together.iter().any(|run| run.header.run == newest.header.run));
+    assert!(together.is_sorted_by_key(|run| run.header.started_unix_ms));
+    let error = twice.unwrap_err().to_string();
+    assert!(error.contains("is there twice") && error.contains("foreshift-recordings"), "{error}");
+}
+
+#[test]
+fn a_recording_survives_writing_and_a_killed_engine() {
+    let run = synthetic::run(9, RunKind::Ramp, "loss", 0);
+    let text = written(&run);
     let back = Run::parse(&text).unwrap();
     assert_eq!((&back.header, &back.events), (&run.header, &run.events));
     let bits = |r: &Run| -> Vec<u32> {

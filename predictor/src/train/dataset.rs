@@ -76,10 +76,12 @@ impl Series {
         runs.iter().flat_map(seen).collect()
     }
 
-    /// The day on which it was recorded (UTC), as 2026-11-22.
-    pub(crate) fn date(&self) -> Option<String> {
-        let first = i64::try_from(*self.at_ms.first()?).ok()?;
-        DateTime::from_timestamp_millis(first).map(|at| at.date_naive().to_string())
+    /// Whether it was recorded on this day, as 2026-11-22, or in this hour, as 2026-11-22T21 (UTC).
+    pub(crate) fn is_of(&self, day_or_hour: &str) -> bool {
+        let first = self.at_ms.first().and_then(|at| i64::try_from(*at).ok());
+        let at = first.and_then(DateTime::from_timestamp_millis).map(|at| at.to_rfc3339());
+        let rest = at.as_deref().and_then(|at| at.strip_prefix(day_or_hour));
+        rest.is_some_and(|rest| rest.starts_with(['T', ':']))
     }
 
     /// The name of the recording, whichever engine's view this is.
@@ -195,20 +197,18 @@ pub struct HeldOut {
     pub faults: Vec<String>,
     /// Load profiles.
     pub profiles: Vec<String>,
-    /// Days of recording (UTC), as 2026-11-22.
+    /// Days of recording, as 2026-11-22, or hours, as 2026-11-22T21 (UTC).
     pub dates: Vec<String>,
 }
 
 impl HeldOut {
-    /// A fault, load or day that is held out but of which no run is.
+    /// A fault, load, day or hour that is held out but of which no run is.
     pub(crate) fn absent(&self, series: &[Series]) -> Option<&str> {
-        let is_there = |name: &&String| {
-            series
-                .iter()
-                .any(|s| s.fault == **name || s.profile == **name || s.date().as_ref() == Some(*name))
-        };
-        let names = self.faults.iter().chain(&self.profiles).chain(&self.dates);
-        names.filter(|name| !is_there(name)).map(String::as_str).next()
+        let none = |is_of: &dyn Fn(&Series) -> bool| !series.iter().any(is_of);
+        let faults = self.faults.iter().filter(|fault| none(&|s| s.fault == **fault));
+        let profiles = self.profiles.iter().filter(|profile| none(&|s| s.profile == **profile));
+        let dates = self.dates.iter().filter(|date| none(&|s| s.is_of(date)));
+        faults.chain(profiles).chain(dates).map(String::as_str).next()
     }
 
     /// Nothing is.
@@ -228,7 +228,7 @@ impl HeldOut {
 
     /// Its day is, and neither fault nor load.
     pub(crate) fn day(&self, s: &Series) -> bool {
-        s.date().is_some_and(|date| self.dates.contains(&date)) && !self.fault(s) && !self.load(s)
+        self.dates.iter().any(|date| s.is_of(date)) && !self.fault(s) && !self.load(s)
     }
 
     /// Any of them is.

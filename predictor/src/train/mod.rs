@@ -85,7 +85,7 @@ pub enum TrainError {
         healthy: usize,
     },
     /// There is nothing to hold out.
-    #[error("no run is of the fault, load or day {0} that is to be held out")]
+    #[error("no run is of the fault, load, day or hour {0} that is to be held out")]
     NotThere(String),
     /// The result is not a usable model.
     #[error(transparent)]

@@ -39,7 +39,7 @@ pub struct EngineTraining {
     /// For `engine`: a load profile whose runs are all kept for the test (repeatable)
     #[arg(long = "hold-out-load", value_name = "PROFILE")]
     held_out_loads: Vec<String>,
-    /// For `engine`: a day (UTC, YYYY-MM-DD) whose runs are all kept for the test (repeatable)
+    /// For `engine`: a day (UTC, YYYY-MM-DD) or an hour (YYYY-MM-DDTHH) whose runs are all kept for the test (repeatable)
     #[arg(long = "hold-out-date", value_name = "DATE")]
     held_out_dates: Vec<String>,
 }
