@@ -97,8 +97,7 @@ def capture(tally: Tally) -> None:
 
 
 def build(tally: Tally) -> None:
-    """The engine, unless `unit` has built it with its tests: alone it has other features of what it depends on, and all of that
-    would be compiled once more."""
+    """The engine, unless `unit` has built it with its tests."""
     if "FORESHIFT_BIN" not in os.environ:
         cargo(tally, "build", "build", "-p", "foreshift")
 
