@@ -132,17 +132,18 @@ fn what_is_held_out_is_there_and_only_tests() {
             (0, runs.len() / 2)
         );
     }
+    let assert_refused = |held_out: HeldOut, name: &str| {
+        let refused = train(&runs, &Options { held_out, ..options(1, 1) }, &mut |_| {});
+        let error = refused.err().map(|e| e.to_string());
+        assert!(error.as_ref().is_some_and(|e| e.contains(name)), "{error:?}");
+    };
     // Of a day that is not written out nothing is held out by mistake.
     for wrong in ["1999-01-01", "1970-01-02T01", "1970-01-0", "1970-01-02T0", "1970", ""] {
-        let asked = Options { held_out: held(wrong), ..options(1, 1) };
-        let error = train(&runs, &asked, &mut |_| {}).err().map(|e| e.to_string());
-        assert!(error.as_ref().is_some_and(|e| e.contains(wrong)), "{error:?}");
+        assert_refused(held(wrong), wrong);
     }
     // Nor of a day that was meant as a fault.
-    let held_out = HeldOut { faults: vec!["1970-01-02".into()], ..HeldOut::default() };
-    let error =
-        train(&runs, &Options { held_out, ..options(1, 1) }, &mut |_| {}).err().map(|e| e.to_string());
-    assert!(error.as_ref().is_some_and(|e| e.contains("1970-01-02")), "{error:?}");
+    let day = "1970-01-02";
+    assert_refused(HeldOut { faults: vec![day.into()], ..HeldOut::default() }, day);
 }
 
 #[test]

@@ -53,6 +53,7 @@ def summary(seconds: float, result: Result, began: list, decisions: list[Decisio
         "moves": [_told(d) for d in moves(decisions)],
         "alarms": {name: episodes(rows) for name, rows in samples.items()},
         "highest_probability": highest,
+        "threshold": {name: rows[-1].threshold for name, rows in samples.items() if rows},
         "packets_sent": result.total("sent"),
         "packets_lost": result.total("lost"),
         "packets_reordered": result.total("reordered"),

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from . import analysis, calm_run, configfile, faults, plot, report
+from . import analysis, calm_run, faults, plot, report
 from .engines import build
 from .progress import Progress
 from .scenario import Outcome, Scenario, Timing, loss_series
@@ -66,14 +66,13 @@ def run_mode(mode: str, args, timing: Timing, progress: Progress, keep: bool) ->
     """One run; returns what the summary, the details and the picture need."""
     with Scenario(mode, args.fault, _in_mode(mode), progress) as scenario:
         outcome = scenario.run(faults.Plan(timing.ramp_s), timing)
-        threshold = configfile.load("a1")["prediction"]["threshold"]
         if keep:
             scenario.topo.keep = True
             progress.say(_how_to_look(scenario))
-    return _digest(mode, args.fault, outcome, threshold)
+    return _digest(mode, args.fault, outcome)
 
 
-def _digest(mode: str, fault: str, outcome: Outcome, threshold: float) -> dict:
+def _digest(mode: str, fault: str, outcome: Outcome) -> dict:
     entry = report.summary(mode, fault, outcome.result, outcome.lost_by_fault, outcome.moments, outcome.decisions)
     zero = outcome.moments.start_ms
 
@@ -82,7 +81,7 @@ def _digest(mode: str, fault: str, outcome: Outcome, threshold: float) -> dict:
     a1 = outcome.statuses.get("a1", [])
     return {
         "summary": entry,
-        "threshold": threshold,
+        "threshold": [(since(s.unix_ms), s.threshold) for s in a1],
         "probability": [(since(s.unix_ms), s.probability) for s in a1 if s.probability is not None],
         "drift": [(since(s.unix_ms), s.drift) for s in a1 if s.drift is not None],
         "shares": report.shares(outcome.counters, zero),

@@ -41,6 +41,7 @@ class Status:
     owner: bool
     epoch: int
     probability: float | None
+    threshold: float
     drift: float | None
     alarm: bool
 
@@ -53,6 +54,7 @@ class Status:
             owner=raw["owner"],
             epoch=raw["epoch"],
             probability=raw["probability"],
+            threshold=raw["threshold"],
             drift=raw["drift"],
             alarm=raw["alarm"])
 

@@ -6,7 +6,7 @@ MARKS = (("first_alarm_ms", "alarm", "tab:orange"), ("shift_started_ms", "move b
 
 
 def timeline(runs: list[dict], path: Path) -> None:
-    """`runs`: each with `summary`, `threshold`, `probability` [(s, p)], `shares`, `loss` [(s, %)], `levels` [(s, level)]."""
+    """`runs`: each with `summary`, `probability` [(s, p)], `threshold` [(s, p)], `shares`, `loss` [(s, %)], `levels` [(s, level)]."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -38,7 +38,7 @@ def _line(axis, points, **style):
 
 def _probability(axis, run) -> None:
     _line(axis, run["probability"], color="tab:purple", label="P(failure) of a1")
-    axis.axhline(run["threshold"], color="grey", lw=1, ls=":", label="threshold")
+    _line(axis, run["threshold"], color="grey", lw=1, ls=":", label="threshold")
     _line(axis, run["levels"], color="tab:red", lw=1, alpha=0.6, drawstyle="steps-post", label="fault's level")
     axis.set_ylim(-0.02, 1.02)
     axis.set_ylabel("probability")

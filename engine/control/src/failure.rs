@@ -142,7 +142,7 @@ impl FailureWatch {
     }
 
     /// What probability × SLA weight is held against. A model's own word counts only if it is a probability.
-    fn threshold(&self) -> f32 {
+    pub fn threshold(&self) -> f32 {
         let of_model = Some(self.last.alarm_from).filter(|from| (0.0..=1.0).contains(from) && *from > 0.0);
         self.config.threshold.or(of_model).unwrap_or(THRESHOLD)
     }

@@ -121,6 +121,8 @@ pub struct AlarmStatus {
     pub since: Option<Nanos>,
     /// The last probability seen; NaN if the model had no opinion.
     pub probability: f32,
+    /// What probability × SLA weight is held against: the configuration's, or else the model's own.
+    pub threshold: f32,
     /// The last drift seen.
     pub drift: f32,
     /// The other engine of the site says that its alarm is raised.

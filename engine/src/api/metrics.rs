@@ -124,6 +124,8 @@ fn engine(page: &mut Page, status: &Status) {
     if let Some(probability) = status.probability {
         page.gauge("failure_probability_ratio", "P(failure within the horizon).").sample(&[], probability);
     }
+    page.gauge("failure_threshold_ratio", "What the probability x SLA weight is held against.")
+        .sample(&[], status.threshold);
     page.gauge("drift_ratio", "Drift from the engine's own baseline.").sample(&[], status.drift);
     page.gauge("alarm", "1 while the prediction alarm is raised.").sample(&[], u8::from(status.alarm));
     let moving = status.switchover.as_ref().is_some_and(|switchover| switchover.moving);

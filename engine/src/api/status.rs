@@ -39,10 +39,13 @@ pub struct Status {
     pub forwarding: bool,
     /// How far prediction may go by itself.
     pub mode: Mode,
-    /// P(failure within the horizon); `None` if the model has no opinion.
+    /// P(failure within the horizon), which the alarm is judged by; `None` if the model has no opinion.
     pub probability: Option<f64>,
     /// The horizon of `probability`, milliseconds.
     pub horizon_ms: u64,
+    /// What `probability` × SLA weight is held against: the configuration's threshold, or else the model's own.
+    #[serde(default)]
+    pub threshold: f32,
     /// Drift from the engine's own baseline, 0–1.
     pub drift: f64,
     /// What drove the probability, strongest first.

@@ -90,6 +90,7 @@ pub fn status() -> Status {
         mode: Mode::Auto,
         probability: Some(0.25),
         horizon_ms: 5000,
+        threshold: 0.75,
         drift: 0.5,
         drivers: vec![Driver { metric: "loss_tx".into(), weight: 1.5 }],
         alarm: false,
@@ -353,6 +354,7 @@ async fn the_metrics_page_is_well_formed_and_says_what_the_structs_say() {
     let (_, body) = page.split_once("\r\n\r\n").expect("a body");
     for line in [
         "foreshift_epoch 1700000001",
+        "foreshift_failure_threshold_ratio 0.75",
         "foreshift_group_share_ratio{group=\"site-b\",site=\"b\",tunnel=\"a1-b1\"} 0.75",
         "foreshift_tunnel_round_trip_seconds{tunnel=\"a1-b1\"} 0.00125",
         "foreshift_tunnel_receive_packets_total{tunnel=\"a1-b1\"} 8",

@@ -156,7 +156,10 @@ pub fn status(s: &Status) -> String {
         Mode::Approve => "approve",
         Mode::Auto => "auto",
     };
-    line("prediction", format!("{probability}, drift {:.3}, mode {mode}", s.drift));
+    line(
+        "prediction",
+        format!("{probability}, threshold {:.3}, drift {:.3}, mode {mode}", s.threshold, s.drift),
+    );
     let drivers: Vec<String> =
         s.drivers.iter().take(3).map(|d| format!("{} {:.2}", d.metric, d.weight)).collect();
     if !drivers.is_empty() {

@@ -126,7 +126,7 @@ fn status_reads_at_a_glance() {
         "engine       a1 of site a, ready",
         "uptime       1m 05s",
         "role         active, epoch 1700000001, owner a1",
-        "prediction   0.250 within 5000 ms, drift 0.500, mode auto",
+        "prediction   0.250 within 5000 ms, threshold 0.750, drift 0.500, mode auto",
         "driven by    loss_tx 1.50",
         "crypto       ipsec-mb: the faster one",
         "switchover   to a2: shift, step 2 of 4 (25 %), since 1.5 s",

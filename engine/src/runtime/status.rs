@@ -83,8 +83,9 @@ impl Engine {
             site_owner: role.site_owner,
             forwarding: now.0 < self.workers.forward_until.load(Ordering::Relaxed),
             mode: self.controller.mode(),
-            probability: prediction.and_then(|prediction| known(prediction.probability)),
-            horizon_ms: prediction.map_or(0, |prediction| prediction.horizon_ms),
+            probability: prediction.and_then(|prediction| known(prediction.alarm.probability)),
+            horizon_ms: prediction.map_or(0, |prediction| prediction.alarm.within_ms),
+            threshold: alarm.threshold,
             drift: prediction.map_or(0.0, |prediction| f64::from(prediction.drift)),
             drivers: prediction
                 .into_iter()

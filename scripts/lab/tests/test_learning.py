@@ -174,6 +174,8 @@ class Learning(unittest.TestCase):
         self.assertIn(f"hopeless instead of {champion}", said)
         changes = settle(lambda: self.log(r"another model predicts from now on"), lambda lines: len(lines) == 2, within_s=10)
         self.assertEqual(len(changes), 2, self.a1.last_words())
+        threshold = settle(lambda: self.a1.status().threshold, lambda t: t > 0.99, within_s=5)
+        self.assertGreater(threshold, 0.99, "what the alarm is held against is the model's own, of the one in use")
 
     def recordings_can_be_replayed_and_learnt_from(self) -> None:
         recorded = self.dir / "recorded"

@@ -86,6 +86,7 @@ impl Controller {
             raised: self.failure.raised_at().is_some(),
             since: self.failure.raised_at(),
             probability: self.failure.last().probability,
+            threshold: self.failure.threshold(),
             drift: self.failure.last().drift,
             peer_raised: self.ha.peer().and_then(|p| self.peers.get(p)).is_some_and(Peer::alarm),
         }
